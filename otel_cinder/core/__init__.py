@@ -1,0 +1,1 @@
+"""What knows nothing of OpenStack: names, settings, redaction, patching, export."""

@@ -1,0 +1,102 @@
+"""Calls back once a module has been imported, with the standard library alone.
+
+wrapt has such hooks too, but since 2.0 importing wrapt imports asyncio and with it ssl. This code
+runs at interpreter start, before Cinder lets eventlet patch ssl, so it can't use them.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+Callback = Callable[[], None]
+
+
+class ImportHooks(MetaPathFinder):
+    """Callbacks by module name. Each is called once, after the module's body has run.
+
+    A callback must not raise: it would break the host's import (it is guarded all the same).
+    """
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callback]] = {}
+
+    def when_imported(self, name: str, callback: Callback) -> None:
+        """Call ``callback`` now if ``name`` is imported, otherwise once it will be."""
+        if imported(name):
+            callback()
+            return
+        self._callbacks.setdefault(name, []).append(callback)
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def clear(self) -> None:
+        """Forget all callbacks and leave ``sys.meta_path``."""
+        self._callbacks.clear()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a watched module by the other finders, and watch its loader."""
+        if fullname not in self._callbacks:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _WatchedLoader(spec.loader, self)
+                return spec
+        return None
+
+    def loaded(self, name: str) -> None:
+        """Call the callbacks of ``name``, which has just been imported."""
+        for callback in self._callbacks.pop(name, ()):
+            try:
+                callback()
+            except Exception:  # never into the host's import
+                import logging
+
+                logging.getLogger(__name__).exception(
+                    "otel-cinder could not prepare %s, so it stays untraced.", name
+                )
+
+
+class _WatchedLoader(Loader):
+    """Runs the real loader, then the callbacks; steps out of the way for everything else."""
+
+    def __init__(self, loader: Any, hooks: ImportHooks) -> None:
+        self._loader = loader
+        self._hooks = hooks
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Resources, pickles and reloads look at the module's loader: let them find the real one.
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        if module.__spec__ is not None:
+            # The import system would say so a moment later; `imported` is asked by the callbacks.
+            module.__spec__._initializing = False  # type: ignore[attr-defined]
+        self._hooks.loaded(module.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+def imported(name: str) -> bool:
+    """Whether ``name`` is imported and its body has run to the end."""
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    return not getattr(getattr(module, "__spec__", None), "_initializing", False)

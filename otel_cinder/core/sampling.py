@@ -1,0 +1,63 @@
+"""One decision per trace, made where it enters Cinder, and not by a stranger."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from opentelemetry import trace
+from opentelemetry.context import Context, create_key
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
+
+STRANGER = create_key("otel-cinder-stranger")
+"""Set in the context in which a span is started whose remote parent came from an HTTP caller."""
+
+_ROOT = Context()
+
+
+class EntrySampler(Sampler):
+    """Asks the configured sampler for roots, follows the parent within Cinder.
+
+    A remote parent that came over HTTP may be anybody's. Its flag can keep a trace from being
+    recorded (where the configured sampler is parent-based) but can't have one recorded, and its
+    trace id, which the caller may have picked so that a ratio sampler takes it, does not count: the
+    configured sampler is asked as for a new root with a random id.
+    """
+
+    def __init__(self, configured: Sampler) -> None:
+        self._configured = configured
+        self._parent_based = isinstance(configured, ParentBased)
+        self._random = random.SystemRandom()
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        parent = trace.get_current_span(parent_context).get_span_context()
+        if not parent.is_valid:
+            return self._configured.should_sample(
+                parent_context, trace_id, name, kind, attributes, links
+            )
+        if parent.is_remote and parent_context and parent_context.get(STRANGER):
+            sampled = parent.trace_flags.sampled or not self._parent_based
+            if sampled:
+                result = self._configured.should_sample(
+                    _ROOT, self._random.getrandbits(128), name, kind, attributes, links
+                )
+                sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        else:
+            sampled = parent.trace_flags.sampled
+        if sampled:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+        return SamplingResult(Decision.DROP, None, parent.trace_state)
+
+    def get_description(self) -> str:
+        return f"EntrySampler({self._configured.get_description()})"

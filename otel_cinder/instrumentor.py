@@ -1,0 +1,103 @@
+"""CinderInstrumentor: the one place that lists every seam."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+
+from otel_cinder import cinder
+from otel_cinder.core.patching import PatchSet, Seam, complain
+from otel_cinder.core.runtime import runtime
+from otel_cinder.core.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+
+
+def _flows(patches: PatchSet) -> None:
+    from otel_cinder.seams import flows
+
+    flows.patch(patches)
+
+
+def _http(patches: PatchSet) -> None:
+    from otel_cinder.seams import http
+
+    http.patch(patches, cinder.API, cinder.request_name)
+
+
+def _rpc(patches: PatchSet) -> None:
+    from otel_cinder.seams import rpc
+
+    rpc.patch(patches, cinder.service_of, cinder.is_chatter, cinder.message_attributes)
+
+
+def _concurrency(patches: PatchSet) -> None:
+    from otel_cinder.seams import concurrency
+
+    concurrency.patch(patches)
+
+
+SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {
+    "http": ("oslo_service.wsgi", _http),
+    "flows": ("taskflow.engines.action_engine.engine", _flows),
+    "rpc": ("oslo_messaging.rpc.server", _rpc),
+    "concurrency": ("threading", _concurrency),
+}
+"""Seam -> the module whose import makes it worth loading, and what patches it.
+
+A seam's own module is imported no earlier: it imports the library that it patches.
+"""
+
+
+class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """The entry point ``otel_cinder`` of group ``opentelemetry_instrumentor``. Idempotent."""
+
+    _patches: PatchSet | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """TaskFlow alone: where there's no oslo.messaging, there's nothing of it to patch."""
+        return ("taskflow >= 5.0",)
+
+    def instrument(self, **kwargs: Any) -> None:
+        """See `otel_cinder.instrument`. A second call does nothing, quietly."""
+        if not self.is_instrumented_by_opentelemetry:
+            super().instrument(**kwargs)
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """See `otel_cinder.uninstrument`."""
+        if self.is_instrumented_by_opentelemetry:
+            super().uninstrument(**kwargs)
+
+    def status(self) -> list[Seam]:
+        """Every patched place and how it fared."""
+        return self._patches.status() if self._patches else []
+
+    def _instrument(self, **kwargs: Any) -> None:
+        settings = kwargs.get("settings") or Settings.from_environ(os.environ)
+        patches = CinderInstrumentor._patches = PatchSet()
+        runtime.identify = cinder.resource_attributes
+        runtime.start(settings, kwargs.get("tracer_provider"), patches)
+        for name, (trigger, patch) in SEAMS.items():
+            if name not in settings.disabled_seams:
+                patches.when_imported(trigger, _guarded(name, patch, patches))
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        if self._patches is not None:
+            self._patches.undo()
+        runtime.stop()
+
+
+def _guarded(
+    name: str, patch: Callable[[PatchSet], None], patches: PatchSet
+) -> Callable[[], None]:
+    def apply() -> None:
+        try:
+            patch(patches)
+        except Exception as error:
+            complain(name, error)
+
+    return apply

@@ -1,0 +1,289 @@
+"""A SERVER span around the whole API application, by opentelemetry-instrumentation-wsgi.
+
+Both cinder-api and the uWSGI entry point load the application by ``oslo_service.wsgi.Loader``; what
+it returns is wrapped there, outside of every filter of ``api-paste.ini``.
+
+The middleware of the contrib package is given a cleaned copy of the WSGI environment: no token, no
+query string, no baggage, no oversized ``tracestate``. Cinder gets its own environment, untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.instrumentation import wsgi
+from opentelemetry.instrumentation._semconv import (
+    _OpenTelemetrySemanticConventionStability,
+    _OpenTelemetryStabilitySignalType,
+    _StabilityMode,
+)
+from opentelemetry.util.http import get_excluded_urls
+
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder.core.sampling import STRANGER
+
+SEAM: Final = "http"
+
+TRACESTATE_LIMIT: Final = 512
+"""Characters; W3C Trace Context asks to propagate at least that many, and no more is."""
+
+_KEPT: Final = frozenset(
+    {
+        "HTTP_HOST",
+        "HTTP_USER_AGENT",
+        "PATH_INFO",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+        "REQUEST_METHOD",
+        "SCRIPT_NAME",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+        "wsgi.url_scheme",
+    }
+)
+_REQUEST: Final = "otel_cinder.request"
+_HEALTHCHECK: Final = "/healthcheck"
+"""Where oslo.middleware answers load balancers, every second or so."""
+
+Environ = dict[str, Any]
+Describe = Callable[[Mapping[str, Any]], tuple[str | None, dict[str, str]]]
+App = Callable[[Environ, Any], Iterable[bytes]]
+
+
+def patch(patches: PatchSet, api: str, describe: Describe) -> None:
+    """Wrap the application that the loader returns.
+
+    Args:
+        api: name of the service that serves it.
+        describe: says the name (or None) and attributes of a request from its environment, after
+            the application has run.
+    """
+
+    def load_app(
+        wrapped: Callable[..., App], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> App:
+        app = wrapped(*args, **kwargs)
+        try:
+            return TracedApplication(app, Service(api), describe, patches)
+        except Exception as error:
+            complain(SEAM, error)
+            return app
+
+    patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
+
+
+class TracedApplication:
+    """The API's WSGI application in its span. Passes through once the patches are undone."""
+
+    def __init__(self, app: App, service: Service, describe: Describe, patches: PatchSet) -> None:
+        self._app = app
+        self._service = service
+        self._describe = describe
+        self._patches = patches
+        self._excluded = get_excluded_urls("WSGI")
+        self._kept = _KEPT | _propagated()
+        with _stable_names():
+            self._middleware = wsgi.OpenTelemetryMiddleware(
+                self._enter, request_hook=_started, tracer_provider=_Tracers()
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        if not self._patches.enabled or _somebody_else_traces() or self._is_quiet(environ):
+            return self._app(environ, start_response)
+        request = _Request(environ)
+        base = otel_context.get_current()
+        token = None
+        try:
+            context = otel_context.set_value(SERVICE, self._service, base)
+            token = otel_context.attach(otel_context.set_value(STRANGER, True, context))
+            response = self._middleware(self._clean(request), start_response)
+            if not request.streams:
+                # The span ends when the middleware's generator does. The body is at hand, so run it
+                # to its end here: a client that goes away may never iterate.
+                response = list(response)
+        except BaseException as error:
+            if request.entered:
+                raise
+            complain(SEAM, error)  # ours, before Cinder saw the request
+            return self._app(environ, start_response)
+        finally:
+            if token is not None:
+                otel_context.detach(token)
+        if request.error is not None:
+            raise request.error
+        return _Stream(response, request, base) if request.streams else response
+
+    def _is_quiet(self, environ: Environ) -> bool:
+        path = str(environ.get("PATH_INFO", ""))
+        if path.startswith(_HEALTHCHECK) and not runtime.settings.periodic:
+            return True
+        return bool(self._excluded.url_disabled(path))
+
+    def _clean(self, request: _Request) -> Environ:
+        """What the middleware may see: no secret, nothing that would be passed on unasked."""
+        environ = request.environ
+        clean = {key: environ[key] for key in self._kept if key in environ}
+        if len(clean.get("HTTP_TRACESTATE", "")) > TRACESTATE_LIMIT:
+            del clean["HTTP_TRACESTATE"]
+        if not str(clean.get("SERVER_PORT", "")).isdecimal():
+            clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
+        # Without the query string, which may hold anything.
+        clean["REQUEST_URI"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        clean[_REQUEST] = request
+        return clean
+
+    def _enter(self, clean: Environ, start_response: Any) -> Iterable[bytes]:
+        """Run the application, inside of the span and with Cinder's own environment.
+
+        What it raises is kept for `__call__` to raise: the middleware would record its message as
+        it is, with whatever secret is in it.
+        """
+        request: _Request = clean[_REQUEST]
+        request.entered = True
+        body: Iterable[bytes] = ()
+        try:
+            body = self._app(request.environ, start_response)
+            request.streams = not isinstance(body, (list, tuple))
+        except BaseException as error:
+            request.error = error
+            record_failure(request.span, error)
+        finally:
+            self._finish(request)
+        return _watched(body, request) if request.streams else body
+
+    def _finish(self, request: _Request) -> None:
+        """Name the span, once Cinder has matched the route and built its context."""
+        if not request.span.is_recording():
+            return
+        try:
+            name, attributes = self._describe(request.environ)
+            request.span.set_attributes(attributes)
+            if name:
+                request.span.update_name(name)
+        except Exception as error:
+            complain(SEAM, error)
+
+
+class _Request:
+    """What is to be known of one request on both sides of the middleware."""
+
+    __slots__ = ("entered", "environ", "error", "span", "streams")
+
+    def __init__(self, environ: Environ) -> None:
+        self.environ = environ
+        self.entered = False
+        self.error: BaseException | None = None
+        self.span: trace.Span = trace.INVALID_SPAN
+        self.streams = False
+
+
+class _Stream:
+    """A body that is not at hand yet: ends the span and raises what Cinder raised, at its end."""
+
+    def __init__(self, response: Iterable[bytes], request: _Request, base: Context) -> None:
+        self._response = iter(response)
+        self._request = request
+        self._base = base
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._response)
+        except BaseException:
+            self._end()
+            if self._request.error is not None:
+                raise self._request.error from None
+            raise
+
+    def close(self) -> None:
+        close = getattr(self._response, "close", None)
+        if close is not None:
+            close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._request.span.is_recording():
+            self._request.span.end()  # closed before it was iterated
+        # The middleware detaches to the context it was called in, which holds our keys.
+        otel_context.attach(self._base)
+
+
+def _watched(body: Iterable[bytes], request: _Request) -> Iterator[bytes]:
+    try:
+        yield from body
+    except Exception as error:
+        request.error = error
+        record_failure(request.span, error)
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+
+def _started(span: trace.Span, clean: Environ) -> None:
+    """Give the span a name without ids, for requests that match no route."""
+    clean[_REQUEST].span = span
+    if span.is_recording():
+        span.update_name(str(clean.get("REQUEST_METHOD", "HTTP")))
+
+
+def _propagated() -> frozenset[str]:
+    """The headers that the configured propagators read, but for baggage, a stranger's to fill."""
+    fields = propagate.get_global_textmap().fields
+    return frozenset(
+        "HTTP_" + field.upper().replace("-", "_") for field in fields if field.lower() != "baggage"
+    )
+
+
+class _Tracers(trace.TracerProvider):
+    """Hands the middleware a tracer that is looked up at each request, so after every fork."""
+
+    def get_tracer(self, *_args: Any, **_kwargs: Any) -> trace.Tracer:
+        return _Tracer()
+
+
+class _Tracer(trace.NoOpTracer):
+    def start_span(self, name: str, context: Any = None, **kwargs: Any) -> trace.Span:  # type: ignore[override]
+        kwargs.pop("start_time", None)
+        return runtime.start_span(name, context or otel_context.get_current(), **kwargs)
+
+
+@contextlib.contextmanager
+def _stable_names() -> Iterator[None]:
+    """Let the middleware that is made here use the stable ``http.*`` names, whatever others use.
+
+    The contrib package decides it for the whole process, by OTEL_SEMCONV_STABILITY_OPT_IN, and uses
+    the names of 2021 by default.
+    """
+    try:
+        mapping = _OpenTelemetrySemanticConventionStability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING
+        _OpenTelemetrySemanticConventionStability._initialize()
+        before = mapping.get(_OpenTelemetryStabilitySignalType.HTTP, _StabilityMode.DEFAULT)
+    except AttributeError:  # a release that arranges it differently: its own default will do
+        yield
+        return
+    mapping[_OpenTelemetryStabilitySignalType.HTTP] = _StabilityMode.HTTP
+    try:
+        yield
+    finally:
+        mapping[_OpenTelemetryStabilitySignalType.HTTP] = before
+
+
+def _somebody_else_traces() -> bool:
+    """Whether oslo.middleware's own tracing makes SERVER spans in this process."""
+    tracing = sys.modules.get("oslo_middleware.tracing")
+    return getattr(tracing, "_TRACER_PROVIDER", None) is not None
