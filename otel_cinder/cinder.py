@@ -34,6 +34,9 @@ _CHATTER: Final = frozenset(
 _PATTERN: Final = re.compile(r"\{(\w+):[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 """A route's variable with a regular expression: ``{project_id:[0-9a-f\\-]+}``."""
 
+_OLD_STYLE: Final = re.compile(r":\((\w+)\)|(?<=/):(\w+)")
+"""Routes' other way to write a variable: ``/volumes/:(id)``, ``/volumes/:id``."""
+
 _ACTION_LIMIT: Final = 128 * 1024
 """Bytes of an ``/action`` body that are read to find the action's name; Cinder's own limit is less."""
 
@@ -82,7 +85,10 @@ def request_name(environ: Mapping[str, Any]) -> tuple[str | None, dict[str, str]
     if not isinstance(route, str):
         return None, attributes
     prefix = environ.get("SCRIPT_NAME") or ""
-    template = prefix + "/" + _PATTERN.sub(r"{\1}", route).lstrip("/")
+    template = _OLD_STYLE.sub(
+        lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
+    )
+    template = prefix + "/" + template.lstrip("/")
     # The format suffix that Routes appends to each resource: /volumes.{format}
     template = template.removesuffix(".{format}").removesuffix("{.format}")
     attributes[conventions.HTTP_ROUTE] = template

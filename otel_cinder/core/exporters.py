@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.sdk import environment_variables as env
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.util._importlib_metadata import entry_points
@@ -38,7 +39,7 @@ def processor(environ: Mapping[str, str]) -> BatchSpanProcessor:
 
 
 def _names(environ: Mapping[str, str]) -> list[str]:
-    said = environ.get(env.OTEL_TRACES_EXPORTER, "").strip() or "otlp"
+    said = environ.get(OTEL_TRACES_EXPORTER, "").strip() or "otlp"
     return [name for name in (part.strip() for part in said.split(",")) if name not in ("", "none")]
 
 

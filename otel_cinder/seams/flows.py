@@ -39,6 +39,8 @@ SEAM: Final = "flows"
 _EXECUTOR: Final = "taskflow.engines.action_engine.executor"
 _ENGINE: Final = "taskflow.engines.action_engine.engine"
 
+_EMPTY: Final = Context()
+
 _LISTENER: Final = otel_context.create_key("otel-cinder-flow-listener")
 """Context key: the `FlowListener` whose engine is at work."""
 
@@ -91,7 +93,7 @@ class FlowListener(base.Listener):
         listen_for = () if self._in_process else base.DEFAULT_LISTEN_FOR
         super().__init__(engine, task_listen_for=listen_for, retry_listen_for=listen_for)
         self.span: Span = trace.INVALID_SPAN
-        self.context: Context = Context()
+        self.context = _EMPTY
         self._states: list[str] = []
         self._open: dict[str, Span] = {}
         self._token: Any = None
@@ -128,6 +130,9 @@ class FlowListener(base.Listener):
         _engines.pop(id(self._engine), None)
         if self._token is not None:
             otel_context.detach(self._token)
+        # The context holds the listener; left to the garbage collector, such a ring would keep
+        # the engine and all its storage alive until a full collection.
+        self.context = _EMPTY
         if not self.span.is_recording():
             return
         try:
@@ -136,7 +141,8 @@ class FlowListener(base.Listener):
                 _LOG.warning("Atom %s has not finished although its flow has; its span ends.", uuid)
                 span.end()
             self._open.clear()
-            state = self._states[-1] if self._states else states.PENDING
+            self._states = self._states or [states.PENDING]
+            state = self._states[-1]
             self.span.set_attribute(conventions.FLOW_STATE, state)
             self.span.set_attribute(conventions.FLOW_STATES, self._states)
             if error is not None:
