@@ -5,6 +5,7 @@ Imports nothing of Cinder and takes whatever it finds: attributes that a release
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -49,10 +50,8 @@ def resource_attributes(service: Service | None) -> Mapping[str, str]:
         conventions.SERVICE_NAMESPACE: "cinder",
         conventions.SERVICE_INSTANCE: instance or worker_instance(),
     }
-    try:
+    with contextlib.suppress(metadata.PackageNotFoundError):  # a source tree on the path
         attributes[conventions.SERVICE_VERSION] = metadata.version("cinder")
-    except metadata.PackageNotFoundError:  # a source tree on the path
-        pass
     return attributes
 
 

@@ -91,9 +91,7 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         runtime.stop()
 
 
-def _guarded(
-    name: str, patch: Callable[[PatchSet], None], patches: PatchSet
-) -> Callable[[], None]:
+def _guarded(name: str, patch: Callable[[PatchSet], None], patches: PatchSet) -> Callable[[], None]:
     def apply() -> None:
         try:
             patch(patches)

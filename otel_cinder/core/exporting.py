@@ -98,7 +98,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._flushes: collections.deque[Any] = collections.deque()
         self._started = False
         self._stopping = False
-        self._news: collections.deque[tuple[int, str, tuple[Any, ...]]] = collections.deque()
+        self._news: collections.deque[tuple[str, tuple[Any, ...]]] = collections.deque()
         self.dropped = 0
         """Spans lost to a full queue or a failed export, so far."""
 
@@ -108,13 +108,11 @@ class BatchSpanProcessor(SpanProcessor):
             return
         if len(self._queue) >= self._queue_size:
             if not self.dropped:
-                self._news.append(
-                    (
-                        logging.WARNING,
-                        "otel-cinder drops spans because %d wait to be sent to %s; raise "
-                        "OTEL_BSP_MAX_QUEUE_SIZE, or look at what keeps the collector.",
-                        (self._queue_size, self._endpoint),
-                    )
+                self._report(
+                    "otel-cinder drops spans because %d wait to be sent to %s; raise "
+                    "OTEL_BSP_MAX_QUEUE_SIZE, or look at what keeps the collector.",
+                    self._queue_size,
+                    self._endpoint,
                 )
             self.dropped += 1
         else:
@@ -176,13 +174,11 @@ class BatchSpanProcessor(SpanProcessor):
         except Exception as error:  # a bad certificate path, a missing package, ...
             self._stopping = True
             self._queue.clear()
-            self._news.append(
-                (
-                    logging.WARNING,
-                    "otel-cinder exports nothing because its exporter could not be made "
-                    "(%s: %s); check the OTEL_EXPORTER_* settings.",
-                    (type(error).__name__, error),
-                )
+            self._report(
+                "otel-cinder exports nothing because its exporter could not be made "
+                "(%s: %s); check the OTEL_EXPORTER_* settings.",
+                type(error).__name__,
+                error,
             )
         failing = False
         while True:
@@ -216,32 +212,29 @@ class BatchSpanProcessor(SpanProcessor):
         if reason:
             self.dropped += len(batch)
             if not failing:
-                self._news.append(
-                    (
-                        logging.WARNING,
-                        "otel-cinder can't export to %s (%s); Cinder is not affected and spans "
-                        "are dropped until it answers. Check the collector and "
-                        "OTEL_EXPORTER_OTLP_ENDPOINT.",
-                        (self._endpoint, reason),
-                    )
+                self._report(
+                    "otel-cinder can't export to %s (%s); Cinder is not affected and spans "
+                    "are dropped until it answers. Check the collector and "
+                    "OTEL_EXPORTER_OTLP_ENDPOINT.",
+                    self._endpoint,
+                    reason,
                 )
         elif failing:
-            self._news.append(
-                (
-                    logging.WARNING,
-                    "otel-cinder exports to %s again; %d spans were lost so far.",
-                    (self._endpoint, self.dropped),
-                )
+            self._report(
+                "otel-cinder exports to %s again; %d spans were lost so far.",
+                self._endpoint,
+                self.dropped,
             )
         return bool(reason)
+
+    def _report(self, message: str, *arguments: Any) -> None:
+        self._news.append((message, arguments))
 
     def _tell(self) -> None:
         """Log, in a thread of the host's, what the export thread has to say."""
         while self._news:
             try:
-                level, message, arguments = self._news.popleft()
+                message, arguments = self._news.popleft()
             except IndexError:  # another thread was quicker
                 return
-            _LOG.log(level, message, *arguments)
-
-
+            _LOG.warning(message, *arguments)

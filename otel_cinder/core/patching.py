@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
@@ -137,7 +138,7 @@ def complain(seam: str, error: BaseException) -> None:
     if key in _complained:
         return
     _complained.add(key)
-    try:
+    with contextlib.suppress(Exception):  # a broken log handler must not hurt the host here
         _LOG.warning(
             "otel-cinder could not trace a part of %s because of %s: %s; Cinder is not affected. "
             "Please report it with this traceback.",
@@ -146,5 +147,3 @@ def complain(seam: str, error: BaseException) -> None:
             error,
             exc_info=error,
         )
-    except Exception:  # noqa: S110 - a broken log handler of the host must not hurt it here
-        pass

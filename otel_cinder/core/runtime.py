@@ -14,6 +14,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -25,12 +26,12 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder import __version__
 from otel_cinder.core import conventions, exporters
-from otel_cinder.core.exporting import BatchSpanProcessor
+from otel_cinder.core.exporting import BatchSpanProcessor, real
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.sampling import EntrySampler
 from otel_cinder.core.settings import Settings
+from otel_cinder.version import __version__
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class _IdGenerator(RandomIdGenerator):
     """
 
     def __init__(self) -> None:
-        source = random.Random(os.urandom(32))  # noqa: S311 - ids, not secrets
+        source = random.Random(os.urandom(32))
         self._draw = source.getrandbits
 
     def generate_trace_id(self) -> int:
@@ -129,6 +130,12 @@ class Runtime:
         atexit.register(self.flush)
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
+        # Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
+        # that waits for one which a native thread holds is never woken.
+        threads = real("threading")
+        if threads is not sys.modules["threading"]:
+            for module in ("opentelemetry.sdk.trace", "opentelemetry.attributes"):
+                patches.replace("runtime", f"{module}:threading", lambda _original: threads)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
@@ -225,7 +232,7 @@ def process_name() -> str:
     Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it says ``uwsgi``, and
     what is served there is the API.
     """
-    started_as = os.path.basename(sys.argv[0] if sys.argv else "")
+    started_as = Path(sys.argv[0] if sys.argv else "").name
     if started_as.startswith("cinder-") and "wsgi" not in started_as:
         return started_as.removesuffix(".py")
     if any(name in sys.modules for name in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi")):

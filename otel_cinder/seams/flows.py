@@ -73,14 +73,16 @@ def patch(patches: PatchSet) -> None:
             patches.replace(
                 SEAM,
                 f"{_EXECUTOR}:_{verb}_{kind.noun}",
-                functools.partial(_around_atom, kind, "revert " + prefix if verb == "revert" else prefix, verb),
+                functools.partial(
+                    _around_atom, kind, "revert " + prefix if verb == "revert" else prefix, verb
+                ),
             )
 
 
 # Flows
 
 
-class FlowListener(base.Listener):
+class FlowListener(base.Listener):  # type: ignore[misc]
     """Opens the flow's span when entered, makes it current, closes it when left.
 
     While `otel_cinder.instrument()` is in force each engine gets one by itself and atoms are timed
@@ -266,7 +268,7 @@ class _Retry(_Kind):
 
 
 def _submit(
-    wrapped: Callable[..., Any], executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    wrapped: Callable[..., Any], _executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Remember where an atom belongs until it runs, maybe in another thread."""
     context = otel_context.get_current()
@@ -335,7 +337,7 @@ def _describe(
 ) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         kind.name: atom.name,
-        conventions.CODE_FUNCTION: _function(type(atom), verb),
+        conventions.CODE_FUNCTION: _function(type(atom), verb),  # type: ignore[arg-type]
     }
     if kind is _Retry:
         uuid = listener.engine.storage.get_atom_uuid(atom.name)

@@ -25,15 +25,13 @@ from opentelemetry.instrumentation._semconv import (
 )
 from opentelemetry.util.http import get_excluded_urls
 
+from otel_cinder.core.carrier import TRACESTATE_LIMIT
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 from otel_cinder.core.sampling import STRANGER
 
 SEAM: Final = "http"
-
-TRACESTATE_LIMIT: Final = 512
-"""Characters; W3C Trace Context asks to propagate at least that many, and no more is."""
 
 _KEPT: Final = frozenset(
     {
@@ -93,7 +91,7 @@ class TracedApplication:
         self._kept = _KEPT | _propagated()
         with _stable_names():
             self._middleware = wsgi.OpenTelemetryMiddleware(
-                self._enter, request_hook=_started, tracer_provider=_Tracers()
+                self._enter, request_hook=_started, tracer_provider=_Tracers(service)
             )
 
     def __getattr__(self, name: str) -> Any:
@@ -104,10 +102,7 @@ class TracedApplication:
             return self._app(environ, start_response)
         request = _Request(environ)
         base = otel_context.get_current()
-        token = None
         try:
-            context = otel_context.set_value(SERVICE, self._service, base)
-            token = otel_context.attach(otel_context.set_value(STRANGER, True, context))
             response = self._middleware(self._clean(request), start_response)
             if not request.streams:
                 # The span ends when the middleware's generator does. The body is at hand, so run it
@@ -117,10 +112,8 @@ class TracedApplication:
             if request.entered:
                 raise
             complain(SEAM, error)  # ours, before Cinder saw the request
+            otel_context.attach(base)
             return self._app(environ, start_response)
-        finally:
-            if token is not None:
-                otel_context.detach(token)
         if request.error is not None:
             raise request.error
         return _Stream(response, request, base) if request.streams else response
@@ -153,6 +146,8 @@ class TracedApplication:
         request: _Request = clean[_REQUEST]
         request.entered = True
         body: Iterable[bytes] = ()
+        # Here, because the middleware begins with what it has extracted, not with our context.
+        token = otel_context.attach(otel_context.set_value(SERVICE, self._service))
         try:
             body = self._app(request.environ, start_response)
             request.streams = not isinstance(body, (list, tuple))
@@ -160,6 +155,7 @@ class TracedApplication:
             request.error = error
             record_failure(request.span, error)
         finally:
+            otel_context.detach(token)
             self._finish(request)
         return _watched(body, request) if request.streams else body
 
@@ -218,7 +214,7 @@ class _Stream:
     def _end(self) -> None:
         if self._request.span.is_recording():
             self._request.span.end()  # closed before it was iterated
-        # The middleware detaches to the context it was called in, which holds our keys.
+        # Where it was never iterated, the middleware has not detached what it attached.
         otel_context.attach(self._base)
 
 
@@ -252,14 +248,23 @@ def _propagated() -> frozenset[str]:
 class _Tracers(trace.TracerProvider):
     """Hands the middleware a tracer that is looked up at each request, so after every fork."""
 
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
     def get_tracer(self, *_args: Any, **_kwargs: Any) -> trace.Tracer:
-        return _Tracer()
+        return _Tracer(self._service)
 
 
 class _Tracer(trace.NoOpTracer):
-    def start_span(self, name: str, context: Any = None, **kwargs: Any) -> trace.Span:  # type: ignore[override]
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def start_span(  # type: ignore[override]
+        self, name: str, context: Context | None = None, **kwargs: Any
+    ) -> trace.Span:
         kwargs.pop("start_time", None)
-        return runtime.start_span(name, context or otel_context.get_current(), **kwargs)
+        context = otel_context.set_value(SERVICE, self._service, context)
+        return runtime.start_span(name, otel_context.set_value(STRANGER, True, context), **kwargs)
 
 
 @contextlib.contextmanager
@@ -271,7 +276,7 @@ def _stable_names() -> Iterator[None]:
     """
     try:
         mapping = _OpenTelemetrySemanticConventionStability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING
-        _OpenTelemetrySemanticConventionStability._initialize()
+        _OpenTelemetrySemanticConventionStability._initialize()  # type: ignore[no-untyped-call]
         before = mapping.get(_OpenTelemetryStabilitySignalType.HTTP, _StabilityMode.DEFAULT)
     except AttributeError:  # a release that arranges it differently: its own default will do
         yield

@@ -1,9 +1,6 @@
 """oslo.messaging: PRODUCER and CONSUMER spans of casts, CLIENT and SERVER spans of calls.
 
-The trace travels as W3C ``traceparent`` and ``tracestate``, top-level keys of the message's context
-dictionary: where oslo.messaging's own tracing puts them too, and where a service without tracing
-does not notice them. One member of ``tracestate`` is ours: when the message was sent, and whether
-it was a fan-out. It names the span that wrote it, so that one that a peer passed on is not believed.
+How the trace travels: `otel_cinder.core.carrier`.
 """
 
 from __future__ import annotations
@@ -17,24 +14,14 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otel_cinder.core import conventions
+from otel_cinder.core import carrier, conventions
+from otel_cinder.core.carrier import Arrival
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 
 SEAM: Final = "rpc"
-
-_TRACEPARENT: Final = "traceparent"
-_TRACESTATE: Final = "tracestate"
-_KEYS: Final = frozenset({_TRACEPARENT, _TRACESTATE})
-_MEMBER: Final = "otelcinder"
-_TRACESTATE_LIMIT: Final = 512
-
-_EMPTY: Final = Context()
-_W3C: Final = TraceContextTextMapPropagator()
-"""Not the configured propagators: baggage must not reach the broker, and peers read W3C."""
 
 _SYSTEMS: Final = {"rabbit": "rabbitmq", "fake": "fake", "kafka": "kafka", "proton": "amqp"}
 """Start of the driver's class name -> ``messaging.system``."""
@@ -82,17 +69,17 @@ class _Sender:
         if not current.is_valid and not runtime.settings.periodic:
             return wrapped(*args, **kwargs)  # periodic chatter: nobody asked for it
         try:
-            target, carrier, message = _arguments(args, kwargs)
-            if not isinstance(carrier, dict) or _traced_by_another(carrier, current):
+            target, sent_context, message = _arguments(args, kwargs)
+            if not isinstance(sent_context, dict) or _traced_by_another(sent_context, current):
                 return wrapped(*args, **kwargs)
             waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
             span: Span | None = None
-            if current.trace_flags.sampled or not current.is_valid:
-                if not _somebody_else_traces():
-                    span = self._start(context, transport, target, message, carrier, waits)
+            recorded = current.trace_flags.sampled or not current.is_valid
+            if recorded and not _somebody_else_traces():
+                span = self._start(context, transport, target, message, sent_context, waits)
             sent = current if span is None else span.get_span_context()
-            carrier = {**carrier, **_inject(sent, fanout=bool(target.fanout))}
-            args, kwargs = _with_carrier(args, kwargs, carrier)
+            keys = carrier.inject(sent, fanout=bool(target.fanout))
+            args, kwargs = _with_context(args, kwargs, {**sent_context, **keys})
         except Exception as error:
             complain(SEAM, error)
             return wrapped(*args, **kwargs)
@@ -106,7 +93,7 @@ class _Sender:
         transport: Any,
         target: Any,
         message: Mapping[str, Any],
-        carrier: Mapping[str, Any],
+        sent_context: Mapping[str, Any],
         waits: bool,
     ) -> Span:
         topic = _topic(target.topic)
@@ -117,7 +104,7 @@ class _Sender:
             conventions.MESSAGING_OPERATION_NAME: "call" if waits else "cast",
             conventions.MESSAGING_OPERATION_TYPE: "send",
             **_rpc(method),
-            **self._describe(carrier),
+            **self._describe(sent_context),
         }
         if target.fanout:
             attributes[conventions.FANOUT] = True
@@ -163,7 +150,7 @@ class _Receiver:
             base = otel_context.get_current()
             server: Any = base.get(_SERVER)
             target = getattr(server, "_target", None)
-            remote, sent, fanout = _extract(incoming)
+            remote, sent, fanout = _take(incoming)
             context = base
             service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
             if service is not None:
@@ -175,7 +162,7 @@ class _Receiver:
                 if remote.is_valid and not fanout:
                     parent = trace.NonRecordingSpan(remote)
                     context = trace.set_span_in_context(parent, context)
-                if self._begins_span(incoming, remote, fanout):
+                if self._begins_span(incoming, remote):
                     span = self._start(context, server, target, incoming, remote, fanout)
                     if sent is not None:
                         _set_wait(span, received - sent)
@@ -191,7 +178,7 @@ class _Receiver:
         finally:
             otel_context.detach(token)
 
-    def _begins_span(self, incoming: Any, remote: SpanContext, fanout: bool) -> bool:
+    def _begins_span(self, incoming: Any, remote: SpanContext) -> bool:
         if _somebody_else_traces():
             return False
         if remote.is_valid:
@@ -261,39 +248,16 @@ def _record(span: Span, error: BaseException) -> None:
     record_failure(span, error, error_type=str(name))
 
 
-def _inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier, trace.set_span_in_context(trace.NonRecordingSpan(sent), _EMPTY))
-    mark = f"{_MEMBER}={sent.span_id:016x}:{time.time_ns() // 1000}{':f' if fanout else ''}"
-    others = carrier.get(_TRACESTATE, "")
-    carrier[_TRACESTATE] = f"{mark},{others}" if others else mark
-    return carrier
-
-
-def _extract(incoming: Any) -> tuple[SpanContext, float | None, bool]:
-    """Take the keys out of a message: the sender's span, when it sent (s), whether to all.
+def _take(incoming: Any) -> Arrival:
+    """Take the keys out of a message, so that nobody behind us notices them.
 
     The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
     """
-    carrier = incoming.ctxt
-    if not isinstance(carrier, dict) or _TRACEPARENT not in carrier:
-        return trace.INVALID_SPAN_CONTEXT, None, False
-    incoming.ctxt = {key: value for key, value in carrier.items() if key not in _KEYS}
-    headers = {
-        key: carrier[key] for key in _KEYS if isinstance(carrier.get(key), str) and carrier[key]
-    }
-    state = headers.pop(_TRACESTATE, "")
-    mark = ""
-    if len(state) <= _TRACESTATE_LIMIT + 64:
-        members = [member.strip() for member in state.split(",") if member.strip()]
-        mark = next((m for m in members if m.startswith(_MEMBER + "=")), "")
-        headers[_TRACESTATE] = ",".join(m for m in members if m is not mark)
-    remote = trace.get_current_span(_W3C.extract(headers, _EMPTY)).get_span_context()
-    writer, _, rest = mark.removeprefix(_MEMBER + "=").partition(":")
-    if not mark or writer != f"{remote.span_id:016x}":
-        return remote, None, False
-    stamp, _, fanout = rest.partition(":")
-    return remote, int(stamp) / 1e6 if stamp.isdecimal() else None, fanout == "f"
+    found = incoming.ctxt
+    if not isinstance(found, dict) or carrier.TRACEPARENT not in found:
+        return carrier.NOTHING
+    incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
+    return carrier.extract(found)
 
 
 def _set_wait(span: Span, seconds: float) -> None:
@@ -305,17 +269,18 @@ def _set_wait(span: Span, seconds: float) -> None:
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
     names = ("target", "ctxt", "message")
-    return tuple(  # type: ignore[return-value]
+    target, sent_context, message = (
         args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names)
     )
+    return target, sent_context, message
 
 
-def _with_carrier(
-    args: tuple[Any, ...], kwargs: dict[str, Any], carrier: dict[str, Any]
+def _with_context(
+    args: tuple[Any, ...], kwargs: dict[str, Any], sent_context: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if len(args) > 1:
-        return (args[0], carrier, *args[2:]), kwargs
-    return args, {**kwargs, "ctxt": carrier}
+        return (args[0], sent_context, *args[2:]), kwargs
+    return args, {**kwargs, "ctxt": sent_context}
 
 
 def _rpc(method: str) -> dict[str, Any]:
@@ -360,9 +325,9 @@ def _is_call(incoming: Any) -> bool:
     return bool(getattr(incoming, "_reply_q", None) or getattr(incoming, "_reply_to", None))
 
 
-def _traced_by_another(carrier: Mapping[str, Any], current: SpanContext) -> bool:
+def _traced_by_another(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
     """Whether the message already carries the current span: oslo.messaging's own tracing is on."""
-    found = carrier.get(_TRACEPARENT)
+    found = sent_context.get(carrier.TRACEPARENT)
     return current.is_valid and isinstance(found, str) and f"{current.span_id:016x}" in found
 
 

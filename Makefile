@@ -1,0 +1,51 @@
+# `make help` lists what there is. Everything happens in .venv, which is made at first need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench picture docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Cinder 29 needs Python 3.11 or newer, and $(PYTHON) is older; try make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trace
+	@$(BIN)/otel-cinder demo $(ARGS)
+
+test: $(READY) lint ## Run all tests; what needs RabbitMQ or MariaDB is skipped without them, fails under CI=true
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(BENCH_READY) ## Measure what tracing costs, as ratios
+	$(BIN)/python -m benchmarks $(ARGS)
+
+picture: $(READY) ## Draw the README's picture anew, from a real run
+	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
+
+docs: $(READY) ## Write docs/reference.md anew from otel_cinder/core/conventions.py
+	$(BIN)/python -m docs.reference
+
+clean: ## Remove what was built
+	rm -rf $(VENV) .cache build dist *.egg-info

@@ -1,0 +1,22 @@
+"""The command line, `otel-cinder`; nothing else in the package imports it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exits 2 with one sentence when its extra is not installed."""
+    try:
+        # click and rich come with an extra, which services that are only traced do without.
+        import click  # noqa: F401
+        import rich  # noqa: F401
+    except ImportError:
+        print(
+            "otel-cinder: the command line needs click and rich: pip install 'otel-cinder[demo]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    from otel_cinder.cli.commands import cli
+
+    cli(prog_name="otel-cinder")

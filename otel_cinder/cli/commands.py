@@ -1,0 +1,17 @@
+"""The commands of `otel-cinder`; each lives in a module of its own and is added here."""
+
+from __future__ import annotations
+
+import click
+
+from otel_cinder import __version__
+from otel_cinder.cli.demo.command import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="otel-cinder")
+def cli() -> None:
+    """OpenTelemetry traces of OpenStack Cinder."""
+
+
+cli.add_command(demo)

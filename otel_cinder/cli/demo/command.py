@@ -1,0 +1,60 @@
+"""The options of `otel-cinder demo`, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+
+from otel_cinder.cli.demo.problem import Problem
+from otel_cinder.cli.demo.run import Options, run
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--size", default=1, show_default=True, type=click.IntRange(1, 1000), help="In GiB.")
+@click.option("--name", default="demo", show_default=True, help="The volume's name.")
+@click.option(
+    "--endpoint", metavar="URL", help="Send the spans to this OTLP/HTTP endpoint as well."
+)
+@click.option(
+    "--transport-url",
+    metavar="URL",
+    help="Run the services as separate processes over this broker: rabbit://USER:PASS@HOST/VHOST.",
+)
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of Cinder's API.")
+@click.option("--spans", type=_FILE, metavar="FILE", help="Write the trace as OTLP/JSON lines.")
+@click.option("--svg", type=_FILE, metavar="FILE", help="Write the tree as a picture.")
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds to wait for Cinder and for the trace.",
+)
+@click.option("--keep", is_flag=True, help="Keep Cinder's configuration, database and log.")
+def demo(**given: Any) -> None:
+    """Create a volume in a real Cinder and show its trace.
+
+    Cinder's API, scheduler and volume service run on this host in one process, without a
+    broker, a database server or storage; everything is removed at the end.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        run(Options(**given), Console(highlight=False), Console(stderr=True, highlight=False))
+    except Problem as problem:
+        click.echo(f"otel-cinder: {problem}", err=True)
+        sys.exit(problem.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _leave(signum: int, _frame: FrameType | None) -> None:
+    # As an exception, so that Cinder is stopped and its folder removed on the way out.
+    raise SystemExit(128 + signum)

@@ -1,0 +1,84 @@
+"""Cinder's API, scheduler and volume service in one process: `python -m … CONF CONF_DIR PORT`.
+
+Runs in a child process of the demo, so that the demo's own stays quiet and can always end it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from otel_cinder.cli.demo.cinder_conf import BACKEND
+
+
+def main(config_file: str, config_folder: str, port: int) -> None:
+    """Serve until SIGTERM, then export what is left and leave."""
+    # Read by Cinder's modules as they are imported.
+    os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+
+    import otel_cinder
+
+    otel_cinder.instrument()
+
+    # Cinder's order: the backend is chosen before anything else of it is imported.
+    from cinder import monkey_patch
+
+    monkey_patch.patch(backend="threading")
+    server = _start_cinder(config_file, config_folder, port)
+    stop = threading.Event()
+    # Only from here on is there something to export; until then the signal ends the process.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop.wait()
+    server.close()
+
+    from otel_cinder.core import runtime
+
+    runtime.flush(timeout_s=5.0)
+    # Periodic tasks of three services may be sleeping in threads that nobody needs to wait for.
+    os._exit(0)
+
+
+def _start_cinder(config_file: str, config_folder: str, port: int) -> Any:
+    # Imported for the options that it registers; after CONF has been parsed it is too late.
+    import cinder.volume.volume_utils  # noqa: F401
+    from cinder import coordination, objects, rpc, service, version
+    from cinder.common import config, constants
+    from cinder.db import migration
+    from oslo_config import cfg
+    from oslo_log import log
+    from oslo_service import wsgi
+
+    conf = cfg.CONF
+    objects.register_all()
+    conf(
+        ["--config-file", config_file, "--config-dir", config_folder],
+        project="cinder",
+        version=version.version_string(),
+    )
+    log.setup(conf, "cinder")
+    config.set_middleware_defaults()
+    migration.db_sync()
+    coordination.COORDINATOR.start()
+    rpc.init(conf)
+    # The volume service first: the scheduler asks it for its capabilities as soon as it starts.
+    for binary, host, backend in (
+        (constants.VOLUME_BINARY, f"{conf.host}@{BACKEND}", BACKEND),
+        (constants.SCHEDULER_BINARY, conf.host, None),
+    ):
+        service.Service.create(binary=binary, host=host, service_name=backend).start()
+    return _serve(wsgi.Loader(conf).load_app("osapi_volume"), port)
+
+
+def _serve(application: Any, port: int) -> Any:
+    import waitress
+
+    server = waitress.create_server(application, host="127.0.0.1", port=port, threads=4)
+    threading.Thread(target=server.run, name="cinder-api", daemon=True).start()
+    return server
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,284 @@
+"""What `otel-cinder demo` does, from its checks to the trace on the screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from otel_cinder.cli.demo import cinder_conf, show
+from otel_cinder.cli.demo.broker import Broker
+from otel_cinder.cli.demo.problem import Problem
+from otel_cinder.cli.demo.processes import Processes, last_lines
+from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
+
+if TYPE_CHECKING:
+    import requests
+    from rich.console import Console
+
+_LOG_LINES = 12
+_POLL_S = 0.1
+# Time for the last spans to arrive after the volume's status has changed.
+_EXPORT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; ``timeout`` is in seconds, ``size`` in GiB."""
+
+    size: int = 1
+    name: str = "demo"
+    endpoint: str | None = None
+    transport_url: str | None = None
+    port: int = 0
+    spans: Path | None = None
+    svg: Path | None = None
+    timeout: float = 120.0
+    keep: bool = False
+
+
+def run(options: Options, out: Console, err: Console) -> None:
+    """Run the demo; raises Problem, once everything that was started is gone again."""
+    _check_files(options)
+    _check_modules()
+    cinder_conf.cinder_etc()
+    if options.endpoint:
+        _check_endpoint(options.endpoint)
+    port = _free_port(options.port)
+    deadline = time.monotonic() + options.timeout
+    with ExitStack() as stack:
+        broker = None
+        exchange, host = "cinder", cinder_conf.HOST
+        if options.transport_url:
+            exchange = f"otel-cinder-demo-{uuid.uuid4().hex[:8]}"
+            host = exchange
+            broker = Broker(options.transport_url, host, cinder_conf.BACKEND, exchange)
+        folder = stack.enter_context(_folder(options.keep, err))
+        receiver = stack.enter_context(Receiver(forward_to=options.endpoint))
+        environment = cinder_conf.environment(os.environ, receiver.endpoint)
+        processes = Processes(folder, environment)
+        if broker:
+            stack.callback(broker.tidy)
+        stack.callback(processes.stop)
+        cinder_conf.write(
+            folder,
+            transport_url=options.transport_url or "fake://",
+            exchange=exchange,
+            host=host,
+            port=port,
+        )
+        cinder = _Cinder(port, processes, deadline)
+        with err.status("Starting Cinder …"):
+            if broker:
+                _start_services(processes, folder, deadline)
+                cinder.wait(broker.is_served, "Cinder's services to listen")
+            else:
+                _start_one_process(processes, folder, port)
+            cinder.wait(cinder.is_up, "Cinder's API to answer")
+        with err.status("Creating a volume …"):
+            volume, request_id = cinder.create(options.name, options.size)
+            status = cinder.wait_created(volume)
+            trace = _trace(receiver, request_id)
+        if options.spans:
+            show.write_spans(options.spans, receiver.requests, trace.trace_id)
+        if options.svg:
+            show.write_picture(options.svg, trace)
+        show.story(trace, volume, status, options, out)
+        # With Cinder stopped, nothing can follow: what is forwarded is complete.
+        processes.stop()
+        receiver.stop()
+        if receiver.forward_errors:
+            raise Problem(f"not all spans could be sent on: {receiver.forward_errors[0]}", 1)
+        if status != "available":
+            raise Problem(f"the volume's status is {status} instead of available", 1)
+        if not _is_complete(trace):
+            raise Problem("the trace is not whole: spans are missing", 1)
+
+
+class _Cinder:
+    """The API as a client sees it."""
+
+    def __init__(self, port: int, processes: Processes, deadline: float) -> None:
+        import requests
+
+        self._volumes = f"http://127.0.0.1:{port}/v3/{cinder_conf.PROJECT}/volumes"
+        self._processes = processes
+        self._deadline = deadline
+        self._http = requests.Session()
+        # Neither a proxy nor a .netrc of the caller's has a say in what stays on this host.
+        self._http.trust_env = False
+        self._http.headers.update(
+            {
+                "X-Auth-Token": f"admin:{cinder_conf.PROJECT}",
+                "OpenStack-API-Version": "volume 3.70",
+            }
+        )
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        while not condition():
+            self._processes.check()
+            if time.monotonic() > self._deadline:
+                raise Problem(f"gave up waiting for {what}; --timeout sets how long to wait")
+            time.sleep(_POLL_S)
+
+    def is_up(self) -> bool:
+        import requests
+
+        try:
+            # A whole request, so that the one in the trace is not Cinder's very first, which loads
+            # and connects what later ones find ready.
+            return self._http.get(self._volumes, timeout=5).status_code < 500
+        except requests.RequestException:
+            return False
+
+    def create(self, name: str, size: int) -> tuple[str, str]:
+        """Ask for a volume; returns its id and the request's."""
+        body = {"volume": {"name": name, "size": size}}
+        response = self._request("POST", self._volumes, json=body)
+        if response.status_code != 202:
+            raise Problem(f"Cinder answered HTTP {response.status_code}: {response.text[:200]}")
+        request_id = response.headers.get("X-Openstack-Request-Id", "")
+        return str(response.json()["volume"]["id"]), request_id
+
+    def wait_created(self, volume: str) -> str:
+        """Wait until the volume is no longer being created; returns its status."""
+        status = "creating"
+
+        def is_settled() -> bool:
+            nonlocal status
+            response = self._request("GET", f"{self._volumes}/{volume}")
+            if response.status_code == 200:
+                status = str(response.json()["volume"]["status"])
+            return status != "creating"
+
+        self.wait(is_settled, "the volume")
+        return status
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        import requests
+
+        try:
+            left = max(1.0, self._deadline - time.monotonic())
+            return self._http.request(method, url, timeout=left, **kwargs)
+        except requests.RequestException as error:
+            self._processes.check()
+            raise Problem(f"Cinder's API did not answer: {error}") from None
+
+
+def _start_one_process(processes: Processes, folder: Path, port: int) -> None:
+    module = "otel_cinder.cli.demo.one_process"
+    arguments = [str(folder / "cinder.conf"), str(folder / "conf.d"), str(port)]
+    processes.start("cinder", [sys.executable, "-m", module, *arguments])
+
+
+def _start_services(processes: Processes, folder: Path, deadline: float) -> None:
+    programs = Path(sys.executable).parent
+    arguments = cinder_conf.arguments(folder)
+    names = ("cinder-volume", "cinder-scheduler", "cinder-api")
+    for name in ("cinder-manage", *names):
+        if not os.access(programs / name, os.X_OK):
+            raise Problem(f"Cinder's program {name} is not in {programs}")
+    left = max(1.0, deadline - time.monotonic())
+    command = [str(programs / "cinder-manage"), *arguments, "db", "sync"]
+    processes.run("cinder-manage", command, left)
+    cinder_conf.share_database(folder)
+    for name in names:
+        processes.start(name, [str(programs / name), *arguments])
+
+
+def _trace(receiver: Receiver, request_id: str) -> Trace:
+    """The request's trace, once it is complete, or what has come of it until then."""
+
+    def find(spans: list[SpanRecord]) -> Trace:
+        traces = traces_of(spans)
+        for trace in traces:
+            if any(s.attributes.get("openstack.request_id") == request_id for s in trace.spans):
+                return trace
+        return max(traces, key=len, default=Trace(()))
+
+    receiver.wait_for(lambda spans: _is_complete(find(spans)), timeout=_EXPORT_S)
+    trace = find(receiver.spans())
+    if not trace:
+        raise Problem("the volume was created, but no spans arrived", 1)
+    return trace
+
+
+def _is_complete(trace: Trace) -> bool:
+    """Whether every message that was cast has been seen at its receiver, too."""
+    casts = [span for span in trace.spans if span.kind == "producer"]
+    return trace.is_whole and bool(casts) and all(trace.children(span) for span in casts)
+
+
+@contextmanager
+def _folder(keep: bool, err: Console) -> Iterator[Path]:
+    """A temporary folder for Cinder; a failure shows the end of its log and keeps it."""
+    folder = Path(tempfile.mkdtemp(prefix="otel-cinder-demo-"))
+    try:
+        yield folder
+    except Problem:
+        for line in last_lines(folder, _LOG_LINES):
+            err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+        err.print(f"Cinder's log and configuration are kept in {folder}", soft_wrap=True)
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if keep:
+        err.print(f"Cinder's log and configuration are kept in {folder}", soft_wrap=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_files(options: Options) -> None:
+    for path in filter(None, (options.spans, options.svg)):
+        there = path if path.exists() else path.absolute().parent
+        if path.is_dir() or not os.access(there, os.W_OK):
+            raise Problem(f"cannot write {path}")
+
+
+def _check_modules() -> None:
+    try:
+        import requests  # noqa: F401
+        import waitress  # noqa: F401
+    except ImportError as error:
+        raise Problem(f"{error.name} is missing: pip install 'otel-cinder[demo]'") from None
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        url = urlsplit(endpoint)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError:
+        url, port = urlsplit(""), 0
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise Problem("--endpoint must be a URL such as http://127.0.0.1:4318")
+    try:
+        socket.create_connection((url.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise Problem(f"cannot connect to --endpoint {endpoint}: {_reason(error)}") from None
+
+
+def _free_port(wanted: int) -> int:
+    try:
+        with socket.socket() as probe:
+            # As servers do: a port that was just given up counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", wanted))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise Problem(f"cannot listen on port {wanted}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -1,0 +1,75 @@
+"""The trace on the wire: W3C keys at the top of an RPC message's context dictionary.
+
+``traceparent`` and ``tracestate`` stand where oslo.messaging's own tracing (18.3 and later) puts
+them too, so a peer of either kind continues the trace, and a service without tracing does not
+notice them. One member of ``tracestate`` is ours: when the message was sent, and whether it was a
+fan-out. It names the span that wrote it, so that one which a peer passed on is not believed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+KEYS: Final = frozenset({TRACEPARENT, TRACESTATE})
+
+TRACESTATE_LIMIT: Final = 512
+"""Characters; W3C Trace Context asks to propagate at least that many, and no more is."""
+
+_MEMBER: Final = "otelcinder"
+_MEMBER_LIMIT: Final = 64
+_EMPTY: Final = Context()
+_W3C: Final = TraceContextTextMapPropagator()
+"""Not the configured propagators: baggage must not reach the broker, and peers read W3C."""
+
+
+class Arrival(NamedTuple):
+    """What a message says of its sender."""
+
+    remote: SpanContext
+    """The sender's span; invalid if the message says none, or nothing that can be understood."""
+    sent: float | None
+    """When it was sent, by the sender's clock, in seconds since the epoch."""
+    fanout: bool
+    """Whether everybody who listens gets it."""
+
+
+NOTHING: Final = Arrival(trace.INVALID_SPAN_CONTEXT, None, fanout=False)
+
+
+def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
+    """The keys that carry ``sent``, stamped with the present time."""
+    keys: dict[str, str] = {}
+    _W3C.inject(keys, trace.set_span_in_context(trace.NonRecordingSpan(sent), _EMPTY))
+    mark = f"{_MEMBER}={sent.span_id:016x}:{time.time_ns() // 1000}{':f' if fanout else ''}"
+    others = keys.get(TRACESTATE, "")
+    keys[TRACESTATE] = f"{mark},{others}" if others else mark
+    return keys
+
+
+def extract(keys: Mapping[str, Any]) -> Arrival:
+    """What ``keys`` carry. Malformed or oversized ones count as absent; never raises."""
+    parent, state = keys.get(TRACEPARENT), keys.get(TRACESTATE)
+    if not isinstance(parent, str):
+        return NOTHING
+    headers = {TRACEPARENT: parent}
+    mark = ""
+    if isinstance(state, str) and len(state) <= TRACESTATE_LIMIT + _MEMBER_LIMIT:
+        members = [member.strip() for member in state.split(",") if member.strip()]
+        mark = next((m for m in members if m.startswith(f"{_MEMBER}=")), "")
+        headers[TRACESTATE] = ",".join(m for m in members if m is not mark)
+    remote = trace.get_current_span(_W3C.extract(headers, _EMPTY)).get_span_context()
+    writer, _, rest = mark.removeprefix(f"{_MEMBER}=").partition(":")
+    if not remote.is_valid or writer != f"{remote.span_id:016x}":
+        return Arrival(remote, None, fanout=False)
+    stamp, _, flag = rest.partition(":")
+    sent = int(stamp) / 1e6 if stamp.isdecimal() and len(stamp) < 20 else None
+    return Arrival(remote, sent, fanout=flag == "f")
