@@ -9,10 +9,16 @@ tracing emit; the ``taskflow.*`` and ``cinder.*`` names are this project's.
 from __future__ import annotations
 
 from opentelemetry.semconv.attributes import (
+    client_attributes,
     error_attributes,
     exception_attributes,
     http_attributes,
+    network_attributes,
+    server_attributes,
     service_attributes,
+    telemetry_attributes,
+    url_attributes,
+    user_agent_attributes,
 )
 
 ATTRIBUTES: dict[str, str] = {}
@@ -42,7 +48,20 @@ def _setting(name: str, meaning: str) -> str:
 SCOPE = "otel_cinder"
 """The instrumentation scope of every span."""
 
-# The request
+# The request. The contrib package for WSGI sets those of HTTP itself.
+for _name, _meaning in {
+    http_attributes.HTTP_REQUEST_METHOD: "`POST`",
+    http_attributes.HTTP_RESPONSE_STATUS_CODE: "`202`",
+    url_attributes.URL_PATH: "the path as it was asked for, without the query string",
+    url_attributes.URL_SCHEME: "`http` or `https`",
+    server_attributes.SERVER_ADDRESS: "the host that the caller named",
+    server_attributes.SERVER_PORT: "the port that the API listens on",
+    client_attributes.CLIENT_ADDRESS: "the caller's address, or the proxy's",
+    client_attributes.CLIENT_PORT: "the caller's port, or the proxy's",
+    network_attributes.NETWORK_PROTOCOL_VERSION: "`1.1`",
+    user_agent_attributes.USER_AGENT_ORIGINAL: "the caller's program",
+}.items():
+    _attribute(_name, _meaning)
 HTTP_ROUTE = _attribute(
     http_attributes.HTTP_ROUTE, "the matched route, a template: `/v3/{project_id}/volumes`"
 )
@@ -118,6 +137,10 @@ SERVICE_NAMESPACE = _attribute("service.namespace", "`cinder`")
 SERVICE_INSTANCE = _attribute(
     "service.instance.id", "host, backend and worker; differs between workers"
 )
+
+SDK_LANGUAGE = _attribute(telemetry_attributes.TELEMETRY_SDK_LANGUAGE, "`python`")
+SDK_NAME = _attribute(telemetry_attributes.TELEMETRY_SDK_NAME, "`opentelemetry`")
+SDK_VERSION = _attribute(telemetry_attributes.TELEMETRY_SDK_VERSION, "of opentelemetry-sdk")
 
 _span("<METHOD> <route>", "SERVER, one request to the API: `POST /v3/{project_id}/volumes`")
 _span("<flow>", "INTERNAL, one run of a TaskFlow flow: `volume_create_api`")

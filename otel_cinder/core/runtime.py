@@ -175,9 +175,9 @@ class Runtime:
         """
         found = Resource(
             {
-                "telemetry.sdk.language": "python",
-                "telemetry.sdk.name": "opentelemetry",
-                "telemetry.sdk.version": sdk_version,
+                conventions.SDK_LANGUAGE: "python",
+                conventions.SDK_NAME: "opentelemetry",
+                conventions.SDK_VERSION: sdk_version,
                 **self.identify(service),
             }
         )

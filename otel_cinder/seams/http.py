@@ -10,6 +10,7 @@ query string, no baggage, no oversized ``tracestate``. Cinder gets its own envir
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -48,6 +49,7 @@ _KEPT: Final = frozenset(
         "wsgi.url_scheme",
     }
 )
+_PORT: Final = re.compile(r":\d*$")
 _REQUEST: Final = "otel_cinder.request"
 _HEALTHCHECK: Final = "/healthcheck"
 """Where oslo.middleware answers load balancers, every second or so."""
@@ -132,6 +134,8 @@ class TracedApplication:
             del clean["HTTP_TRACESTATE"]
         if not str(clean.get("SERVER_PORT", "")).isdecimal():
             clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
+        if "HTTP_HOST" in clean:  # it would become server.address, port and all
+            clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
         # Without the query string, which may hold anything.
         clean["REQUEST_URI"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         clean[_REQUEST] = request

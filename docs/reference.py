@@ -1,0 +1,59 @@
+"""Writes docs/reference.md from otel_cinder/core/conventions.py: `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from otel_cinder.core import conventions
+
+PAGE = Path(__file__).with_name("reference.md")
+
+HEAD = """\
+# Every span, attribute and setting
+
+This page is written from `otel_cinder/core/conventions.py` by `make docs`.
+"""
+
+
+def table(title: str, columns: tuple[str, str], rows: dict[str, str]) -> str:
+    """A Markdown table under its heading."""
+    lines = [f"## {title}", "", f"| {columns[0]} | {columns[1]} |", "|---|---|"]
+    # GitHub reads <word> as a tag, even in a table; in code it's text.
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(
+        [
+            HEAD,
+            table("Spans", ("name", "kind, and what it covers"), conventions.SPANS),
+            table("Attributes", ("attribute", "what it says"), conventions.ATTRIBUTES),
+            table("Settings", ("variable", "what it sets"), conventions.SETTINGS),
+            STANDARD,
+        ]
+    )
+
+
+STANDARD = """\
+## OpenTelemetry's own settings
+
+The standard variables of the SDK and its OTLP exporter are honoured. Those that are used most:
+
+| variable | here |
+|---|---|
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | default `http://localhost:4318` |
+| `OTEL_EXPORTER_OTLP_PROTOCOL` | default `http/protobuf`; `grpc` works only where eventlet is not in use, and is refused with a warning where it is |
+| `OTEL_EXPORTER_OTLP_HEADERS`, `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE`, `_TIMEOUT`, `_COMPRESSION` | as the exporter documents them |
+| `OTEL_TRACES_EXPORTER` | `otlp` (default), `console`, `none`, any installed exporter; several with commas |
+| `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | asked once per trace, where it enters Cinder; everything after follows that decision |
+| `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, `OTEL_BSP_SCHEDULE_DELAY` | defaults 2048 spans, 512 spans, 5000 ms |
+| `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | win over what is found out |
+| `OTEL_PYTHON_EXCLUDED_URLS`, `OTEL_PYTHON_WSGI_EXCLUDED_URLS` | requests that start no trace; `/healthcheck` starts none anyway |
+| `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` | `otel_cinder` in it keeps this package off |
+| `OTEL_SDK_DISABLED` | `true`: no spans |
+"""
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
