@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import site
 import socket
 import sys
 import tempfile
@@ -189,12 +190,20 @@ def _start_services(processes: Processes, folder: Path, deadline: float) -> None
     for name in ("cinder-manage", *names):
         if not os.access(programs / name, os.X_OK):
             raise Problem(f"Cinder's program {name} is not in {programs}")
+    if not _is_activated():
+        raise Problem("otel_cinder.pth is not in site-packages: install otel-cinder with pip")
     left = max(1.0, deadline - time.monotonic())
     command = [str(programs / "cinder-manage"), *arguments, "db", "sync"]
     processes.run("cinder-manage", command, left)
     cinder_conf.share_database(folder)
     for name in names:
         processes.start(name, [str(programs / name), *arguments])
+
+
+def _is_activated() -> bool:
+    """Whether Python reads our .pth at its start, which is what traces separate programs."""
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    return any(Path(folder, "otel_cinder.pth").is_file() for folder in folders)
 
 
 def _trace(receiver: Receiver, request_id: str) -> Trace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ def write_picture(path: Path, trace: Trace) -> None:
     draw(trace, console)
     # A fixed id, so that a new picture differs only where the trace does.
     svg = console.export_svg(title="otel-cinder demo", unique_id="otel-cinder-demo")
-    _write(path, svg)
+    # Without the web fonts that rich refers to: a picture in a README loads nothing.
+    _write(path, re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg))
 
 
 def _only(request: ExportTraceServiceRequest, trace_id: bytes) -> ExportTraceServiceRequest | None:
