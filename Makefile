@@ -45,7 +45,7 @@ picture: $(READY) ## Draw the README's picture anew, from a real run
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
 
 docs: $(READY) ## Write docs/reference.md anew from otel_cinder/core/conventions.py
-	$(BIN)/python -m docs.reference
+	$(BIN)/python docs/reference.py
 
 clean: ## Remove what was built
 	rm -rf $(VENV) .cache build dist *.egg-info

@@ -139,7 +139,7 @@ class _Cinder:
         try:
             # A whole request, so that the one in the trace is not Cinder's very first, which loads
             # and connects what later ones find ready.
-            return self._http.get(self._volumes, timeout=5).status_code < 500
+            return bool(self._http.get(self._volumes, timeout=5).status_code < 500)
         except requests.RequestException:
             return False
 
