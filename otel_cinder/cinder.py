@@ -144,6 +144,6 @@ def _action(environ: Mapping[str, Any]) -> str | None:
         finally:
             body.seek(position)
         (name,) = found
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError, RecursionError):
         return None
     return name if known is not None and name in known else None

@@ -45,20 +45,21 @@ class _Hush(logging.Filter):
     """Keeps what the exporter logs in our thread away from the host's log handlers.
 
     Their locks are eventlet's where eventlet rules, and must not be taken in a foreign thread.
-    The last line is kept: it is the reason in our own warning, which a thread of the host's writes.
+    The first warning of an export is kept: it is the reason in our own, which a thread of the
+    host's writes. (The last one only says that the exporter has given up.)
     """
 
     def __init__(self, get_ident: Callable[[], int]) -> None:
         super().__init__()
         self._get_ident = get_ident
         self.thread: int | None = None
-        self.last = ""
+        self.reason = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self._get_ident() != self.thread:
             return True
-        if record.levelno >= logging.WARNING:
-            self.last = record.getMessage()[:300]
+        if record.levelno >= logging.WARNING and not self.reason:
+            self.reason = record.getMessage()[:300]
         return False
 
 
@@ -99,6 +100,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._started = False
         self._stopping = False
         self._news: collections.deque[tuple[str, tuple[Any, ...]]] = collections.deque()
+        self._sending = 0
         self.dropped = 0
         """Spans lost to a full queue or a failed export, so far."""
 
@@ -132,8 +134,10 @@ class BatchSpanProcessor(SpanProcessor):
         self._flushes.append(done)
         self._wake.set()
         flushed = bool(done.wait(timeout_millis / 1000))
+        if not flushed:
+            self._give_up(timeout_millis)
         self._tell()
-        return flushed and not self._queue
+        return flushed
 
     def shutdown(self, timeout_millis: int = 5000) -> None:
         """Export what is queued and end the thread, in at most ``timeout_millis``."""
@@ -141,10 +145,21 @@ class BatchSpanProcessor(SpanProcessor):
         if not self._started:
             return
         self._wake.set()
-        self._ended.wait(timeout_millis / 1000)
+        if not self._ended.wait(timeout_millis / 1000):
+            self._give_up(timeout_millis)
         for name in _EXPORTER_LOGGERS:
             logging.getLogger(name).removeFilter(self._hush)
         self._tell()
+
+    def _give_up(self, timeout_millis: int) -> None:
+        self._report(
+            "otel-cinder has waited %g s for %s and leaves %d spans unsent (%s); check the "
+            "collector and OTEL_EXPORTER_OTLP_ENDPOINT.",
+            timeout_millis / 1000,
+            self._endpoint,
+            len(self._queue) + self._sending,
+            self._hush.reason or "no answer",
+        )
 
     def _start(self) -> None:
         with self._lock:
@@ -202,13 +217,15 @@ class BatchSpanProcessor(SpanProcessor):
     ) -> bool:
         """Export one batch; returns whether it failed."""
         reason = ""
+        self._sending = len(batch)
         for exporter in exporters:
-            self._hush.last = ""
+            self._hush.reason = ""
             try:
                 if exporter.export(batch) is not SpanExportResult.SUCCESS:
-                    reason = self._hush.last or "no reason given"
+                    reason = self._hush.reason or "no reason given"
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
+        self._sending = 0
         if reason:
             self.dropped += len(batch)
             if not failing:

@@ -24,6 +24,7 @@ class ImportHooks(MetaPathFinder):
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
+        self._looking: set[str] = set()
 
     def when_imported(self, name: str, callback: Callback) -> None:
         """Call ``callback`` now if ``name`` is imported, otherwise once it will be."""
@@ -44,17 +45,21 @@ class ImportHooks(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a watched module by the other finders, and watch its loader."""
-        if fullname not in self._callbacks:
+        if fullname not in self._callbacks or fullname in self._looking:
+            return None  # the latter: another set of hooks asks everybody, us too
+        self._looking.add(fullname)
+        try:
+            for finder in sys.meta_path:
+                if finder is self or not hasattr(finder, "find_spec"):
+                    continue
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None:
+                    if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                        spec.loader = _WatchedLoader(spec.loader, self)
+                    return spec
             return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                    spec.loader = _WatchedLoader(spec.loader, self)
-                return spec
-        return None
+        finally:
+            self._looking.discard(fullname)
 
     def loaded(self, name: str) -> None:
         """Call the callbacks of ``name``, which has just been imported."""

@@ -14,18 +14,21 @@ STACKTRACE_LIMIT: Final = 4096
 _MASK: Final = "***"
 
 # A name that promises a secret, then its value: password=x, "auth_token": "x", --os-password x.
+# Every repetition is bounded: a hostile message must not cost more than its length.
 _NAMED: Final = re.compile(
     r"""(?ix)
-    (["']? [\w.-]* (?: pass(?:word|wd|phrase)? | secret | token | credential s? | authorization
-        | cookie | (?:api|access|private|secret|encryption|auth|host)[_-]?key | chap\w* | hmac\w* )
-        [\w.-]* ["']? )
-    ( \s* [=:] \s* (?: [ub](?=["']) )? )
-    ( " [^"]* " | ' [^']* ' | (?:bearer|basic|digest)\s+ \S+ | [^\s,;)}\]]+ )
+    ( (?: pass(?:word|wd|phrase)? | secret | token | credential | authorization | cookie | chap
+        | hmac | (?:api|access|private|encryption|auth|host)[_-]?key )
+        [\w.-]{0,40} ["']? )
+    ( \s{0,8} [=:] \s{0,8} (?: [ub](?=["']) )? )
+    # A quote that is left open, because the text was cut, hides everything behind it.
+    ( " [^"]* (?: " | $ ) | ' [^']* (?: ' | $ ) | (?:bearer|basic|digest)\s{1,8} \S+
+      | [^\s,;)}\]]+ )
     """
 )
 # The same on a command line: --os-password x.
-_OPTION: Final = re.compile(r"(?i)(--[\w-]*(?:pass|secret|token|key)[\w-]*\s+)\S+")
-_URL_USER: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@")
+_OPTION: Final = re.compile(r"(?i)(--[\w-]{0,40}?(?:pass|secret|token|key)[\w-]{0,40}\s{1,8})\S+")
+_URL_USER: Final = re.compile(r"(://)[^/\s@]+@")
 
 
 def text(value: object, limit: int = MESSAGE_LIMIT) -> str:

@@ -87,15 +87,22 @@ def _start(
     wrapped: Callable[..., Any], thread: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     context = otel_context.get_current()
-    if not context or not _carries(thread):
+    if not context:
         return wrapped(*args, **kwargs)
-    # On the instance, so that a subclass's own run() is covered; gone when it begins.
-    thread.run = functools.partial(_run_thread, context, thread)
+    carries = _carries(thread)
+    if carries:
+        # On the instance, so that a subclass's own run() is covered; gone when it begins.
+        thread.run = functools.partial(_run_thread, context, thread)
+    # Under eventlet a thread is a greenthread, and would get the context as one of those.
+    token = otel_context.attach(_EMPTY)
     try:
         return wrapped(*args, **kwargs)
     except BaseException:
-        thread.__dict__.pop("run", None)
+        if carries:
+            thread.__dict__.pop("run", None)
         raise
+    finally:
+        otel_context.detach(token)
 
 
 def _carries(thread: threading.Thread) -> bool:
@@ -109,7 +116,7 @@ def _run_thread(context: Context, thread: threading.Thread) -> None:
     _run_in(context, thread.run)
 
 
-def _run_in(context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _run_in(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run ``function`` in ``context`` and leave the thread's own behind."""
     token = otel_context.attach(context)
     try:

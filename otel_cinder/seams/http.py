@@ -149,19 +149,18 @@ class TracedApplication:
         """
         request: _Request = clean[_REQUEST]
         request.entered = True
-        body: Iterable[bytes] = ()
         # Here, because the middleware begins with what it has extracted, not with our context.
         token = otel_context.attach(otel_context.set_value(SERVICE, self._service))
         try:
-            body = self._app(request.environ, start_response)
-            request.streams = not isinstance(body, (list, tuple))
+            request.body = self._app(request.environ, start_response)
+            request.streams = not isinstance(request.body, (list, tuple))
         except BaseException as error:
             request.error = error
             record_failure(request.span, error)
         finally:
             otel_context.detach(token)
             self._finish(request)
-        return _watched(body, request) if request.streams else body
+        return _watched(request) if request.streams else request.body
 
     def _finish(self, request: _Request) -> None:
         """Name the span, once Cinder has matched the route and built its context."""
@@ -179,10 +178,11 @@ class TracedApplication:
 class _Request:
     """What is to be known of one request on both sides of the middleware."""
 
-    __slots__ = ("entered", "environ", "error", "span", "streams")
+    __slots__ = ("body", "entered", "environ", "error", "span", "streams")
 
     def __init__(self, environ: Environ) -> None:
         self.environ = environ
+        self.body: Iterable[bytes] = ()
         self.entered = False
         self.error: BaseException | None = None
         self.span: trace.Span = trace.INVALID_SPAN
@@ -196,11 +196,13 @@ class _Stream:
         self._response = iter(response)
         self._request = request
         self._base = base
+        self._begun = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        self._begun = True
         try:
             return next(self._response)
         except BaseException:
@@ -210,10 +212,13 @@ class _Stream:
             raise
 
     def close(self) -> None:
-        close = getattr(self._response, "close", None)
-        if close is not None:
-            close()
-        self._end()
+        # A generator that never began has no end to run: the body is closed for it.
+        close = getattr(self._response if self._begun else self._request.body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._end()
 
     def _end(self) -> None:
         if self._request.span.is_recording():
@@ -222,14 +227,14 @@ class _Stream:
         otel_context.attach(self._base)
 
 
-def _watched(body: Iterable[bytes], request: _Request) -> Iterator[bytes]:
+def _watched(request: _Request) -> Iterator[bytes]:
     try:
-        yield from body
+        yield from request.body
     except Exception as error:
         request.error = error
         record_failure(request.span, error)
     finally:
-        close = getattr(body, "close", None)
+        close = getattr(request.body, "close", None)
         if close is not None:
             close()
 

@@ -204,7 +204,7 @@ class _Receiver:
             conventions.MESSAGING_OPERATION_NAME: "process",
             conventions.MESSAGING_OPERATION_TYPE: "process",
             **_rpc(method),
-            **self._describe(incoming.ctxt),
+            **(self._describe(incoming.ctxt) if isinstance(incoming.ctxt, dict) else {}),
         }
         if fanout:
             attributes[conventions.FANOUT] = True
@@ -254,7 +254,7 @@ def _take(incoming: Any) -> Arrival:
     The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
     """
     found = incoming.ctxt
-    if not isinstance(found, dict) or carrier.TRACEPARENT not in found:
+    if not isinstance(found, dict) or carrier.KEYS.isdisjoint(found):
         return carrier.NOTHING
     incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
     return carrier.extract(found)
