@@ -31,8 +31,12 @@ def activate() -> None:
         _say(error)
 
 
-def _instrument() -> None:
+def deactivate() -> None:
+    """Wait no longer: another door has switched tracing on, or off for good."""
     _hooks.clear()
+
+
+def _instrument() -> None:
     try:
         import otel_cinder
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
+from opentelemetry.util.http import sanitize_method
+
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.runtime import Service, process_name, worker_instance
 
@@ -91,12 +93,18 @@ def request_name(environ: Mapping[str, Any]) -> tuple[str | None, dict[str, str]
     # The format suffix that Routes appends to each resource: /volumes.{format}
     template = template.removesuffix(".{format}").removesuffix("{.format}")
     attributes[conventions.HTTP_ROUTE] = template
-    name = f"{environ.get('REQUEST_METHOD', 'HTTP')} {template}"
+    name = f"{http_method(environ)} {template}"
     action = _action(environ)
     if action:
         attributes[conventions.ACTION] = action
         name = f"{name} {action}"
     return name, attributes
+
+
+def http_method(environ: Mapping[str, Any]) -> str:
+    """The method in a span's name: one that HTTP knows, or ``HTTP``, whatever a caller makes up."""
+    method = sanitize_method(str(environ.get("REQUEST_METHOD", "")).strip())
+    return method if method and method != "_OTHER" else "HTTP"
 
 
 def message_attributes(context: Mapping[str, Any]) -> dict[str, str]:
@@ -146,4 +154,4 @@ def _action(environ: Mapping[str, Any]) -> str | None:
         (name,) = found
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError, RecursionError):
         return None
-    return name if known is not None and name in known else None
+    return name if isinstance(name, str) and known is not None and name in known else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_cinder import cinder
+from otel_cinder import activation, cinder
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.settings import Settings
@@ -77,6 +77,7 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return self._patches.status() if self._patches else []
 
     def _instrument(self, **kwargs: Any) -> None:
+        activation.deactivate()
         settings = kwargs.get("settings") or Settings.from_environ(os.environ)
         patches = CinderInstrumentor._patches = PatchSet()
         runtime.identify = cinder.resource_attributes
@@ -86,6 +87,7 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
                 patches.when_imported(trigger, _guarded(name, patch, patches))
 
     def _uninstrument(self, **_kwargs: Any) -> None:
+        activation.deactivate()
         if self._patches is not None:
             self._patches.undo()
         runtime.stop()

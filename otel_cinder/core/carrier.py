@@ -50,7 +50,11 @@ def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
     keys: dict[str, str] = {}
     _W3C.inject(keys, trace.set_span_in_context(trace.NonRecordingSpan(sent), _EMPTY))
     mark = f"{_MEMBER}={sent.span_id:016x}:{time.time_ns() // 1000}{':f' if fanout else ''}"
-    others = keys.get(TRACESTATE, "")
+    others = ",".join(
+        member
+        for member in keys.get(TRACESTATE, "").split(",")
+        if member and not member.startswith(f"{_MEMBER}=")
+    )
     keys[TRACESTATE] = f"{mark},{others}" if others else mark
     return keys
 

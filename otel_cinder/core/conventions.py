@@ -21,6 +21,8 @@ from opentelemetry.semconv.attributes import (
     user_agent_attributes,
 )
 
+from otel_cinder.core import settings
+
 ATTRIBUTES: dict[str, str] = {}
 """Attribute name -> what it says."""
 
@@ -40,9 +42,8 @@ def _span(name: str, meaning: str) -> None:
     SPANS[name] = meaning
 
 
-def _setting(name: str, meaning: str) -> str:
+def _setting(name: str, meaning: str) -> None:
     SETTINGS[name] = meaning
-    return name
 
 
 SCOPE = "otel_cinder"
@@ -152,16 +153,16 @@ _span("cast <topic>/<method>", "PRODUCER, a message sent without waiting for an 
 _span("process <topic>/<method>", "CONSUMER, the handling of a cast")
 _span("<topic>/<method>", "CLIENT where the call waits for its answer, SERVER where it is handled")
 
-ENABLED = _setting("OTEL_CINDER_ENABLED", "`true` switches tracing on (default: off)")
-DISABLED_SEAMS = _setting(
-    "OTEL_CINDER_DISABLED_SEAMS",
+_setting(settings.ENABLED, "`true` switches tracing on (default: off)")
+_setting(
+    settings.DISABLED_SEAMS,
     "comma-separated seams to leave alone: `http`, `flows`, `rpc`, `concurrency` (default: none)",
 )
-TRUST_INBOUND = _setting(
-    "OTEL_CINDER_TRUST_INBOUND",
+_setting(
+    settings.TRUST_INBOUND,
     "`true` lets an HTTP caller's `traceparent` decide the sampling (default: false)",
 )
-PERIODIC = _setting(
-    "OTEL_CINDER_PERIODIC",
+_setting(
+    settings.PERIODIC,
     "`true` lets heartbeats and periodic messages start traces of their own (default: false)",
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
@@ -12,6 +13,7 @@ from opentelemetry.sdk import environment_variables as env
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.util._importlib_metadata import entry_points
 
+from otel_cinder.core import redaction
 from otel_cinder.core.exporting import BatchSpanProcessor, real
 
 _LOG = logging.getLogger(__name__)
@@ -30,11 +32,12 @@ def processor(environ: Mapping[str, str]) -> BatchSpanProcessor:
     names = _names(environ)
     protocol = _protocol(environ)
     return BatchSpanProcessor(
-        lambda: [_exporter(name, protocol) for name in names],
+        [functools.partial(_exporter, name, protocol) for name in names],
         _endpoint(environ, names),
         queue_size=_positive(environ, env.OTEL_BSP_MAX_QUEUE_SIZE, 2048),
         batch_size=_positive(environ, env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
-        delay=_positive(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000) / 1000,
+        # A longer wait than an hour is a slip of the pen, and overflows the wait.
+        delay=min(_positive(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000) / 1000, 3600),
     )
 
 
@@ -69,14 +72,14 @@ def _protocol(environ: Mapping[str, str]) -> str:
     return said
 
 
-def _exporter(name: str, protocol: str) -> SpanExporter:
-    """Make one exporter. Runs in the export thread: it imports requests, or grpc."""
+def _exporter(name: str, protocol: str) -> Callable[[], SpanExporter]:
+    """What makes an exporter. Runs in the export thread: it imports requests, or grpc."""
     if name == "otlp":
         name = "otlp_proto_grpc" if protocol == _GRPC else "otlp_proto_http"
     if name == "console":
-        return ConsoleSpanExporter()
+        return ConsoleSpanExporter
     for entry_point in entry_points(group="opentelemetry_traces_exporter", name=name):
-        exporter: SpanExporter = entry_point.load()()
+        exporter: Callable[[], SpanExporter] = entry_point.load()
         return exporter
     raise ValueError(f"OTEL_TRACES_EXPORTER names {name!r}, which is not installed")
 
@@ -85,11 +88,12 @@ def _endpoint(environ: Mapping[str, str], names: list[str]) -> str:
     """Where the spans go, for messages."""
     if not any(name.startswith("otlp") for name in names):
         return ", ".join(names)
-    return (
+    said = (
         environ.get(env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
         or environ.get(env.OTEL_EXPORTER_OTLP_ENDPOINT)
         or "http://localhost:4318"
     )
+    return redaction.text(said.partition("?")[0], 200)
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -15,6 +15,9 @@ from typing import Any
 
 Callback = Callable[[], None]
 
+_complete: set[str] = set()
+"""Watched modules whose body has run to its end."""
+
 
 class ImportHooks(MetaPathFinder):
     """Callbacks by module name. Each is called once, after the module's body has run.
@@ -90,9 +93,9 @@ class _WatchedLoader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        if module.__spec__ is not None:
-            # The import system would say so a moment later; `imported` is asked by the callbacks.
-            module.__spec__._initializing = False  # type: ignore[attr-defined]
+        # To other threads the module is being imported until the callbacks are done: they wait,
+        # and don't see it unpatched. To the callbacks it is imported.
+        _complete.add(module.__name__)
         self._hooks.loaded(module.__name__)
 
     def __getattr__(self, name: str) -> Any:
@@ -104,4 +107,6 @@ def imported(name: str) -> bool:
     module = sys.modules.get(name)
     if module is None:
         return False
+    if name in _complete:
+        return True
     return not getattr(getattr(module, "__spec__", None), "_initializing", False)

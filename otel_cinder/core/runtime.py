@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +91,19 @@ class _Process:
             self.tracers[service] = found
         return found
 
+    def flush(self, timeout: float) -> bool:
+        """Export what was recorded; False if it took longer than ``timeout`` seconds."""
+        if self.processor is not None:
+            return self.processor.force_flush(int(timeout * 1000))
+        force_flush = getattr(self._given, "force_flush", None)
+        if force_flush is None or real("threading") is not sys.modules["threading"]:
+            return True  # under eventlet the SDK's own processor could hang us
+        # In a thread, because the SDK's processor takes the time that its exporter takes.
+        thread = threading.Thread(target=force_flush, args=(int(timeout * 1000),), daemon=True)
+        thread.start()
+        thread.join(timeout)
+        return not thread.is_alive()
+
     def _provider(self, service: Service | None) -> trace.TracerProvider:
         provider = TracerProvider(
             resource=self._runtime.resource(service),
@@ -111,10 +125,9 @@ class Runtime:
     def __init__(self) -> None:
         self.settings = Settings()
         self.tracer_provider: trace.TracerProvider | None = None
-        self.identify: Callable[[Service | None], Mapping[str, str]] = lambda _service: {}
+        self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
-        self.on_build: Callable[[], None] = lambda: None
-        """Called when a process makes its first span; set by the instrumentor."""
+        self._patches = PatchSet()
         self._process: _Process | None = None
         self._processes: dict[int, _Process] = {}
 
@@ -127,15 +140,9 @@ class Runtime:
         """Make ready to build at the first span, and see to it that a stop flushes."""
         self.settings = settings
         self.tracer_provider = tracer_provider
-        atexit.register(self.flush)
+        self._patches = patches
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
-        # Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
-        # that waits for one which a native thread holds is never woken.
-        threads = real("threading")
-        if threads is not sys.modules["threading"]:
-            for module in ("opentelemetry.sdk.trace", "opentelemetry.attributes"):
-                patches.replace("runtime", f"{module}:threading", lambda _original: threads)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
@@ -186,9 +193,9 @@ class Runtime:
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Export what this process has recorded; False if it took longer than ``timeout`` s."""
         process = self._process
-        if process is None or process.pid != os.getpid() or process.processor is None:
+        if process is None or process.pid != os.getpid():
             return True
-        return process.processor.force_flush(int(timeout * 1000))
+        return process.flush(timeout)
 
     @property
     def dropped(self) -> int:
@@ -198,15 +205,32 @@ class Runtime:
 
     def _build(self) -> _Process:
         pid = os.getpid()
-        self._processes = {pid: self._processes[pid]} if pid in self._processes else {}
-        # Two threads may come here at once. No lock: setdefault lets one of them win, and the
-        # loser's has started nothing yet.
-        self._process = process = self._processes.setdefault(pid, _Process(self))
-        try:
-            self.on_build()
-        except Exception as error:
-            complain("runtime", error)
+        self._use_native_locks()
+        # Two threads may come here at once. No lock, which a fork could leave locked: setdefault
+        # lets one of them win, and the loser's has started nothing yet.
+        process = self._processes.setdefault(pid, _Process(self))
+        for other in [known for known in self._processes if known != pid]:
+            self._processes.pop(other, None)  # the parent's
+        self._process = process
+        atexit.unregister(self.flush)
+        atexit.register(self.flush)
         return process
+
+    def _use_native_locks(self) -> None:
+        """Exchange the SDK's locks for native ones where eventlet has patched threads.
+
+        Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
+        that waits for one which a native thread holds is never woken.
+        """
+        threads = real("threading")
+        for name in (
+            "opentelemetry.sdk.trace",
+            "opentelemetry.sdk.util",
+            "opentelemetry.attributes",
+        ):
+            module = sys.modules.get(name)
+            if getattr(module, "threading", threads) is not threads:
+                self._patches.replace("runtime", f"{name}:threading", lambda _original: threads)
 
     def _flush_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
@@ -216,6 +240,19 @@ class Runtime:
         except Exception as error:
             complain("runtime", error)
         return wrapped(*args, **kwargs)
+
+
+def _unknown(_service: Service | None) -> Mapping[str, str]:
+    """What the SDK says of a process that it knows nothing of."""
+    return {conventions.SERVICE_NAME: f"unknown_service:{Path(sys.argv[0] or 'python').name}"}
+
+
+def end_span(span: Span) -> None:
+    """End ``span``. What a processor of the host's own provider raises does not reach Cinder."""
+    try:
+        span.end()
+    except Exception as error:
+        complain("runtime", error)
 
 
 runtime = Runtime()

@@ -1,4 +1,8 @@
-"""The ``OTEL_CINDER_*`` settings, read once. The SDK reads the standard ``OTEL_*`` ones itself."""
+"""The ``OTEL_CINDER_*`` settings, read once. The SDK reads the standard ``OTEL_*`` ones itself.
+
+Imported at interpreter start, so with the standard library alone: what the settings mean stands in
+`otel_cinder.core.conventions`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from otel_cinder.core import conventions
-
 _LOG = logging.getLogger(__name__)
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
+
+ENABLED = "OTEL_CINDER_ENABLED"
+DISABLED_SEAMS = "OTEL_CINDER_DISABLED_SEAMS"
+TRUST_INBOUND = "OTEL_CINDER_TRUST_INBOUND"
+PERIODIC = "OTEL_CINDER_PERIODIC"
 
 SEAMS = ("http", "flows", "rpc", "concurrency")
 
@@ -28,15 +35,15 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read ``environ`` (``os.environ``, or a plain dict). Never raises."""
         return cls(
-            trust_inbound=_flag(environ, conventions.TRUST_INBOUND),
-            periodic=_flag(environ, conventions.PERIODIC),
-            disabled_seams=_seams(environ, conventions.DISABLED_SEAMS),
+            trust_inbound=_flag(environ, TRUST_INBOUND),
+            periodic=_flag(environ, PERIODIC),
+            disabled_seams=_seams(environ, DISABLED_SEAMS),
         )
 
 
 def enabled(environ: Mapping[str, str]) -> bool:
     """Whether ``OTEL_CINDER_ENABLED`` says yes; a value that is neither yes nor no means no."""
-    return _flag(environ, conventions.ENABLED)
+    return _flag(environ, ENABLED)
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import weakref
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -30,7 +31,7 @@ from taskflow.types.failure import Failure
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import runtime
+from otel_cinder.core.runtime import end_span, runtime
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ _ENGINE: Final = "taskflow.engines.action_engine.engine"
 _EMPTY: Final = Context()
 
 _LISTENER: Final = otel_context.create_key("otel-cinder-flow-listener")
-"""Context key: the `FlowListener` whose engine is at work."""
+"""Context key: a weak reference to the `FlowListener` whose engine is at work. Weak, because a
+context may be kept by a thread that outlives the flow, and the engine holds all its results."""
 
 _MARK: Final = "_otel_cinder"
 """Attribute of the functions that stand in for TaskFlow's own."""
@@ -54,8 +56,8 @@ _FINISHED: Final = frozenset(
 _engines: dict[int, FlowListener] = {}
 """Engines that have a listener, by ``id``; left in its ``__exit__``."""
 
-_pending: dict[int, tuple[Context, FlowListener, str]] = {}
-"""Atoms handed to an executor, by ``id``: context, listener and uuid. Left when the atom starts."""
+_pending: dict[int, _Place] = {}
+"""Atoms handed to an executor, by ``id``. Left when the atom starts, or its flow ends."""
 
 
 def patch(patches: PatchSet) -> None:
@@ -110,16 +112,17 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         _engines[id(engine)] = self
         try:
             context = otel_context.get_current()
+            name = _plain(engine.storage.flow_name)
             self.span = runtime.start_span(
-                engine.storage.flow_name,
+                name,
                 context,
                 attributes={
-                    conventions.FLOW_NAME: engine.storage.flow_name,
+                    conventions.FLOW_NAME: name,
                     conventions.FLOW_UUID: engine.storage.flow_uuid,
                 },
             )
             self.context = otel_context.set_value(
-                _LISTENER, self, trace.set_span_in_context(self.span, context)
+                _LISTENER, weakref.ref(self), trace.set_span_in_context(self.span, context)
             )
             if self.span.is_recording():
                 self.register()
@@ -132,16 +135,16 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         _engines.pop(id(self._engine), None)
         if self._token is not None:
             otel_context.detach(self._token)
-        # The context holds the listener; left to the garbage collector, such a ring would keep
-        # the engine and all its storage alive until a full collection.
-        self.context = _EMPTY
+        for key, place in list(_pending.items()):
+            if place.listener is self:  # handed to an executor that never ran it
+                _pending.pop(key, None)
         if not self.span.is_recording():
             return
         try:
             super().__exit__(error_class, error, tb)  # deregister
             for uuid, span in self._open.items():
                 _LOG.warning("Atom %s has not finished although its flow has; its span ends.", uuid)
-                span.end()
+                end_span(span)
             self._open.clear()
             self._states = self._states or [states.PENDING]
             state = self._states[-1]
@@ -154,7 +157,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         except Exception as problem:
             complain(SEAM, problem)
         finally:
-            self.span.end()
+            end_span(self.span)
 
     def _flow_receiver(self, state: str, details: dict[str, Any]) -> None:
         if not self._states:
@@ -176,7 +179,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             self._open[uuid] = runtime.start_span(
                 prefix + kind.prefix + _short(name),
                 self.context,
-                attributes={kind.name: name, kind.uuid: uuid},
+                attributes={kind.name: _plain(name), kind.uuid: uuid},
             )
         elif state in _FINISHED and uuid in self._open:
             _close(self._open.pop(uuid), kind, state, details.get("result"))
@@ -241,6 +244,15 @@ def _check(
 # Atoms
 
 
+class _Place(NamedTuple):
+    """Where an atom belongs."""
+
+    atom: Any
+    context: Context
+    listener: FlowListener
+    uuid: str
+
+
 class _Kind:
     """What tasks and retries are called, in TaskFlow and in our conventions."""
 
@@ -267,17 +279,26 @@ class _Retry(_Kind):
     state = conventions.RETRY_STATE
 
 
+def _listener(context: Context) -> FlowListener | None:
+    """The listener whose atoms are to be timed here: recording, and not by notification."""
+    found: Any = context.get(_LISTENER)
+    listener: FlowListener | None = found() if found is not None else None
+    if listener is None or not listener.span.is_recording() or not listener._in_process:
+        return None
+    return listener
+
+
 def _submit(
     wrapped: Callable[..., Any], _executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Remember where an atom belongs until it runs, maybe in another thread."""
     context = otel_context.get_current()
-    listener: Any = context.get(_LISTENER)
-    if listener is None or not listener.span.is_recording() or not listener._in_process:
+    listener = _listener(context)
+    if listener is None:
         return wrapped(*args, **kwargs)
     task = args[0] if args else kwargs["task"]
     uuid = args[1] if len(args) > 1 else kwargs.get("task_uuid", "")
-    _pending[id(task)] = (context, listener, uuid)
+    _pending[id(task)] = _Place(task, context, listener, uuid)
     try:
         return wrapped(*args, **kwargs)
     except BaseException:
@@ -293,22 +314,22 @@ def _around_atom(
     @functools.wraps(original)
     def run(atom: Any, arguments: Any, *args: Any, **kwargs: Any) -> Any:
         place = _pending.pop(id(atom), None)
-        if place is None:
+        if place is None or place.atom is not atom:
             if kind is _Task:
                 return original(atom, arguments, *args, **kwargs)
             # A retry runs in the engine's thread at once; nobody hands its uuid on.
             context = otel_context.get_current()
-            listener: Any = context.get(_LISTENER)
-            if listener is None or not listener.span.is_recording() or not listener._in_process:
+            listener = _listener(context)
+            if listener is None:
                 return original(atom, arguments, *args, **kwargs)
-            place = (context, listener, "")
-        context, listener, uuid = place
+            place = _Place(atom, context, listener, "")
+        context = place.context
         token = span = None
         try:
             span = runtime.start_span(
                 prefix + _short(atom.name),
                 context,
-                attributes=_describe(kind, verb, atom, uuid, arguments, listener),
+                attributes=_describe(kind, verb, place, arguments),
             )
             token = otel_context.attach(trace.set_span_in_context(span, context))
         except Exception as error:
@@ -326,21 +347,20 @@ def _around_atom(
             if token is not None:
                 otel_context.detach(token)
             if span is not None:
-                span.end()
+                end_span(span)
 
     run.__dict__[_MARK] = True
     return run
 
 
-def _describe(
-    kind: type[_Kind], verb: str, atom: Any, uuid: str, arguments: Any, listener: FlowListener
-) -> dict[str, Any]:
+def _describe(kind: type[_Kind], verb: str, place: _Place, arguments: Any) -> dict[str, Any]:
+    atom, uuid = place.atom, place.uuid
     attributes: dict[str, Any] = {
-        kind.name: atom.name,
+        kind.name: _plain(atom.name),
         conventions.CODE_FUNCTION: _function(type(atom), verb),  # type: ignore[arg-type]
     }
     if kind is _Retry:
-        uuid = listener.engine.storage.get_atom_uuid(atom.name)
+        uuid = place.listener.engine.storage.get_atom_uuid(atom.name)
         history = arguments.get("history")
         # On revert the history holds the last attempt; on execute it's about to be made.
         attempts = len(history) if history is not None else 0
@@ -367,7 +387,7 @@ def _finish(span: Span, kind: type[_Kind], verb: str, outcome: Any) -> None:
 
 def _close(span: Span, kind: type[_Kind], state: str, result: Any) -> None:
     _set_outcome(span, kind, state, result)
-    span.end()
+    end_span(span)
 
 
 def _set_outcome(span: Span, kind: type[_Kind], state: str, result: Any) -> None:
@@ -382,6 +402,9 @@ def _set_outcome(span: Span, kind: type[_Kind], state: str, result: Any) -> None
             span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
 
 
+_plain = functools.lru_cache(maxsize=1024)(redaction.plain)
+
+
 @functools.lru_cache(maxsize=1024)
 def _short(name: str) -> str:
     """``cinder.volume.flows.api.create_volume.QuotaReserveTask;volume:create`` -> its class.
@@ -389,7 +412,7 @@ def _short(name: str) -> str:
     Cinder names its tasks by module and class, with what tells them apart behind a semicolon;
     TaskFlow's own default is the same without the latter. Other names are taken as they are.
     """
-    head = name.partition(";")[0]
+    head = _plain(name).partition(";")[0]
     return head.rpartition(".")[2] or head
 
 

@@ -24,12 +24,12 @@ from opentelemetry.instrumentation._semconv import (
     _OpenTelemetryStabilitySignalType,
     _StabilityMode,
 )
-from opentelemetry.util.http import get_excluded_urls
+from opentelemetry.util.http import get_excluded_urls, sanitize_method
 
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
 
 SEAM: Final = "http"
@@ -50,6 +50,7 @@ _KEPT: Final = frozenset(
     }
 )
 _PORT: Final = re.compile(r":\d*$")
+_LIMITS: Final = {"HTTP_HOST": 255, "HTTP_USER_AGENT": 256, "PATH_INFO": 1024, "SCRIPT_NAME": 256}
 _REQUEST: Final = "otel_cinder.request"
 _HEALTHCHECK: Final = "/healthcheck"
 """Where oslo.middleware answers load balancers, every second or so."""
@@ -110,7 +111,7 @@ class TracedApplication:
                 # The span ends when the middleware's generator does. The body is at hand, so run it
                 # to its end here: a client that goes away may never iterate.
                 response = list(response)
-        except BaseException as error:
+        except Exception as error:
             if request.entered:
                 raise
             complain(SEAM, error)  # ours, before Cinder saw the request
@@ -134,10 +135,13 @@ class TracedApplication:
             del clean["HTTP_TRACESTATE"]
         if not str(clean.get("SERVER_PORT", "")).isdecimal():
             clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
+        for key, limit in _LIMITS.items():  # a stranger fills them, as far as he likes
+            if key in clean:
+                clean[key] = str(clean[key])[:limit]
         if "HTTP_HOST" in clean:  # it would become server.address, port and all
             clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
         # Without the query string, which may hold anything.
-        clean["REQUEST_URI"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        clean["REQUEST_URI"] = clean.get("SCRIPT_NAME", "") + clean.get("PATH_INFO", "")
         clean[_REQUEST] = request
         return clean
 
@@ -152,7 +156,7 @@ class TracedApplication:
         # Here, because the middleware begins with what it has extracted, not with our context.
         token = otel_context.attach(otel_context.set_value(SERVICE, self._service))
         try:
-            request.body = self._app(request.environ, start_response)
+            request.body = self._app(request.environ, _padded(start_response))
             request.streams = not isinstance(request.body, (list, tuple))
         except BaseException as error:
             request.error = error
@@ -207,9 +211,9 @@ class _Stream:
             return next(self._response)
         except BaseException:
             self._end()
-            if self._request.error is not None:
-                raise self._request.error from None
-            raise
+            if self._request.error is None:
+                raise
+        raise self._request.error  # here, so that it is raised as Cinder raised it
 
     def close(self) -> None:
         # A generator that never began has no end to run: the body is closed for it.
@@ -222,7 +226,7 @@ class _Stream:
 
     def _end(self) -> None:
         if self._request.span.is_recording():
-            self._request.span.end()  # closed before it was iterated
+            end_span(self._request.span)  # closed before it was iterated
         # Where it was never iterated, the middleware has not detached what it attached.
         otel_context.attach(self._base)
 
@@ -243,7 +247,17 @@ def _started(span: trace.Span, clean: Environ) -> None:
     """Give the span a name without ids, for requests that match no route."""
     clean[_REQUEST].span = span
     if span.is_recording():
-        span.update_name(str(clean.get("REQUEST_METHOD", "HTTP")))
+        method = sanitize_method(str(clean.get("REQUEST_METHOD", "")).strip())
+        span.update_name(method if method and method != "_OTHER" else "HTTP")
+
+
+def _padded(start_response: Any) -> Any:
+    """The server's ``start_response``, behind a middleware that needs a reason in the status."""
+
+    def start(status: str, *args: Any, **kwargs: Any) -> Any:
+        return start_response(status if " " in status else f"{status} ", *args, **kwargs)
+
+    return start
 
 
 def _propagated() -> frozenset[str]:

@@ -19,7 +19,7 @@ from otel_cinder.core import carrier, conventions
 from otel_cinder.core.carrier import Arrival
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 
 SEAM: Final = "rpc"
 
@@ -98,9 +98,8 @@ class _Sender:
     ) -> Span:
         topic = _topic(target.topic)
         method = f"{topic}/{message.get('method')}"
-        system = _system(transport)
         attributes: dict[str, Any] = {
-            **_destination(system, target),
+            **_destination(transport, target),
             conventions.MESSAGING_OPERATION_NAME: "call" if waits else "cast",
             conventions.MESSAGING_OPERATION_TYPE: "send",
             **_rpc(method),
@@ -159,7 +158,8 @@ class _Receiver:
             current = trace.get_current_span(base).get_span_context()
             if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
                 # Otherwise somebody else's span of this message is current already.
-                if remote.is_valid and not fanout:
+                # Unsampled, a fan-out's parent stays: what it decided is not decided again.
+                if remote.is_valid and not (fanout and remote.trace_flags.sampled):
                     parent = trace.NonRecordingSpan(remote)
                     context = trace.set_span_in_context(parent, context)
                 if self._begins_span(incoming, remote):
@@ -198,9 +198,8 @@ class _Receiver:
     ) -> Span:
         method = f"{_topic(getattr(target, 'topic', None))}/{incoming.message.get('method')}"
         is_call = _is_call(incoming)
-        system = _system(getattr(server, "transport", None))
         attributes: dict[str, Any] = {
-            **(_destination(system, target) if target is not None else {}),
+            **_source(getattr(server, "transport", None), target, fanout=fanout),
             conventions.MESSAGING_OPERATION_NAME: "process",
             conventions.MESSAGING_OPERATION_TYPE: "process",
             **_rpc(method),
@@ -235,7 +234,7 @@ def _in_span(
         raise
     finally:
         otel_context.detach(token)
-        span.end()
+        end_span(span)
 
 
 def _record(span: Span, error: BaseException) -> None:
@@ -287,24 +286,42 @@ def _rpc(method: str) -> dict[str, Any]:
     return {conventions.RPC_SYSTEM: "oslo.messaging", conventions.RPC_METHOD: method}
 
 
-def _destination(system: str, target: Any) -> dict[str, Any]:
-    """Where a message goes. A host in it is the deployment's: the template leaves it out."""
-    topic = str(target.topic)
-    base = _topic(topic)
-    suffix = base if topic == base else f"{base}.{{host}}"
-    attributes = {conventions.MESSAGING_SYSTEM: system}
-    if system != "rabbitmq":
-        attributes[conventions.MESSAGING_DESTINATION] = topic
-        attributes[conventions.MESSAGING_TEMPLATE] = suffix
-        return attributes
-    # As oslo.messaging's RabbitMQ driver routes: by exchange and topic, topic.server for one
-    # server, and an exchange of its own for a fan-out.
-    exchange = f"{topic}_fanout" if target.fanout else (target.exchange or "")
-    key = topic if target.fanout or not target.server else f"{topic}.{target.server}"
+def _destination(transport: Any, target: Any) -> dict[str, Any]:
+    """Where a message goes, as oslo.messaging's RabbitMQ driver routes it.
+
+    By exchange and topic, topic.server for one server, and an exchange of its own for a fan-out.
+    """
+    key = str(target.topic)
+    if target.server and not target.fanout:
+        key = f"{key}.{target.server}"
+    return _place(transport, target, key, fanout=bool(target.fanout), sends=True)
+
+
+def _source(transport: Any, target: Any, *, fanout: bool) -> dict[str, Any]:
+    """Where a message came from. Its server listens on the topic and on its own part of it, and
+    does not know by which a message came: the topic it is.
+    """
+    if target is None:
+        return {}
+    return _place(transport, target, str(target.topic), fanout=fanout, sends=False)
+
+
+def _place(transport: Any, target: Any, key: str, *, fanout: bool, sends: bool) -> dict[str, Any]:
+    system = _system(transport)
+    base = _topic(key)
+    # A host in it is the deployment's: the template leaves it out.
     template = base if key == base else f"{base}.{{host}}"
-    attributes[conventions.MESSAGING_DESTINATION] = f"{exchange}:{key}" if exchange else key
-    attributes[conventions.MESSAGING_TEMPLATE] = f"{exchange}:{template}" if exchange else template
-    attributes[conventions.MESSAGING_ROUTING_KEY] = key
+    attributes = {conventions.MESSAGING_SYSTEM: system}
+    if system == "rabbitmq":
+        driver = getattr(transport, "_driver", None)
+        exchange = target.exchange or getattr(driver, "_default_exchange", "") or ""
+        if fanout:
+            exchange = f"{target.topic}_fanout"
+        if sends:
+            attributes[conventions.MESSAGING_ROUTING_KEY] = key
+        key, template = (f"{exchange}:{name}" if exchange else name for name in (key, template))
+    attributes[conventions.MESSAGING_DESTINATION] = key
+    attributes[conventions.MESSAGING_TEMPLATE] = template
     return attributes
 
 
