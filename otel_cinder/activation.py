@@ -15,10 +15,15 @@ from otel_cinder.core.imports import ImportHooks
 _WAIT_FOR = ("oslo_messaging", "taskflow.engines", "oslo_service.wsgi")
 
 _hooks = ImportHooks()
+_activated = False
 
 
 def activate() -> None:
     """Instrument as soon as a library that Cinder is made of is imported. Never raises."""
+    global _activated
+    if _activated:
+        return  # a virtualenv of Python 3.11 reads its .pth files twice
+    _activated = True
     try:
         from otel_cinder.core.settings import enabled
 
@@ -37,6 +42,7 @@ def deactivate() -> None:
 
 
 def _instrument() -> None:
+    deactivate()
     try:
         import otel_cinder
 

@@ -38,7 +38,9 @@ _VALUE: Final = re.compile(
     r"""(?xs)
     \\" .*? (?: \\" | $ ) | \\' .*? (?: \\' | $ )
     | " (?: [^"\\] | \\. )* (?: " | $ ) | ' (?: [^'\\] | \\. )* (?: ' | $ )
-    | (?i: bearer | basic | digest | chap ) \s{1,4} \S+ | \S+
+    | (?i: bearer | basic | digest | chap ) \s{1,4} \S+
+    # To the next blank, but for the punctuation of what it stands in.
+    | \S+? (?= [,;)}\]>]* (?: \s | $ ) )
     """
 )
 _ELEMENT: Final = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]+)")

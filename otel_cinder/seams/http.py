@@ -164,7 +164,7 @@ class TracedApplication:
         finally:
             otel_context.detach(token)
             self._finish(request)
-        return _watched(request) if request.streams else request.body
+        return _watched(request, self._service) if request.streams else request.body
 
     def _finish(self, request: _Request) -> None:
         """Name the span, once Cinder has matched the route and built its context."""
@@ -231,12 +231,23 @@ class _Stream:
         otel_context.attach(self._base)
 
 
-def _watched(request: _Request) -> Iterator[bytes]:
+def _watched(request: _Request, service: Service) -> Iterator[bytes]:
+    """The body, whose parts may be made while it is read: by the service, and failing maybe."""
+    body = iter(request.body)
     try:
-        yield from request.body
-    except Exception as error:
-        request.error = error
-        record_failure(request.span, error)
+        while True:
+            token = otel_context.attach(otel_context.set_value(SERVICE, service))
+            try:
+                part = next(body)
+            except StopIteration:
+                return
+            except Exception as error:
+                request.error = error
+                record_failure(request.span, error)
+                return
+            finally:
+                otel_context.detach(token)
+            yield part
     finally:
         close = getattr(request.body, "close", None)
         if close is not None:

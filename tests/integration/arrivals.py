@@ -1,0 +1,28 @@
+"""Waiting for spans: for so many of them, or until no more come."""
+
+import time
+
+from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.trace import SpanRecord
+
+# The services export every 200 ms; a loaded machine may be late by some of that.
+QUIET_SECONDS = 1.2
+
+
+def arrived(receiver: Receiver, count: int, timeout: float = 20) -> list[SpanRecord]:
+    """Wait for so many spans, then for stragglers; return all that came, fewer or more."""
+    receiver.wait_for(lambda spans: len(spans) >= count, timeout)
+    return settle(receiver)
+
+
+def settle(receiver: Receiver, timeout: float = 20) -> list[SpanRecord]:
+    """Wait until no more spans come; return all that came."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if not _more_than(receiver, len(receiver.spans())):
+            break
+    return receiver.spans()
+
+
+def _more_than(receiver: Receiver, count: int) -> bool:
+    return receiver.wait_for(lambda spans: len(spans) > count, QUIET_SECONDS)

@@ -1,0 +1,93 @@
+"""How each of Cinder's services is configured, and whether it is traced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Mode = Literal["eventlet", "threading", "uwsgi"]
+MODES: tuple[Mode, ...] = ("eventlet", "threading", "uwsgi")
+API, SCHEDULER, VOLUME = SERVICES = ("cinder-api", "cinder-scheduler", "cinder-volume")
+# Cinder takes for a project what looks like one: hexadecimal.
+PROJECT = "c1de0000000000000000000000000001"
+HOST = "node"
+BACKEND = "one"
+SCHEDULER_QUEUE = "cinder-scheduler"
+VOLUME_QUEUE = f"cinder-volume.{HOST}@{BACKEND}"
+BACKEND_FOLDER = Path(__file__).parent / "backend"
+
+# The short intervals make the periodic noise that must start no traces; and a scheduler that
+# missed the first word about the pool hears the next one soon. With the default of 64 messages
+# handled at once the scheduler's memory swings by 100 MiB, traced or not.
+CONFIGURATION = """\
+[DEFAULT]
+auth_strategy = noauth_include_project_id
+transport_url = {transport_url}
+api_paste_config = {etc}/api-paste.ini
+rootwrap_config = {etc}/rootwrap.conf
+resource_query_filters_file = {etc}/resource_filters.json
+state_path = {folder}
+host = {host}
+osapi_volume_listen = 127.0.0.1
+osapi_volume_listen_port = {port}
+osapi_volume_workers = 2
+enabled_backends = {backend}
+scheduler_driver_init_wait_time = 5
+executor_thread_pool_size = 8
+report_interval = 2
+periodic_interval = 3
+backend_stats_polling_interval = 3
+default_volume_type = __DEFAULT__
+[database]
+connection = {connection}
+[oslo_concurrency]
+lock_path = {folder}/lock
+[coordination]
+backend_url = file://{folder}
+[{backend}]
+volume_driver = sparse_files.SparseFileDriver
+volume_backend_name = {backend}
+"""
+
+# As devstack runs it: the application is loaded once and then forked, SIGTERM is graceful.
+UWSGI = """\
+[uwsgi]
+module = cinder.wsgi.api:application
+pyargv = --config-file {configuration}
+http-socket = 127.0.0.1:{port}
+master = true
+processes = 2
+threads = 8
+enable-threads = true
+thunder-lock = true
+lazy-apps = false
+exit-on-reload = true
+die-on-term = true
+hook-master-start = unix_signal:15 gracefully_kill_them_all
+worker-reload-mercy = 60
+buffer-size = 65535
+add-header = Connection: close
+"""
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """Where traces go, and which of the services send any."""
+
+    endpoint: str = ""
+    services: tuple[str, ...] = SERVICES
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return what a service's environment has in addition."""
+        if service not in self.services:
+            return {}
+        return {
+            "OTEL_CINDER_ENABLED": "true",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            **self.env,
+        }
+
+
+UNTRACED = Tracing(services=())

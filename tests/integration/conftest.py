@@ -1,0 +1,94 @@
+"""Real servers and real Cinder for the tests of this folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_cinder.cli.otlp import Receiver
+from tests.integration.broker import Broker
+from tests.integration.complaints import complaints
+from tests.integration.configuration import Mode
+from tests.integration.database import TEMPLATE, Database
+from tests.integration.installation import Installation
+from tests.integration.stack import CinderStack
+
+LOG_TAIL = 4_000
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The wheel, built once and installed next to Cinder."""
+    return Installation(tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="session")
+def database(
+    tmp_path_factory: pytest.TempPathFactory, installation: Installation
+) -> Iterator[Database]:
+    """A MariaDB of our own, which has Cinder's schema ready to copy."""
+    folder = tmp_path_factory.mktemp("mariadb")
+    database = Database(folder)
+    try:
+        database.start()
+        configuration = folder / "cinder.conf"
+        configuration.write_text(
+            f"[DEFAULT]\nstate_path = {folder}\n[database]\nconnection = {database.url(TEMPLATE)}\n"
+        )
+        database.make_template(
+            installation.python, installation.script("cinder-manage"), configuration
+        )
+        yield database
+    finally:
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """A collector on the loopback that can be told to fail."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def new_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+    installation: Installation,
+    broker: Broker,
+    database: Database,
+) -> Iterator[Callable[[Mode], CinderStack]]:
+    """Make Cinders that are not started yet, and end them with the module."""
+    stacks: list[CinderStack] = []
+
+    def make(mode: Mode) -> CinderStack:
+        for running in stacks:  # two processors bear one Cinder at a time
+            running.close()
+        folder = tmp_path_factory.mktemp(mode)
+        name = f"cinder_{folder.name}"
+        stacks.append(CinderStack(name, mode, installation, broker, database, folder))
+        return stacks[-1]
+
+    yield make
+    for stack in stacks:
+        stack.close()
+
+
+@pytest.fixture(autouse=True)
+def unsoiled_logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test with a Cinder: its logs have nothing that tracing brought in."""
+    yield
+    stack = request.node.funcargs.get("stack")
+    if isinstance(stack, CinderStack):
+        assert not complaints(stack.new_logs())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Iterator[None]:
+    """Show the end of each service's log with a failure."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(stack, CinderStack):
+        for service, log in stack.logs().items():
+            where: Path = stack.folder / f"{service}.log"
+            report.sections.append((f"{service}, the end of {where}", log[-LOG_TAIL:]))

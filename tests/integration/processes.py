@@ -1,0 +1,151 @@
+"""Processes that a test starts: each in a process group of its own, logged, and surely ended."""
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+import pytest
+
+# Debian keeps servers where an ordinary user's PATH does not look.
+SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin")
+
+_groups: set[int] = set()
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    """Poll until the condition holds; TimeoutError says what was waited for."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {timeout:.0f} s still waiting for {what}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Return a TCP port on the loopback that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Tell whether something accepts connections on this loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def server_binary(name: str, package: str) -> Path:
+    """Find a server's program; without it the test is skipped, or in CI failed."""
+    path = os.pathsep.join([*reversed(SERVER_FOLDERS), os.environ.get("PATH", "")])
+    found = shutil.which(name, path=path)
+    return Path(found) if found else missing(f"{name} is not installed (Debian: {package}).")
+
+
+def missing(sentence: str) -> NoReturn:
+    """Skip the test with this sentence; in CI, where nothing may be missing, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence, pytrace=False)
+    pytest.skip(sentence)
+
+
+class Process:
+    """One started program with its own process group, its output appended to one log file."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str | Path], log: Path, env: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(  # the argument list is the tests' own
+                [str(word) for word in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                cwd=log.parent,  # not the checkout, which python and uwsgi might import from
+                start_new_session=True,
+            )
+        _groups.add(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """The parent's (master's) process id, which is the group's id too."""
+        return self._popen.pid
+
+    def running(self) -> bool:
+        """Tell whether the parent still runs."""
+        return self._popen.poll() is None
+
+    def family(self) -> list[psutil.Process]:
+        """List the parent and its descendants that are alive, the parent first."""
+        try:
+            parent = psutil.Process(self.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def workers(self) -> list[psutil.Process]:
+        """List the parent's children, or the parent itself where it does the work."""
+        return self.family()[1:] or self.family()
+
+    def resident_bytes(self) -> int:
+        """Sum what the family keeps in memory for itself, pages shared over forks left out."""
+        total = 0
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().uss
+        return total
+
+    def terminate(self) -> None:
+        """Ask the parent to end, as an init system would, and do not wait."""
+        if self.running():
+            self._popen.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float) -> int:
+        """Wait until the parent has ended; return its exit status."""
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.name} did not end within {timeout:.0f} s") from None
+
+    def kill(self) -> None:
+        """End the whole group at once, whatever state it is in."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait(10)
+        _groups.discard(self.pid)
+
+
+def run(argv: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end and return its output; a failure shows that output."""
+    done = subprocess.run(
+        [str(word) for word in argv],
+        env=dict(env) if env else None,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{argv[0]} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+@atexit.register
+def _kill_leftovers() -> None:
+    for group in _groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)

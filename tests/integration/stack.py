@@ -1,0 +1,279 @@
+"""Real Cinder: its three services as processes, in each of the ways operators run them."""
+
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import amqp
+import psutil
+import requests
+
+from tests.integration.broker import Broker
+from tests.integration.configuration import (
+    API,
+    BACKEND,
+    BACKEND_FOLDER,
+    CONFIGURATION,
+    HOST,
+    PROJECT,
+    SCHEDULER,
+    SCHEDULER_QUEUE,
+    SERVICES,
+    UNTRACED,
+    UWSGI,
+    VOLUME,
+    VOLUME_QUEUE,
+    Mode,
+    Tracing,
+)
+from tests.integration.database import Database
+from tests.integration.installation import Installation, clean_environment
+from tests.integration.processes import Process, free_port, listens, wait_until
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one POST /volumes was answered, and after how long."""
+
+    status: int
+    volume_id: str
+    request_id: str
+    seconds: float
+    text: str
+
+
+class CinderStack:
+    """cinder-api, cinder-scheduler and cinder-volume with a schema and a vhost of their own."""
+
+    def __init__(
+        self,
+        name: str,
+        mode: Mode,
+        installation: Installation,
+        broker: Broker,
+        database: Database,
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.folder = folder
+        self.port = free_port()
+        self.services: dict[str, Process] = {}
+        self._read: dict[str, int] = {}
+        self._installation = installation
+        self._broker = broker
+        self._database = database
+        broker.add_vhost(name)
+        database.copy_template(name)
+        self._configuration = folder / "cinder.conf"
+        self._configuration.write_text(
+            CONFIGURATION.format(
+                transport_url=broker.url(name),
+                etc=installation.etc,
+                folder=folder,
+                host=HOST,
+                port=self.port,
+                backend=BACKEND,
+                connection=database.url(name),
+            )
+        )
+        uwsgi = UWSGI.format(configuration=self._configuration, port=self.port)
+        (folder / "uwsgi.ini").write_text(uwsgi)
+
+    def start(self, tracing: Tracing = UNTRACED, services: Iterable[str] = SERVICES) -> None:
+        """Start these services and wait until they can do their part of a create."""
+        started = tuple(services)
+        for service in started:
+            env = self._environment(service) | tracing.environment(service)
+            log = self.folder / f"{service}.log"
+            self.services[service] = Process(service, self._command(service), log, env)
+        self.wait_ready(started)
+
+    def wait_ready(self, services: Iterable[str] = SERVICES) -> None:
+        """Wait until these services can do their part of a create; the scheduler needs all."""
+        started = set(services)
+        if API in started:
+            wait_until(lambda: self._alive() and listens(self.port), 60, "cinder-api to listen")
+        if VOLUME in started:
+            wait_until(lambda: self._consumed(VOLUME_QUEUE), 60, "cinder-volume")
+        if SCHEDULER in started:
+            wait_until(lambda: self._consumed(SCHEDULER_QUEUE), 60, "cinder-scheduler")
+            wait_until(self._pool_known, 60, "the scheduler to know the pool")
+
+    def start_after_stop(self, tracing: Tracing) -> None:
+        """Start all services again after a stop under load, the scheduler last.
+
+        A scheduler that starts sets to `error` each volume that it had cast and that no
+        cinder-volume has taken up yet, which is Cinder's own race and not under test.
+        """
+        self.start(tracing, (API, VOLUME))
+        self.wait_settled(self.statuses(), quiet=2)
+        self.start(tracing, (SCHEDULER,))
+
+    def create(
+        self,
+        count: int = 1,
+        concurrency: int = 8,
+        headers: Mapping[str, str] | Iterable[Mapping[str, str]] = (),
+    ) -> list[Answer]:
+        """POST so many volumes, so many at a time; headers for all, or one mapping for each."""
+        each: list[Mapping[str, str]]
+        each = [headers] * count if isinstance(headers, Mapping) else list(headers) or [{}] * count
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(pool.map(self._create_one, each))
+
+    def try_create(self, count: int) -> None:
+        """POST volumes as load, whatever becomes of them."""
+        with ThreadPoolExecutor(8) as pool:
+            pool.map(self._create_one, [{}] * count)  # the results, and so errors, are not read
+
+    def get(self, path: str) -> requests.Response:
+        """GET a path of the project."""
+        url = f"http://127.0.0.1:{self.port}/v3/{PROJECT}/{path}"
+        return requests.get(url, headers=self._headers(), timeout=90)
+
+    def statuses(self) -> dict[str, str]:
+        """Return each volume's status, from the database so that no request is traced."""
+        return dict(self._database.query(f"SELECT id, status FROM {self.name}.volumes"))
+
+    def wait_available(self, volume_ids: Iterable[str], timeout: float = 90) -> None:
+        """Wait until all these volumes can be used."""
+        wanted = set(volume_ids)
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.statuses()
+            others = {each: found.get(each) for each in wanted if found.get(each) != "available"}
+            if not others:
+                return
+            if "error" in others.values() or time.monotonic() > deadline:
+                raise AssertionError(f"volumes not available: {others}")
+            time.sleep(0.1)
+
+    def wait_settled(self, volume_ids: Iterable[str], quiet: float = 5) -> dict[str, str]:
+        """Wait until no volume changes any more for so many seconds; return all statuses."""
+        wanted = set(volume_ids)
+        before: dict[str, str] = {}
+        since = time.monotonic()
+        while time.monotonic() - since < quiet:
+            found = {key: status for key, status in self.statuses().items() if key in wanted}
+            if found != before:
+                before, since = found, time.monotonic()
+            if set(found.values()) == {"available"}:
+                break
+            time.sleep(0.1)
+        return before
+
+    def slow_down(self, seconds: float) -> None:
+        """Let every create in the driver take so long; 0 ends it."""
+        (self.folder / "slow").write_text(str(seconds))
+
+    def terminate(self, services: Iterable[str] = SERVICES) -> None:
+        """Ask these services to end, all at once, and do not wait."""
+        for service in services:
+            self.services[service].terminate()
+
+    def wait_ended(self, timeout: float, services: Iterable[str] = SERVICES) -> dict[str, float]:
+        """Wait until these services have ended; return after how many seconds each did."""
+        started = time.monotonic()
+        waiting = {service: self.services[service] for service in services}
+        took: dict[str, float] = {}
+        while waiting:
+            for service, process in list(waiting.items()):
+                if not process.running():
+                    took[service] = time.monotonic() - started
+                    process.kill()  # what outlived its parent, if anything
+                    del waiting[service], self.services[service]
+            if time.monotonic() - started > timeout:
+                raise AssertionError(f"still running after {timeout:.0f} s: {sorted(waiting)}")
+            time.sleep(0.02)
+        return took
+
+    def restart(self, tracing: Tracing = UNTRACED, services: Iterable[str] = SERVICES) -> None:
+        """Stop those of these services that run gracefully, and start all of these."""
+        wanted = tuple(services)
+        running = [service for service in wanted if service in self.services]
+        self.terminate(running)
+        self.wait_ended(60, running)
+        self.start(tracing, wanted)
+
+    def api_workers(self) -> list[psutil.Process]:
+        """List the processes that serve requests."""
+        return self.services[API].workers()
+
+    def kill_api_worker(self) -> int:
+        """Kill one worker of the API as the kernel's OOM killer would; return its pid."""
+        worker = self.api_workers()[0]
+        worker.send_signal(signal.SIGKILL)
+        return int(worker.pid)
+
+    def logs(self) -> dict[str, str]:
+        """Return what each service has logged so far."""
+        return {
+            path.stem: path.read_text(errors="replace") for path in self.folder.glob("cinder-*.log")
+        }
+
+    def new_logs(self) -> dict[str, str]:
+        """Return what each service has logged since this was last asked."""
+        logs = self.logs()
+        new = {service: log[self._read.get(service, 0) :] for service, log in logs.items()}
+        self._read = {service: len(log) for service, log in logs.items()}
+        return new
+
+    def close(self) -> None:
+        """End every process, gracefully or not."""
+        for process in self.services.values():
+            process.kill()
+
+    def _command(self, service: str) -> list[str | Path]:
+        if service == API and self.mode != "eventlet":  # cinder-api knows eventlet only
+            return [self._installation.script("uwsgi"), "--ini", self.folder / "uwsgi.ini"]
+        return [self._installation.script(service), "--config-file", self._configuration]
+
+    def _environment(self, service: str) -> dict[str, str]:
+        env = clean_environment() | {"PYTHONPATH": str(BACKEND_FOLDER)}
+        if self.mode == "threading" or (self.mode == "uwsgi" and service == API):
+            env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+        return env
+
+    def _alive(self) -> bool:
+        for name, process in self.services.items():
+            if not process.running():
+                tail = process.log.read_text(errors="replace")[-3000:]
+                raise AssertionError(f"{name} ended; its log ends with:\n{tail}")
+        return True
+
+    def _consumed(self, queue: str) -> bool:
+        self._alive()
+        with self._broker.connection(self.name) as connection:
+            try:
+                declared = connection.default_channel.queue_declare(queue, passive=True)
+            except amqp.exceptions.NotFound:
+                return False
+        return bool(declared.consumer_count)
+
+    def _pool_known(self) -> bool:
+        self._alive()
+        answer = self.get("scheduler-stats/get_pools")
+        return answer.ok and bool(answer.json()["pools"])
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "X-Auth-Token": f"admin:{PROJECT}",
+            "OpenStack-API-Version": "volume 3.70",
+        }
+
+    def _create_one(self, headers: Mapping[str, str]) -> Answer:
+        started = time.monotonic()
+        answer = requests.post(
+            f"http://127.0.0.1:{self.port}/v3/{PROJECT}/volumes",
+            headers={**self._headers(), **headers},
+            json={"volume": {"name": "tested", "size": 1}},
+            timeout=90,
+        )
+        seconds = time.monotonic() - started
+        volume_id = answer.json()["volume"]["id"] if answer.status_code == 202 else ""
+        request_id = answer.headers.get("x-openstack-request-id", "")
+        return Answer(answer.status_code, volume_id, request_id, seconds, answer.text[:1000])
