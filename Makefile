@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench picture docs clean
+.PHONY: help demo test coverage lint format bench picture docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trac
 
 test: $(READY) lint ## Run all tests; what needs RabbitMQ or MariaDB is skipped without them, fails under CI=true
 	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(READY) ## Show which lines the unit tests run, in their subprocesses too
+	$(BIN)/python -m pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check

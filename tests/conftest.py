@@ -7,6 +7,11 @@ import pytest
 from tests.integration.broker import Broker
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make the goldens under tests/unit/golden anew, from what the tests see."""
+    parser.addoption("--update-goldens", action="store_true", help="remake tests/unit/golden/*.txt")
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A RabbitMQ of our own."""

@@ -214,19 +214,6 @@ def test_cinder_does_not_outlive_a_killed_demo(folder: Path) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="module")
-def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A RabbitMQ of our own."""
-    from tests.integration.broker import Broker
-
-    broker = Broker(tmp_path_factory.mktemp("rabbitmq"))
-    try:
-        broker.start()
-        yield broker.url()
-    finally:
-        broker.close()
-
-
 @pytest.mark.rabbitmq
 def test_over_rabbitmq_three_processes_make_one_trace(
     folder: Path, tmp_path: Path, broker_url: str

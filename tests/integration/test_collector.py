@@ -20,7 +20,7 @@ MEBIBYTE = 1 << 20
 MAY_GROW = {API: 48 * MEBIBYTE, SCHEDULER: 160 * MEBIBYTE, VOLUME: 48 * MEBIBYTE}
 # Our last flush takes five at most. Cinder's own stop takes up to eight, traced or not, on two
 # processors and with timers to wait for.
-ENDS_WITHIN = 15
+ENDS_WITHIN = 12
 # What the slowest request may take beyond the slowest one of before: a machine's own jitter.
 MAY_TAKE_LONGER = 2.0
 

@@ -22,7 +22,7 @@ from tests.integration.whole_create import (
 pytestmark = pytest.mark.faults
 
 
-@pytest.fixture(scope="module", params=["eventlet", "uwsgi"])
+@pytest.fixture(scope="module", params=["eventlet", "threading", "uwsgi"])
 def stack(
     request: pytest.FixtureRequest, new_stack: Callable[[Mode], CinderStack], receiver: Receiver
 ) -> CinderStack:

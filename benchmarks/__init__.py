@@ -1,0 +1,1 @@
+"""What tracing costs, in ratios of one run: ``python -m benchmarks``. See README.md."""

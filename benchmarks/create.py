@@ -1,0 +1,165 @@
+"""create: CPU time of each of Cinder's services for one POST /volumes, traced and not.
+
+Two Cinders run at once on one RabbitMQ and one MariaDB, one of them traced, and take turns; what
+their processes used is read from their own CPU clocks. Halfway they change roles, because two
+Cinders never cost quite the same.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import estimates
+from benchmarks.estimates import Round
+from benchmarks.verdicts import Report, interval
+from otel_cinder.cli.otlp import Receiver
+from tests.integration.broker import Broker
+from tests.integration.configuration import SERVICES, Tracing
+from tests.integration.database import TEMPLATE, Database
+from tests.integration.installation import Installation
+from tests.integration.stack import CinderStack
+
+OFF, ON, ALL = "off", "on", "together"
+BATCH, CONCURRENCY = 40, 4
+
+SETTLE_SECONDS = 5.5
+"""Longer than the 5 s between two exports, so that a turn's spans leave within the turn."""
+
+AT_LEAST, AT_MOST_SECONDS, PRECISION = 16, 480.0, 0.1
+QUICK_AT_LEAST, QUICK_SECONDS = 6, 90.0
+
+
+def benchmark(*, quick: bool = False) -> Report:
+    """Create volumes by turns; needs RabbitMQ's and MariaDB's servers."""
+    try:
+        rounds = _measure(quick=quick)
+    except pytest.skip.Exception as absent:  # how the tests' stack says that something is missing
+        return Report("create", notes=[f"Not measured: {absent}"])
+    except pytest.fail.Exception as absent:
+        return Report("create", notes=[f"Not measured: {absent}"], failed=True)
+    count = len(rounds[ALL])
+    report = Report(
+        f"create: CPU ms per POST /volumes, eventlet ({count} rounds of {BATCH} each)",
+        ("service", OFF, ON, "added", "95 % interval", "on / off"),
+    )
+    for service, each in rounds.items():
+        off, on = estimates.typical(each, OFF).value, estimates.typical(each, ON).value
+        added = estimates.added(each, ON, OFF)
+        report.rows.append(
+            (
+                service,
+                f"{off:.1f}",
+                f"{on:.1f}",
+                f"{added.value:.2f}",
+                interval(added, 2),
+                f"{1 + added.value / off:.3f}",
+            )
+        )
+    report.notes.append("Includes the export to a collector, and what idle services do meanwhile.")
+    return report
+
+
+def _measure(*, quick: bool) -> dict[str, list[Round]]:
+    rounds: dict[str, list[Round]] = {service: [] for service in (*SERVICES, ALL)}
+    with ExitStack() as opened:
+        make = opened.enter_context(_stacks())
+        receiver = opened.enter_context(Receiver())
+        stacks = [make("one"), make("two")]
+        tracing = Tracing(receiver.endpoint, env={"OTEL_BSP_SCHEDULE_DELAY": "5000"})
+        for phase in range(2):
+            traced, untraced = stacks if phase else reversed(stacks)
+            untraced.restart()
+            traced.restart(tracing)
+            for stack in stacks:
+                _turn(stack, BATCH)  # fills caches; not counted
+            receiver.clear()
+            _run_phase({OFF: untraced, ON: traced}, receiver, rounds, quick=quick)
+    return rounds
+
+
+def _run_phase(
+    stacks: dict[str, CinderStack],
+    receiver: Receiver,
+    rounds: dict[str, list[Round]],
+    *,
+    quick: bool,
+) -> None:
+    before = len(rounds[ALL])
+    deadline = time.monotonic() + (QUICK_SECONDS if quick else AT_MOST_SECONDS) / 2
+    at_least = (QUICK_AT_LEAST if quick else AT_LEAST) // 2
+    while time.monotonic() < deadline:
+        used = {name: _turn(stacks[name], BATCH) for name in random.sample([OFF, ON], 2)}
+        for service in rounds:
+            rounds[service].append({name: used[name][service] for name in used})
+        done = len(rounds[ALL]) - before
+        if done >= at_least and estimates.added(rounds[ALL], ON, OFF).precision < PRECISION:
+            return
+    if not receiver.spans():
+        raise AssertionError("no span arrived: the traced Cinder is not traced")
+
+
+def _turn(stack: CinderStack, count: int) -> dict[str, float]:
+    """Create volumes, wait until all is done and exported; ms per request of each service."""
+    started = _cpu_seconds(stack)
+    answers = stack.create(count, CONCURRENCY)
+    stack.wait_available(answer.volume_id for answer in answers)
+    time.sleep(SETTLE_SECONDS)
+    ended = _cpu_seconds(stack)
+    used = {each: (ended[each] - started[each]) / count * 1000 for each in SERVICES}
+    return {**used, ALL: sum(used.values())}
+
+
+def _cpu_seconds(stack: CinderStack) -> dict[str, float]:
+    return {
+        name: sum(_cpu_clock(each.pid) for each in stack.services[name].family())
+        for name in SERVICES
+    }
+
+
+def _cpu_clock(pid: int) -> float:
+    """A process's CPU clock, all its threads', in nanoseconds rather than /proc's 10 ms ticks."""
+    return time.clock_gettime((~pid << 3) | 2)  # what the C library's clock_getcpuclockid returns
+
+
+@contextmanager
+def _stacks() -> Iterator[Any]:
+    """Servers of our own, and a function that makes Cinders on them; all ended afterwards."""
+    with ExitStack() as opened:
+        top = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="otel-cinder-bench-")))
+
+        def folder(name: str) -> Path:
+            made = top / name
+            made.mkdir()
+            return made
+
+        installation = Installation(folder("installation"))
+        broker = Broker(folder("rabbitmq"))
+        opened.callback(broker.close)
+        broker.start()
+        database = Database(folder("mariadb"))
+        opened.callback(database.close)
+        database.start()
+        configuration = top / "cinder.conf"
+        configuration.write_text(
+            f"[DEFAULT]\nstate_path = {top}\n[database]\nconnection = {database.url(TEMPLATE)}\n"
+        )
+        database.make_template(
+            installation.python, installation.script("cinder-manage"), configuration
+        )
+
+        def make(name: str) -> CinderStack:
+            stack = CinderStack(
+                f"cinder_{name}", "eventlet", installation, broker, database, folder(name)
+            )
+            opened.callback(stack.close)
+            return stack
+
+        yield make

@@ -1,0 +1,46 @@
+"""memory: what a process grows by while it makes 100,000 spans and the collector is away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from benchmarks.estimates import Estimate
+from benchmarks.verdicts import Check, Report
+
+SPANS = 100_000
+BOUND_MIB = 32.0
+
+
+def benchmark(*, quick: bool = False) -> Report:  # quick enough as it is
+    """Run `memory_process` in a process of its own and read what it found."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.memory_process", str(SPANS)],
+        capture_output=True,  # what it warns of, that nothing answers, is what is wanted here
+        check=False,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode:
+        raise RuntimeError(f"benchmarks.memory_process failed:\n{done.stderr[-4000:]}")
+    found = json.loads(done.stdout)
+    peak = found["peak_mib"] - found["before_mib"]
+    report = Report(
+        f"memory: {SPANS:,} sampled spans, nothing listens at the OTLP endpoint",
+        ("", "RSS, MiB"),
+        [
+            ("before the first span", f"{found['before_mib']:.1f}"),
+            ("with the exporter built", f"{found['warm_mib']:.1f}"),
+            ("peak", f"{found['peak_mib']:.1f}"),
+        ],
+        [Check("peak added", Estimate(peak, peak, peak), BOUND_MIB, " MiB")],
+    )
+    report.notes.append(
+        f"{found['dropped']:,} of them were dropped within the {found['seconds']:.1f} s that "
+        f"making them took. The process then stopped in {found['stop_seconds']:.1f} s."
+    )
+    if found["spans"] != SPANS or not found["dropped"]:
+        report.failed = True
+        report.notes.append("Nothing was dropped: the collector was not away.")
+    return report

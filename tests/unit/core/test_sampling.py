@@ -1,0 +1,91 @@
+"""Who decides whether a trace is recorded."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+
+from otel_cinder.core.sampling import STRANGER, EntrySampler
+
+SMALL = 1
+"""A trace id that every ratio sampler takes."""
+
+
+def decide(
+    sampler: Sampler, *, sampled: bool | None, remote: bool = False, stranger: bool = False
+) -> bool:
+    """Whether a span below such a parent (None: a root) is recorded."""
+    context = Context()
+    if sampled is not None:
+        state = TraceState([("a", "b")])
+        parent = SpanContext(SMALL, 2, remote, TraceFlags(int(sampled)), state)
+        context = trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
+    if stranger:
+        context = Context({**context, STRANGER: True})
+    result = EntrySampler(sampler).should_sample(context, SMALL, "name", attributes={"a": 1})
+    if sampled is not None:
+        assert dict(result.trace_state) == {"a": "b"}
+    return result.decision is Decision.RECORD_AND_SAMPLE
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, DEFAULT_ON, ALWAYS_OFF, DEFAULT_OFF])
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_within_cinder_the_parent_is_followed(
+    sampler: Sampler, remote: bool, sampled: bool
+) -> None:
+    """A local parent, or one that came by RPC, decides, whatever the sampler."""
+    assert decide(sampler, sampled=sampled, remote=remote) is sampled
+
+
+@pytest.mark.parametrize(("sampler", "kept"), [(ALWAYS_ON, True), (DEFAULT_OFF, False)])
+def test_roots_are_the_samplers(sampler: Sampler, kept: bool) -> None:
+    """A root is decided by the configured sampler."""
+    assert decide(sampler, sampled=None) is kept
+    assert decide(sampler, sampled=None, stranger=True) is kept
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sampled", "kept"),
+    [
+        (DEFAULT_ON, True, True),
+        (DEFAULT_ON, False, False),
+        (DEFAULT_OFF, True, False),
+        (ALWAYS_OFF, True, False),
+        (ALWAYS_ON, True, True),
+        (ALWAYS_ON, False, True),
+    ],
+)
+def test_strangers_flag_can_only_lower(sampler: Sampler, sampled: bool, kept: bool) -> None:
+    """A stranger's flag 0 is honoured by parent-based samplers; its flag 1 decides nothing."""
+    assert decide(sampler, sampled=sampled, remote=True, stranger=True) is kept
+
+
+@pytest.mark.parametrize("sampler", [TraceIdRatioBased(0.1), ParentBasedTraceIdRatio(0.1)])
+def test_strangers_trace_id_does_not_count(sampler: Sampler) -> None:
+    """A trace id that the ratio sampler would always take is taken at the ratio."""
+    taken = sum(decide(sampler, sampled=True, remote=True, stranger=True) for _ in range(1000))
+    assert 40 <= taken <= 200
+
+
+def test_attributes_and_description() -> None:
+    """A recorded span keeps its attributes; the description names the configured sampler."""
+    sampler = EntrySampler(ALWAYS_ON)
+    parent = trace.NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(1)))
+    result = sampler.should_sample(
+        trace.set_span_in_context(parent, Context()), 1, "n", None, {"a": 1}
+    )
+    assert dict(result.attributes) == {"a": 1}
+    assert sampler.get_description() == "EntrySampler(AlwaysOnSampler)"

@@ -1,0 +1,391 @@
+"""The context follows the work, and does not stay where the work was done."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import futurist
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+import otel_cinder
+from otel_cinder.core.runtime import SERVICE, Service
+from tests.unit import scripts
+from tests.unit.recording import Recorder
+
+
+def current() -> int:
+    """Id of the current span, 0 without one."""
+    return trace.get_current_span().get_span_context().span_id
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run ``function`` in a plain thread; what it returned."""
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(function()))
+    thread.start()
+    thread.join(10)
+    return result[0]
+
+
+# Threads
+
+
+def test_thread_has_the_context_of_its_starter(spans: Recorder) -> None:
+    """A thread that a request starts works in the request's span."""
+    with spans.tracer.start_as_current_span("request") as span:
+        assert in_thread(current) == span.get_span_context().span_id
+
+
+def test_thread_of_a_subclass_has_the_context(spans: Recorder) -> None:
+    """A class that overrides run() is covered; the instance has its own run() again meanwhile."""
+
+    class Mine(threading.Thread):
+        seen: tuple[int, bool]
+
+        def run(self) -> None:
+            self.seen = (current(), "run" in vars(self))
+
+    with spans.tracer.start_as_current_span("request") as span:
+        thread = Mine()
+        thread.start()
+        thread.join(10)
+    assert thread.seen == (span.get_span_context().span_id, False)
+
+
+def test_timer_has_the_context(spans: Recorder) -> None:
+    """threading.Timer, a subclass of the library's own, is covered."""
+    seen: list[int] = []
+    with spans.tracer.start_as_current_span("request") as span:
+        timer = threading.Timer(0.01, lambda: seen.append(current()))
+        timer.start()
+        timer.join(10)
+    assert seen == [span.get_span_context().span_id]
+
+
+def test_thread_outlives_its_request(spans: Recorder) -> None:
+    """A thread that goes on after the request has ended is still its child."""
+    go = threading.Event()
+    seen: list[int] = []
+
+    def work() -> None:
+        go.wait(10)
+        seen.append(current())
+
+    with spans.tracer.start_as_current_span("request") as span:
+        thread = threading.Thread(target=work)
+        thread.start()
+    go.set()
+    thread.join(10)
+    assert seen == [span.get_span_context().span_id]
+
+
+def test_thread_without_a_request_has_no_context(spans: Recorder) -> None:
+    """A thread that nobody's span surrounds begins with an empty context, and unpatched."""
+    assert in_thread(otel_context.get_current) == {}
+
+
+def test_thread_with_its_own_run_is_left_alone(spans: Recorder) -> None:
+    """Somebody who has put a run() on the instance keeps it."""
+    seen: list[int] = []
+    thread = threading.Thread()
+    thread.run = lambda: seen.append(current())  # type: ignore[method-assign]
+    with spans.tracer.start_as_current_span("request"):
+        thread.start()
+        thread.join(10)
+    assert seen == [0]
+
+
+@pytest.mark.parametrize("module", ["kombu.connection", "oslo_messaging._drivers.impl_rabbit"])
+def test_threads_of_connections_have_no_context(spans: Recorder, module: str) -> None:
+    """A broker connection's heartbeat serves all requests, and belongs to none of them."""
+    seen: list[int] = []
+
+    def heartbeat() -> None:
+        seen.append(current())
+
+    heartbeat.__module__ = module
+    with spans.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=heartbeat)
+        thread.start()
+        thread.join(10)
+    assert seen == [0]
+
+
+def test_failing_start_leaves_the_thread_as_it_was(spans: Recorder) -> None:
+    """A thread that may not be started twice says so as ever, and keeps no run() of ours."""
+    with spans.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=current)
+        thread.start()
+        thread.join(10)
+        with pytest.raises(RuntimeError, match="once"):
+            thread.start()
+    assert "run" not in vars(thread)
+
+
+def test_service_goes_along(spans: Recorder) -> None:
+    """Which service is at work is part of the context that goes along."""
+    service = Service("cinder-volume", "h@lvm")
+    token = otel_context.attach(otel_context.set_value(SERVICE, service))
+    try:
+        assert in_thread(lambda: otel_context.get_value(SERVICE)) == service
+    finally:
+        otel_context.detach(token)
+
+
+# Pools
+
+POOLS = {
+    "concurrent.futures": lambda: concurrent.futures.ThreadPoolExecutor(max_workers=1),
+    "futurist": lambda: futurist.ThreadPoolExecutor(max_workers=1),
+}
+
+
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
+def test_pool_runs_work_in_its_submitters_context(spans: Recorder, make: Callable[[], Any]) -> None:
+    """Each piece of work runs in the span that was current where it was submitted."""
+    with make() as pool:
+        futures, wanted = [], []
+        for i in range(5):
+            with spans.tracer.start_as_current_span(f"request-{i}") as span:
+                wanted.append(span.get_span_context().span_id)
+                futures.append(pool.submit(current))
+        assert [future.result(10) for future in futures] == wanted
+
+
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
+def test_reused_worker_keeps_no_context(spans: Recorder, make: Callable[[], Any]) -> None:
+    """The worker that a traced request started runs the next, untraced work with no context."""
+    with make() as pool:
+        with spans.tracer.start_as_current_span("request"):
+            assert pool.submit(current).result(10) != 0
+        assert pool.submit(otel_context.get_current).result(10) == {}
+
+
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
+def test_worker_keeps_no_context_after_a_failure(spans: Recorder, make: Callable[[], Any]) -> None:
+    """Work that raises leaves nothing on the worker, and its exception in the future."""
+
+    def fails() -> None:
+        raise ValueError("mine")
+
+    with make() as pool:
+        with spans.tracer.start_as_current_span("request"), pytest.raises(ValueError, match="mine"):
+            pool.submit(fails).result(10)
+        assert pool.submit(otel_context.get_current).result(10) == {}
+
+
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
+def test_submitter_keeps_its_context(spans: Recorder, make: Callable[[], Any]) -> None:
+    """Submitting changes nothing for the one who submits."""
+    with make() as pool, spans.tracer.start_as_current_span("request") as span:
+        pool.submit(current)
+        assert current() == span.get_span_context().span_id
+
+
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
+def test_pool_passes_arguments(spans: Recorder, make: Callable[[], Any]) -> None:
+    """Positional and keyword arguments arrive, also those with odd names."""
+
+    def work(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    with make() as pool, spans.tracer.start_as_current_span("request"):
+        future = pool.submit(work, 1, 2, context="c", function="f")
+        assert future.result(10) == ((1, 2), {"context": "c", "function": "f"})
+
+
+def test_map_is_covered(spans: Recorder) -> None:
+    """executor.map submits one by one."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with spans.tracer.start_as_current_span("request") as span:
+            found = list(pool.map(lambda _: current(), range(4)))
+        assert set(found) == {span.get_span_context().span_id}
+
+
+def test_other_libraries_variables_are_not_carried(spans: Recorder) -> None:
+    """Only OpenTelemetry's variable goes along; another library's is empty in a thread, as ever."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("theirs", default="empty")
+    variable.set("set")
+    with spans.tracer.start_as_current_span("request"):
+        assert in_thread(variable.get) == "empty"
+
+
+def test_nothing_is_carried_after_uninstrument(spans: Recorder) -> None:
+    """After uninstrument() a thread begins empty, as Python has it."""
+    otel_cinder.uninstrument()
+    with spans.tracer.start_as_current_span("request"):
+        assert in_thread(otel_context.get_current) == {}
+
+
+# eventlet
+
+GREEN = """
+import json, threading
+def current():
+    return trace.get_current_span().get_span_context().span_id
+def names(ids):
+    by_id = {0: None, **{s.context.span_id: s.name for s in spans}}
+    return [by_id.get(i, i) for i in ids]
+"""
+
+WAYS = {
+    "spawn": "seen.append(eventlet.spawn(current).wait())",
+    "spawn_n": "eventlet.spawn_n(lambda: seen.append(current())); eventlet.sleep(0.01)",
+    "spawn_after": "seen.append(eventlet.spawn_after(0.01, current).wait())",
+    "spawn_after_local": "seen.append(eventlet.greenthread.spawn_after_local(0.01, current).wait())",
+    "GreenPool.spawn": "seen.append(eventlet.GreenPool().spawn(current).wait())",
+    "GreenPool.spawn_n": "p = eventlet.GreenPool(); p.spawn_n(lambda: seen.append(current())); p.waitall()",
+    "GreenPool.imap": "seen.extend(eventlet.GreenPool(2).imap(lambda _: current(), range(3)))",
+    "GreenPile": "p = eventlet.GreenPile(2); p.spawn(current); seen.extend(p)",
+    "tpool.execute": "from eventlet import tpool; seen.append(tpool.execute(current))",
+    "tpool.Proxy": "from eventlet import tpool; seen.append(tpool.Proxy(Thing()).current())",
+    "threading.Thread": "t = threading.Thread(target=lambda: seen.append(current())); t.start(); t.join()",
+    "a subclass of Thread": "t = Mine(); t.start(); t.join()",
+    "futurist green pool": "p = futurist.GreenThreadPoolExecutor(1); seen.append(p.submit(current).result()); p.shutdown()",
+    "futurist thread pool": "p = futurist.ThreadPoolExecutor(1); seen.append(p.submit(current).result()); p.shutdown()",
+    "concurrent.futures": "p = concurrent.futures.ThreadPoolExecutor(1); seen.append(p.submit(current).result()); p.shutdown()",
+}
+
+
+@pytest.fixture(scope="module")
+def green() -> dict[str, Any]:
+    """What each way to hand on work shows under eventlet: in a request, and again without one."""
+    lines = [
+        "import concurrent.futures, futurist",
+        "from eventlet import tpool",
+        "class Thing:",
+        "    def current(self): return current()",
+        "class Mine(threading.Thread):",
+        "    def run(self): seen.append(current())",
+        "found = {}",
+    ]
+    for way, code in WAYS.items():
+        lines += [
+            f"def way(): {code}",
+            "seen = []; ",
+            "with spans.tracer.start_as_current_span('request') as span:",
+            "    way(); kept = current() == span.get_span_context().span_id",
+            "inside = [i == span.get_span_context().span_id for i in seen]",
+            "seen = []; way()",
+            f"found[{way!r}] = [inside, seen, kept, len(otel_context.get_current())]",
+        ]
+    lines.append("print(json.dumps(found))")
+    said: dict[str, Any] = scripts.run(
+        scripts.EVENTLET, scripts.RECORDED, GREEN, "\n".join(lines)
+    ).said
+    return said
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_eventlet_carries_the_context(green: dict[str, Any], way: str) -> None:
+    """In a request the work has the request's span; outside of one, and afterwards, none."""
+    inside, outside, kept, left = green[way]
+    assert inside
+    assert all(inside)
+    assert set(outside) == {0}
+    assert kept
+    assert left == 0
+
+
+def test_eventlet_tpool_passes_arguments() -> None:
+    """tpool.execute(function, context=...), as Cinder calls it, arrives as it was given."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        scripts.RECORDED,
+        GREEN,
+        """
+        from eventlet import tpool
+        def work(*args, **kwargs):
+            return [args, kwargs]
+        with spans.tracer.start_as_current_span("request"):
+            print(json.dumps(tpool.execute(work, 1, context="c", function="f")))
+        """,
+    )
+    assert ran.said == [[1], {"context": "c", "function": "f"}]
+
+
+def test_eventlet_reused_native_thread_keeps_no_context() -> None:
+    """tpool's threads, which are started in a request, have no context for the next work."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        "import os; os.environ['EVENTLET_THREADPOOL_SIZE'] = '1'",
+        scripts.RECORDED,
+        GREEN,
+        """
+        from eventlet import tpool
+        with spans.tracer.start_as_current_span("request"):
+            first = tpool.execute(lambda: (current() != 0, tpool.threading.get_ident()))
+        second = tpool.execute(lambda: (current() != 0, tpool.threading.get_ident()))
+        print(json.dumps([first[0], second[0]]))
+        """,
+    )
+    assert ran.said == [True, False]
+
+
+def test_eventlet_requests_side_by_side_do_not_mix() -> None:
+    """Twenty greenthreads that take turns keep their own span over every switch."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        scripts.RECORDED,
+        GREEN,
+        """
+        from eventlet import tpool
+        def request(i):
+            with spans.tracer.start_as_current_span(f"request-{i}") as span:
+                mine = span.get_span_context().span_id
+                same = []
+                for _ in range(5):
+                    eventlet.sleep(0)
+                    same += [current() == mine, tpool.execute(current) == mine,
+                             eventlet.spawn(current).wait() == mine]
+                return all(same)
+        pool = eventlet.GreenPool()
+        print(json.dumps(list(pool.imap(request, range(20)))))
+        """,
+    )
+    assert ran.said == [True] * 20
+
+
+def test_eventlet_threads_of_connections_have_no_context() -> None:
+    """Under eventlet too, a broker connection's heartbeat belongs to no request."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        scripts.RECORDED,
+        GREEN,
+        """
+        seen = []
+        def heartbeat():
+            seen.append(current())
+        heartbeat.__module__ = "oslo_messaging._drivers.impl_rabbit"
+        with spans.tracer.start_as_current_span("request"):
+            thread = threading.Thread(target=heartbeat)
+            thread.start()
+            thread.join()
+        print(json.dumps(seen))
+        """,
+    )
+    assert ran.said == [0]
+
+
+def test_eventlet_greenlets_keep_other_variables_apart() -> None:
+    """Another library's context variable is empty in a greenthread, as without otel-cinder."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        scripts.RECORDED,
+        GREEN,
+        """
+        import contextvars
+        theirs = contextvars.ContextVar("theirs", default="empty")
+        theirs.set("set")
+        with spans.tracer.start_as_current_span("request"):
+            inside = eventlet.spawn(theirs.get).wait()
+        print(json.dumps([inside, eventlet.spawn(theirs.get).wait()]))
+        """,
+    )
+    assert ran.said == ["empty", "empty"]

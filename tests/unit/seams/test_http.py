@@ -1,0 +1,624 @@
+"""Requests, through oslo.service's Loader, routes and webob."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+import webob
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+
+import otel_cinder
+from otel_cinder.cli.otlp import Receiver
+from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder.seams import http as seam
+from tests.unit.recording import Recorder, exception_of
+from tests.unit.seams.applications import Api, App, load
+
+REMOTE_TRACE = "0af7651916cd43dd8448eb211c80319c"
+REMOTE_SPAN = "b7ad6b7169203331"
+TRACEPARENT = f"00-{REMOTE_TRACE}-{REMOTE_SPAN}-01"
+VOLUMES = "/v3/aaaa-1111/volumes"
+
+Serve = Callable[[App], App]
+
+
+@pytest.fixture
+def serve(tmp_path: pathlib.Path) -> Serve:
+    """Loads an application by oslo.service's Loader."""
+    return lambda app: load(app, tmp_path)
+
+
+def request(app: App, path: str, **kwargs: Any) -> webob.Response:
+    return webob.Request.blank(path, **kwargs).get_response(app)
+
+
+def responds(status: str, body: Iterable[bytes]) -> App:
+    """An application that answers with ``body`` as it is."""
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response(status, [("Content-Type", "text/plain")])
+        return body
+
+    return app
+
+
+def context_is_clean() -> bool:
+    return not otel_context.get_current()
+
+
+class Body:
+    """A body that streams, fails if told to, and knows whether it was closed."""
+
+    def __init__(self, error: Exception | None = None, parts: int = 2) -> None:
+        self.error, self.parts = error, parts
+        self.closed = 0
+        self.current: list[int] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(self.parts):
+            self.current.append(trace.get_current_span().get_span_context().span_id)
+            yield b"part"
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def call(app: App, path: str = "/", **environ: Any) -> Iterable[bytes]:
+    """Call ``app`` as a server does, without iterating what it returns."""
+    made = webob.Request.blank(path).environ
+    made.update(environ)
+    return app(made, lambda *_args: lambda _data: None)
+
+
+# Names and attributes
+
+
+def test_request_has_exactly_these_attributes(spans: Recorder, serve: Serve) -> None:
+    """One SERVER span, named by method and route, with http.* by their stable names and Cinder's."""
+    app = serve(Api())
+    answer = request(
+        app,
+        VOLUMES + "?secret=1",
+        method="POST",
+        body=b"{}",
+        headers={"User-Agent": "cli/1", "X-Auth-Token": "gAAAAAB-token"},
+        remote_addr="10.0.0.9",
+    )
+    assert answer.status_int == 200
+    (span,) = spans
+    assert span.name == "POST /v3/{project_id}/volumes"
+    assert span.kind is SpanKind.SERVER
+    assert span.parent is None
+    assert span.status.status_code is StatusCode.UNSET
+    assert dict(span.attributes) == {
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+        "http.route": "/v3/{project_id}/volumes",
+        "url.scheme": "http",
+        "url.path": VOLUMES,
+        "server.address": "localhost",
+        "server.port": 80,
+        "client.address": "10.0.0.9",
+        "network.protocol.version": "1.0",
+        "user_agent.original": "cli/1",
+        "openstack.request_id": "req-1",
+        "openstack.project_id": "p1",
+        "openstack.user_id": "u1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        (VOLUMES, "/v3/{project_id}/volumes"),
+        (VOLUMES + "/0815", "/v3/{project_id}/volumes/{id}"),
+        ("/v3/p/types/4711", "/v3/{project_id}/types/{id}"),
+        ("/v3/p/limits.json", "/v3/{project_id}/limits"),
+    ],
+)
+def test_name_is_the_route_without_ids(
+    spans: Recorder, serve: Serve, path: str, route: str
+) -> None:
+    """Routes in each of routes' notations become `/v3/{project_id}/…`."""
+    request(serve(Api()), path)
+    (span,) = spans
+    assert span.name == f"GET {route}"
+    assert span.attributes["http.route"] == route
+
+
+@pytest.mark.parametrize("path", ["/", "/v3/p/no/such/route", "/nowhere"])
+def test_unmatched_request_is_named_by_its_method(spans: Recorder, serve: Serve, path: str) -> None:
+    """A request that matches no route is named by its method; its path stays an attribute."""
+    request(serve(Api()), path)
+    (span,) = spans
+    assert span.name == "GET"
+    assert "http.route" not in span.attributes
+    assert span.attributes["url.path"] == path
+
+
+def act(app: App, body: bytes) -> webob.Response:
+    return request(app, VOLUMES + "/1/action", method="POST", body=body)
+
+
+def test_action_is_in_the_name(spans: Recorder, serve: Serve) -> None:
+    """An action request is named by the action that its body asks for."""
+    act(serve(Api()), b'{"os-extend": {"new_size": 2}}')
+    (span,) = spans
+    assert span.name == "POST /v3/{project_id}/volumes/{id}/action os-extend"
+    assert span.attributes["cinder.action"] == "os-extend"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"os-made-up-by-the-caller": {}}',
+        b'{"os-extend": {}, "os-attach": {}}',
+        b"{}",
+        b"[]",
+        b"not json",
+        b'{"os-ext',
+        b"\xff\xfe",
+        b"",
+        b'{"os-extend": "' + b"x" * 200_000 + b'"}',
+        b"[" * 100_000,
+    ],
+    ids=["unknown", "two", "none", "list", "text", "cut", "binary", "empty", "huge", "deep"],
+)
+def test_unknown_action_is_not_in_the_name(spans: Recorder, serve: Serve, body: bytes) -> None:
+    """A body that is no known action leaves the name with the route, and the request alone."""
+    answer = act(serve(Api()), body)
+    assert answer.status_int == 200
+    (span,) = spans
+    assert span.name == "POST /v3/{project_id}/volumes/{id}/action"
+    assert "cinder.action" not in span.attributes
+
+
+def test_application_still_reads_its_body(spans: Recorder, serve: Serve) -> None:
+    """Looking for the action leaves the body where the application had left it."""
+    api = Api(lambda r: webob.Response(body=r.body_file.read(4)))
+    answer = act(serve(api), b'{"os-extend": {}}')
+    assert answer.body == b'{"os'
+    assert api.requests[0].environ["wsgi.input"].read() == b'-extend": {}}'
+
+
+def test_request_is_current_in_the_application(spans: Recorder, serve: Serve) -> None:
+    """What the application opens is below the request's span."""
+
+    def handle(_request: webob.Request) -> webob.Response:
+        with spans.tracer.start_as_current_span("flow"):
+            return webob.Response("ok")
+
+    request(serve(Api(handle)), VOLUMES)
+    assert spans["flow"].parent.span_id == spans["GET /v3/{project_id}/volumes"].context.span_id
+    assert context_is_clean()
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["at once", "streaming"])
+def test_work_in_the_application_is_the_apis(spans: Recorder, serve: Serve, streams: bool) -> None:
+    """What the application starts, also while its body streams, is a span of cinder-api's."""
+    seen: list[Any] = []
+
+    def body() -> Iterator[bytes]:
+        seen.append(otel_context.get_value(SERVICE))
+        yield b"part"
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return body() if streams else list(body())
+
+    assert list(call(serve(app))) == [b"part"]
+    assert seen == [Service("cinder-api")]
+
+
+def test_each_request_is_its_own_trace(spans: Recorder, serve: Serve) -> None:
+    """Requests that follow each other on one thread share nothing."""
+    app = serve(Api())
+    for _ in range(3):
+        request(app, VOLUMES)
+    assert len({span.context.trace_id for span in spans}) == 3
+
+
+# Failures
+
+
+def test_4xx_is_no_error(spans: Recorder, serve: Serve) -> None:
+    """A 404 is the caller's affair: the span has the status code and no error."""
+    request(serve(Api(lambda _r: webob.Response(status=404))), VOLUMES)
+    (span,) = spans
+    assert span.attributes["http.response.status_code"] == 404
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_5xx_is_an_error(spans: Recorder, serve: Serve) -> None:
+    """A 503 is an error with the code as error.type."""
+    request(serve(Api(lambda _r: webob.Response(status=503))), VOLUMES)
+    (span,) = spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "503"
+    assert span.attributes["http.route"] == "/v3/{project_id}/volumes"
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_application_that_raises(spans: Recorder, serve: Serve, kind: type[BaseException]) -> None:
+    """The very exception is raised again; the span ends with it, its secret masked."""
+    error = kind("auth_token=gAAAAAB-token")
+
+    def raises(_environ: Any, _start_response: Any) -> Iterable[bytes]:
+        raise error
+
+    with pytest.raises(kind) as caught:
+        call(serve(raises))
+    assert caught.value is error
+    (span,) = spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == kind.__name__
+    assert exception_of(span)["exception.message"] == "auth_token=***"
+    assert "gAAAAAB" not in span.to_json()
+    assert context_is_clean()
+
+
+# Bodies
+
+
+def test_body_in_a_list_ends_the_span_at_once(spans: Recorder, serve: Serve) -> None:
+    """A body at hand is not waited for: the span has ended before the server sends it."""
+    body = call(serve(responds("200 OK", [b"a", b"b"])))
+    assert len(spans) == 1
+    assert list(body) == [b"a", b"b"]
+    assert context_is_clean()
+
+
+def test_streaming_body_is_part_of_the_request(spans: Recorder, serve: Serve) -> None:
+    """A streaming body is streamed in the request's span, which ends with it."""
+    body = Body()
+    stream = iter(call(serve(responds("200 OK", body))))
+    assert next(stream) == b"part"
+    assert len(spans) == 0
+    assert list(stream) == [b"part"]
+    (span,) = spans
+    assert set(body.current) == {span.context.span_id}
+    assert context_is_clean()
+    stream.close()
+    assert body.closed == 1
+    assert context_is_clean()
+
+
+def test_streaming_body_that_raises(spans: Recorder, serve: Serve) -> None:
+    """A stream's own exception reaches the server, and is the request's error."""
+    error = OSError("password=hunter2")
+    body = Body(error)
+    stream = call(serve(responds("200 OK", body)))
+    with pytest.raises(OSError, match="hunter2") as caught:
+        list(stream)
+    assert caught.value is error
+    (span,) = spans
+    assert span.attributes["error.type"] == "OSError"
+    assert "hunter2" not in span.to_json()
+    assert body.closed == 1
+    assert context_is_clean()
+
+
+def test_streaming_body_that_is_closed_early(spans: Recorder, serve: Serve) -> None:
+    """A client that goes away half-way: span ended, body closed, no context left."""
+    body = Body()
+    stream = call(serve(responds("200 OK", body)))
+    next(iter(stream))
+    stream.close()
+    assert len(spans) == 1
+    assert body.closed == 1
+    assert context_is_clean()
+
+
+def test_streaming_body_that_is_never_iterated(spans: Recorder, serve: Serve) -> None:
+    """A HEAD request, say: the server only closes; span ended, body closed, no context left."""
+    body = Body()
+    stream = call(serve(responds("200 OK", body)))
+    stream.close()
+    assert len(spans) == 1
+    assert body.closed == 1
+    assert context_is_clean()
+
+
+def test_empty_streaming_body(spans: Recorder, serve: Serve) -> None:
+    """A stream of nothing ends the span like any other."""
+    body = Body(parts=0)
+    stream = call(serve(responds("204 No Content", body)))
+    assert list(stream) == []
+    assert len(spans) == 1
+    assert body.closed == 1
+    assert context_is_clean()
+
+
+def test_two_streams_on_one_thread(spans: Recorder, serve: Serve) -> None:
+    """A second request served while the first one's stream is open is no child of it."""
+    app = serve(responds("200 OK", Body()))
+    first = call(app)
+    next(iter(first))
+    first.close()
+    second = call(app)
+    list(second)
+    one, two = spans
+    assert one.context.trace_id != two.context.trace_id
+    assert context_is_clean()
+
+
+# Strangers
+
+
+def test_inbound_traceparent_names_the_parent(spans: Recorder, serve: Serve) -> None:
+    """A caller's traceparent is continued."""
+    request(serve(Api()), VOLUMES, headers={"traceparent": TRACEPARENT, "tracestate": "a=b"})
+    (span,) = spans
+    assert f"{span.parent.trace_id:032x}" == REMOTE_TRACE
+    assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
+    assert dict(span.context.trace_state) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    ["", "garbage", TRACEPARENT + "-x", "0" * 100_000, "00-" + "0" * 32 + "-" + "0" * 16 + "-01"],
+    ids=["empty", "garbage", "extra", "oversized", "zeros"],
+)
+def test_bad_traceparent_begins_a_trace(spans: Recorder, serve: Serve, traceparent: str) -> None:
+    """A malformed or oversized traceparent counts as none."""
+    assert request(serve(Api()), VOLUMES, headers={"traceparent": traceparent}).status_int == 200
+    (span,) = spans
+    assert span.parent is None
+
+
+@pytest.mark.parametrize("size", [513, 100_000])
+def test_oversized_tracestate_is_dropped(spans: Recorder, serve: Serve, size: int) -> None:
+    """Of a tracestate beyond 512 characters nothing is kept; the parent still counts."""
+    members = ",".join(f"k{i}=v" for i in range(40)).ljust(size, "x")
+    request(serve(Api()), VOLUMES, headers={"traceparent": TRACEPARENT, "tracestate": members})
+    (span,) = spans
+    assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
+    assert not span.context.trace_state
+
+
+def test_baggage_and_tokens_are_never_seen(spans: Recorder, serve: Serve) -> None:
+    """No header of the caller's, no query and no baggage is in a span or in the context."""
+    seen: list[Any] = []
+
+    def handle(_request: webob.Request) -> webob.Response:
+        seen.append(baggage.get_all())
+        return webob.Response("ok")
+
+    request(
+        serve(Api(handle)),
+        VOLUMES + "?token=hunter2",
+        headers={
+            "baggage": "who=hunter2",
+            "X-Auth-Token": "hunter2",
+            "Cookie": "hunter2",
+            "Authorization": "Basic hunter2",
+            "X-Service-Token": "hunter2",
+        },
+    )
+    assert seen == [{}]
+    (span,) = spans
+    assert "hunter2" not in span.to_json()
+
+
+def test_application_gets_its_own_environment(spans: Recorder, serve: Serve) -> None:
+    """The application sees the server's dictionary itself, tokens and all, and nothing added."""
+    seen: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append((environ, set(environ)))
+        start_response("200 OK", [])
+        return [b""]
+
+    environ = webob.Request.blank("/", headers={"X-Auth-Token": "t", "baggage": "a=b"}).environ
+    keys = set(environ)
+    serve(app)(environ, lambda *_args: None)
+    assert seen[0][0] is environ
+    assert seen[0][1] == keys
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> Iterator[Callable[..., int]]:
+    """Sends so many requests under a sampler that the environment names; how many were exported."""
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+
+        def send(sampler: str, arg: str, count: int, headers: Any = None, **settings: Any) -> int:
+            from otel_cinder.core.settings import Settings
+
+            monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+            monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", arg)
+            otel_cinder.instrument(settings=Settings(**settings))
+            app = serve(Api())
+            for _ in range(count):
+                request(app, VOLUMES, headers=headers)
+            assert runtime.flush(10)
+            otel_cinder.uninstrument()
+            return len(receiver.spans())
+
+        yield send
+
+
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+@pytest.mark.parametrize("trace_id", ["0" * 31 + "1", REMOTE_TRACE, "f" * 32])
+def test_stranger_does_not_raise_the_rate(
+    sampled: Callable[..., int], sampler: str, trace_id: str
+) -> None:
+    """At a ratio of 0.05, a sampled flag and a trace id of the caller's choice change nothing."""
+    headers = {"traceparent": f"00-{trace_id}-{REMOTE_SPAN}-01"}
+    # 500 draws at 0.05: 25 expected; fewer than 1 or more than 60 comes once in a million runs.
+    assert 1 <= sampled(sampler, "0.05", 500, headers) <= 60
+
+
+def test_trusted_stranger_decides(sampled: Callable[..., int]) -> None:
+    """With OTEL_CINDER_TRUST_INBOUND the caller's sampled flag counts."""
+    headers = {"traceparent": TRACEPARENT}
+    assert sampled("parentbased_traceidratio", "0", 20, headers, trust_inbound=True) == 20
+
+
+def test_unsampled_stranger_is_honoured(sampled: Callable[..., int]) -> None:
+    """Under a parent-based sampler, a caller's sampled=0 keeps the trace from being recorded."""
+    headers = {"traceparent": TRACEPARENT[:-1] + "0"}
+    assert sampled("parentbased_always_on", "", 20, headers) == 0
+
+
+def test_every_request_is_sampled_by_default(sampled: Callable[..., int]) -> None:
+    """With always_on every request arrives."""
+    assert sampled("parentbased_always_on", "", 20) == 20
+
+
+def test_unsampled_request_makes_no_span(
+    instrumented: Callable[..., Recorder], serve: Serve
+) -> None:
+    """With always_off the request is answered, nothing recorded, nothing left behind."""
+    recorded = instrumented(ALWAYS_OFF)
+    assert request(serve(Api()), VOLUMES).status_int == 200
+    assert len(recorded) == 0
+    assert context_is_clean()
+
+
+# Quiet
+
+
+@pytest.mark.parametrize("path", ["/healthcheck", "/healthcheck/"])
+def test_healthcheck_is_quiet(spans: Recorder, serve: Serve, path: str) -> None:
+    """A load balancer's question makes no span."""
+    assert request(serve(Api()), path).status_int == 404
+    assert len(spans) == 0
+
+
+def test_periodic_setting_traces_the_healthcheck(
+    instrumented: Callable[..., Recorder], serve: Serve
+) -> None:
+    """With OTEL_CINDER_PERIODIC it is traced like any other."""
+    recorded = instrumented(periodic=True)
+    request(serve(Api()), "/healthcheck")
+    assert len(recorded) == 1
+
+
+@pytest.mark.parametrize(
+    "variable", ["OTEL_PYTHON_EXCLUDED_URLS", "OTEL_PYTHON_WSGI_EXCLUDED_URLS"]
+)
+def test_excluded_urls_are_quiet(
+    instrumented: Callable[..., Recorder],
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    """The standard variables exclude paths by regular expression."""
+    monkeypatch.setenv(variable, "types/.*,quiet")
+    recorded = instrumented()
+    app = serve(Api())
+    request(app, "/v3/p/types/1")
+    request(app, VOLUMES)
+    assert recorded.names == ["GET /v3/{project_id}/volumes"]
+
+
+def test_yields_to_oslo_middlewares_own_tracing(
+    spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where oslo.middleware's tracing has its provider, our SERVER span is not made."""
+    tracing = pytest.importorskip("oslo_middleware.tracing")
+    app = serve(Api())
+    monkeypatch.setattr(tracing, "_TRACER_PROVIDER", spans.provider)
+    assert request(app, VOLUMES).status_int == 200
+    assert len(spans) == 0
+
+
+def test_passes_through_after_uninstrument(spans: Recorder, serve: Serve) -> None:
+    """An application that was wrapped answers untraced once uninstrument() was called."""
+    app = serve(Api())
+    otel_cinder.uninstrument()
+    assert request(app, VOLUMES).status_int == 200
+    assert len(spans) == 0
+    assert not isinstance(serve(Api()), seam.TracedApplication)
+
+
+# Robustness
+
+
+def test_wrapped_application_shows_its_attributes(spans: Recorder, serve: Serve) -> None:
+    """What a server reads off the application is still there."""
+    api = Api()
+    app = serve(api)
+    assert isinstance(app, seam.TracedApplication)
+    assert app.requests is api.requests
+    with pytest.raises(AttributeError):
+        _ = app.no_such_thing
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SERVER_PORT": ""},
+        {"SERVER_PORT": "/run/uwsgi.sock"},
+        {"SERVER_PROTOCOL": ""},
+        {"HTTP_HOST": ""},
+        {"REMOTE_ADDR": "", "REMOTE_PORT": "12"},
+        {"REQUEST_METHOD": "BREW"},
+        {"HTTP_HOST": "[::1]:8776"},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_odd_environments_are_served(
+    spans: Recorder, serve: Serve, environ: dict[str, str]
+) -> None:
+    """What uWSGI on a unix socket and odd clients send does not break the request or the span."""
+    assert list(call(serve(responds("200 OK", [b"ok"])), **environ)) == [b"ok"]
+    assert len(spans) == 1
+
+
+@pytest.mark.complains
+def test_broken_provider_does_not_hurt_the_request(
+    spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If our own code breaks before the application runs, it runs untraced, once."""
+    api = Api()
+    app = serve(api)
+
+    def broken(*_args: Any, **_kwargs: Any) -> Any:
+        raise RuntimeError("no span today")
+
+    monkeypatch.setattr(seam.runtime, "start_span", broken)
+    assert request(app, VOLUMES).status_int == 200
+    assert len(api.requests) == 1
+    assert context_is_clean()
+
+
+@pytest.mark.complains
+def test_broken_description_does_not_hurt_the_request(
+    spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If naming the request breaks, it is answered, and its span keeps its first name."""
+    app = serve(Api())
+
+    def broken(*_args: Any) -> Any:
+        raise RuntimeError("no name today")
+
+    monkeypatch.setattr(app, "_describe", broken)
+    assert request(app, VOLUMES).status_int == 200
+    assert spans.names == ["GET"]
+
+
+def test_stable_names_do_not_change_other_users_of_the_package(
+    spans: Recorder, serve: Serve
+) -> None:
+    """Another WSGI middleware in the process keeps the semantic conventions it was set to."""
+    from opentelemetry.instrumentation._semconv import (
+        _OpenTelemetrySemanticConventionStability as Stability,
+    )
+    from opentelemetry.instrumentation._semconv import _OpenTelemetryStabilitySignalType as Signal
+
+    Stability._initialize()
+    before = Stability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING.get(Signal.HTTP)
+    serve(Api())
+    after = Stability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING.get(Signal.HTTP)
+    assert json.dumps(str(after)) == json.dumps(str(before))

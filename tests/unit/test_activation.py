@@ -1,0 +1,224 @@
+"""What the .pth does at interpreter start."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tests.unit import scripts
+
+LINE = (pathlib.Path(scripts.ROOT) / "otel_cinder.pth").read_text().strip()
+
+
+def switched(value: str) -> str:
+    """Set the variable in the script itself, and run the line as site would.
+
+    Not in the environment: the installed .pth would have run before the script begins.
+    """
+    return f"import os; os.environ['OTEL_CINDER_ENABLED'] = {value!r}\nexec({LINE!r})"
+
+
+ON = switched("true")
+
+HEAVY = (
+    "grpc",
+    "opentelemetry.sdk",
+    "opentelemetry.trace",
+    "oslo_context",
+    "requests",
+    "ssl",
+    "taskflow",
+    "urllib3",
+    "wrapt",
+)
+
+
+def test_line_is_one_that_site_executes() -> None:
+    """Python's site executes lines that begin with `import`, and only one at a time."""
+    assert "\n" not in LINE
+    assert LINE.startswith("import ")
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "false", "No", " OFF "])
+def test_switched_off_imports_nothing(value: str | None) -> None:
+    """Without the variable, or with a word for no, otel_cinder is not even imported."""
+    ran = scripts.run(
+        f"exec({LINE!r})" if value is None else switched(value),
+        "import sys, json; print(json.dumps([n for n in sys.modules if n.startswith('otel')]))",
+    )
+    assert ran.said == []
+    assert ran.stderr == ""
+
+
+def test_switched_on_imports_nothing_that_eventlet_patches() -> None:
+    """Activation alone leaves requests, urllib3, ssl and oslo_context out of sys.modules."""
+    ran = scripts.run(
+        ON,
+        f"import sys, json; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))",
+    )
+    assert ran.said == []
+
+
+@pytest.mark.parametrize("module", ["taskflow.engines", "oslo_messaging", "oslo_service.wsgi"])
+def test_first_library_of_cinders_instruments(module: str) -> None:
+    """As soon as one of the libraries that Cinder is made of is imported, the seams are on."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        f"""
+        import json, sys
+        import {module}
+        from otel_cinder.instrumentor import CinderInstrumentor
+        first = CinderInstrumentor().is_instrumented_by_opentelemetry
+        import taskflow.engines.action_engine.engine
+        states = {{row.target: row.state for row in CinderInstrumentor().status()}}
+        print(json.dumps([first, states["taskflow.engines.action_engine.engine:ActionEngine.run"],
+                          "ssl" in sys.modules]))
+        """,
+    )
+    assert ran.said[:2] == [True, "on"]
+
+
+def test_activation_before_eventlet_patches() -> None:
+    """The line, then monkey_patch, then the libraries: as in Cinder, with everything patched."""
+    ran = scripts.run(
+        ON,
+        scripts.EVENTLET,
+        """
+        import json, ssl, threading
+        import taskflow.engines, oslo_messaging
+        from eventlet import patcher
+        from otel_cinder.instrumentor import CinderInstrumentor
+        print(json.dumps([
+            CinderInstrumentor().is_instrumented_by_opentelemetry,
+            patcher.is_monkey_patched("socket"), ssl.SSLSocket.__module__,
+            threading.current_thread.__module__]))
+        """,
+    )
+    on, patched, tls, _ = ran.said
+    assert (on, patched, tls) == (True, True, "eventlet.green.ssl")
+    assert "RLock" not in ran.stderr
+
+
+@pytest.mark.parametrize("value", ["otel_cinder", "*", "flask, otel_cinder ,x"])
+def test_standard_variable_switches_it_off(value: str) -> None:
+    """OTEL_PYTHON_DISABLED_INSTRUMENTATIONS with our name, or all, wins."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        """
+        import sys, json, taskflow.engines
+        print(json.dumps("otel_cinder.instrumentor" in sys.modules))
+        """,
+        env={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": value},
+    )
+    assert ran.said is False
+
+
+def test_others_switched_off_leave_it_on() -> None:
+    """OTEL_PYTHON_DISABLED_INSTRUMENTATIONS with other names changes nothing."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        """
+        import json, taskflow.engines
+        from otel_cinder.instrumentor import CinderInstrumentor
+        print(json.dumps(CinderInstrumentor().is_instrumented_by_opentelemetry))
+        """,
+        env={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flask,requests"},
+    )
+    assert ran.said is True
+
+
+def test_bad_value_is_warned_of() -> None:
+    """A value that is neither yes nor no is off, and one line on stderr says so."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        switched("treu"),
+        "import sys, json, taskflow.engines; print(json.dumps('otel_cinder.instrumentor' in sys.modules))",
+    )
+    assert ran.said is False
+    assert ran.stderr.strip() == (
+        "OTEL_CINDER_ENABLED='treu' is neither true nor false, so it counts as false; set it to "
+        "true or false."
+    )
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "opentelemetry.instrumentation.instrumentor",
+        "otel_cinder.instrumentor",
+        "otel_cinder.core.settings",
+    ],
+)
+def test_broken_installation_never_raises(broken: str) -> None:
+    """Where a dependency is missing Cinder starts untraced, and one sentence says why."""
+    ran = scripts.run(
+        f"""
+        import warnings; warnings.simplefilter("ignore")
+        import sys
+        sys.modules[{broken!r}] = None
+        """,
+        ON,
+        "import taskflow.engines, oslo_messaging; print('\"alive\"')",
+    )
+    assert ran.said == "alive"
+    said = [line for line in ran.stderr.splitlines() if line.startswith("otel-cinder")]
+    assert len(said) == 1
+    assert said[0].startswith("otel-cinder stays off because it could not start (")
+    assert said[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
+
+
+def test_activating_twice_is_once() -> None:
+    """The line may be run twice: editable and wheel installations side by side."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        ON,
+        """
+        import json, sys, taskflow.engines, oslo_messaging
+        from otel_cinder.instrumentor import CinderInstrumentor
+        rows = [row.target for row in CinderInstrumentor().status()]
+        print(json.dumps(len(rows) == len(set(rows))))
+        """,
+    )
+    assert ran.said is True
+
+
+def test_instrument_by_hand_before_the_hooks() -> None:
+    """The .pth and an early instrument() in code (or opentelemetry-instrument) get along."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        "import otel_cinder; otel_cinder.instrument(); import oslo_service.wsgi; print('1')",
+    )
+    assert ran.said == 1
+
+
+def test_installed_line_warns_once() -> None:
+    """The .pth of the installed wheel says what is wrong once, however often site reads it."""
+    ran = scripts.run("pass", env={"OTEL_CINDER_ENABLED": "treu"})
+    if "OTEL_CINDER_ENABLED" not in ran.stderr:
+        pytest.skip("no otel_cinder.pth is installed here")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_installed_line_instruments() -> None:
+    """The .pth of the installed wheel alone leads to instrument()."""
+    ran = scripts.run(
+        """
+        import sys, warnings; warnings.simplefilter("ignore")
+        import json
+        if "otel_cinder.activation" not in sys.modules:
+            print(json.dumps("not installed")); raise SystemExit
+        import taskflow.engines
+        from otel_cinder.instrumentor import CinderInstrumentor
+        print(json.dumps(CinderInstrumentor().is_instrumented_by_opentelemetry))
+        """,
+        env={"OTEL_CINDER_ENABLED": "true"},
+    )
+    if ran.said == "not installed":
+        pytest.skip("no otel_cinder.pth is installed here")
+    assert ran.said is True

@@ -1,0 +1,187 @@
+"""The one place that lists every seam."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import pytest
+import wrapt
+from opentelemetry import trace
+
+import otel_cinder
+from otel_cinder.core.runtime import runtime
+from otel_cinder.core.settings import SEAMS as SETTABLE
+from otel_cinder.core.settings import Settings
+from otel_cinder.instrumentor import SEAMS, CinderInstrumentor
+from tests.unit.recording import Recorder
+
+LIBRARIES = (
+    "concurrent.futures.thread",
+    "eventlet.greenthread",
+    "eventlet.tpool",
+    "futurist._futures",
+    "oslo_messaging.rpc.dispatcher",
+    "oslo_messaging.rpc.server",
+    "oslo_messaging.transport",
+    "oslo_service.wsgi",
+    "taskflow.engines.action_engine.engine",
+    "taskflow.engines.action_engine.executor",
+)
+
+PLACES = 24
+"""So many places are patched where all of these are imported, and eventlet has not patched."""
+
+
+def places() -> dict[str, Any]:
+    """What is at each place that the seams name, as it stands in its owner."""
+    found: dict[str, Any] = {}
+    for row in CinderInstrumentor().status():
+        module, _, path = row.target.partition(":")
+        owner: Any = sys.modules[module]
+        *parents, attribute = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        found[row.target] = vars(owner).get(attribute)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _libraries() -> None:
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
+def test_every_seam_fits_the_installed_libraries(spans: Recorder) -> None:
+    """With all libraries imported every place is `on`; nothing is skipped."""
+    rows = CinderInstrumentor().status()
+    assert {row.state for row in rows} == {"on"}
+    assert {row.seam for row in rows} == {*SEAMS, "runtime"}
+    targets = [row.target for row in rows]
+    assert len(targets) == len(set(targets)) == PLACES
+
+
+def test_uninstrument_restores_every_original_by_identity() -> None:
+    """Each patched place is, after uninstrument(), the object that it was before."""
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.uninstrument()
+    before = places()
+    assert len(before) == PLACES
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    during = places()
+    otel_cinder.uninstrument()
+    after = places()
+    for target, original in before.items():
+        assert during[target] is not original, target
+        assert after[target] is original, target
+    assert {row.state for row in CinderInstrumentor().status()} == {"off"}
+
+
+def test_nothing_of_ours_is_left_behind() -> None:
+    """After uninstrument() no place holds an object that was made by us or by wrapt for us."""
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.uninstrument()
+    for target, thing in places().items():
+        assert not isinstance(thing, wrapt.ObjectProxy), target
+        assert not getattr(thing, "__module__", "").startswith("otel_cinder"), target
+    assert not any(type(f).__module__.startswith("otel_cinder") for f in sys.meta_path)
+
+
+def test_instrument_is_idempotent(spans: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    """A second instrument() changes nothing, and says nothing."""
+    before = places()
+    otel_cinder.instrument()
+    CinderInstrumentor().instrument()
+    assert all(places()[target] is thing for target, thing in before.items())
+    assert caplog.messages == []
+
+
+def test_uninstrument_is_idempotent(caplog: pytest.LogCaptureFixture) -> None:
+    """uninstrument() without instrument(), and twice, does nothing and says nothing."""
+    otel_cinder.uninstrument()
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.uninstrument()
+    otel_cinder.uninstrument()
+    assert caplog.messages == []
+
+
+def test_instrument_again_after_uninstrument() -> None:
+    """Off and on again: spans go to the new provider."""
+    from opentelemetry.context import Context
+
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.uninstrument()
+    second = Recorder()
+    otel_cinder.instrument(tracer_provider=second.provider)
+    runtime.start_span("x", Context()).end()
+    otel_cinder.uninstrument()
+    assert second.names == ["x"]
+
+
+@pytest.mark.parametrize("seam", sorted(SEAMS))
+def test_disabled_seam_is_left_alone(instrumented: Callable[..., Recorder], seam: str) -> None:
+    """A seam that the settings disable patches nothing; the others are on."""
+    instrumented(disabled_seams=frozenset({seam}))
+    assert {row.seam for row in CinderInstrumentor().status()} == {*SEAMS, "runtime"} - {seam}
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without settings the OTEL_CINDER_* variables are read."""
+    monkeypatch.setenv("OTEL_CINDER_PERIODIC", "true")
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    assert runtime.settings == Settings(periodic=True)
+    otel_cinder.uninstrument()
+
+
+def test_every_seam_can_be_named_in_the_settings() -> None:
+    """The settings know exactly the seams that there are."""
+    assert set(SETTABLE) == set(SEAMS)
+
+
+@pytest.mark.complains
+def test_broken_seam_leaves_the_others(
+    instrumented: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seam whose patching raises is complained of; the others are on."""
+
+    def broken(_patches: Any) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setitem(SEAMS, "flows", ("threading", broken))
+    instrumented()
+    assert {row.seam for row in CinderInstrumentor().status()} == {
+        "http",
+        "rpc",
+        "concurrency",
+        "runtime",
+    }
+
+
+def test_entry_point_is_found() -> None:
+    """importlib.metadata finds the instrumentor under its name in opentelemetry_instrumentor."""
+    (found,) = metadata.entry_points(group="opentelemetry_instrumentor", name="otel_cinder")
+    assert found.load() is CinderInstrumentor
+
+
+def test_dependencies_are_met() -> None:
+    """What the instrumentor says that it needs is installed."""
+    assert list(CinderInstrumentor().instrumentation_dependencies()) == ["taskflow >= 5.0"]
+    assert CinderInstrumentor()._check_dependency_conflicts() is None
+
+
+def test_status_is_empty_or_off_when_off() -> None:
+    """Nothing is `on` while otel-cinder is off."""
+    assert {row.state for row in CinderInstrumentor().status()} <= {"off"}
+
+
+def test_version_is_the_distributions() -> None:
+    """`__version__` is what pip knows."""
+    assert otel_cinder.__version__ == metadata.version("otel-cinder")
+
+
+def test_global_provider_is_left_alone(spans: Recorder) -> None:
+    """instrument() sets no global provider."""
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
