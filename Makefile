@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format bench picture docs clean
@@ -16,10 +15,6 @@ $(READY): pyproject.toml
 	  { echo "make: Cinder 29 needs Python 3.11 or newer, and $(PYTHON) is older; try make PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
-
-$(BENCH_READY): $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trace
@@ -41,7 +36,7 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(BENCH_READY) ## Measure what tracing costs, as ratios
+bench: $(READY) ## Measure what tracing costs, as ratios
 	$(BIN)/python -m benchmarks $(ARGS)
 
 picture: $(READY) ## Draw the README's picture anew, from a real run

@@ -43,6 +43,8 @@ _VALUE: Final = re.compile(
     | \S+? (?= [,;)}\]>]* (?: \s | $ ) )
     """
 )
+_INERT: Final = re.compile(r"[\w./@-]*")
+"""Ids, names, paths: there is nothing in them that could lead to a value."""
 _ELEMENT: Final = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]+)")
 _SSHPASS: Final = re.compile(r"(sshpass\s{1,4}-p\s{0,4})\S+")
 _URL_USER: Final = re.compile(r"(://)[^/\s]+@")
@@ -55,6 +57,8 @@ def text(value: object, limit: int = MESSAGE_LIMIT) -> str:
         found = plain(str(value)[: 4 * limit])
     except Exception:  # an exception's __str__ is the host's code and may raise anything
         return f"<unprintable {type(value).__name__}>"
+    if _INERT.fullmatch(found):
+        return found if len(found) <= limit else found[: limit - 1] + "…"
     found = _URL_USER.sub(rf"\1{_MASK}@", found)
     found = _SSHPASS.sub(rf"\1{_MASK}", found)
     found = _ELEMENT.sub(_mask_element, found)
