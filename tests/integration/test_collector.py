@@ -18,9 +18,10 @@ MEBIBYTE = 1 << 20
 # What is handled and what waits to be, at its peak; the scheduler's own share of that, traced or
 # not, swings by more than 100 MiB.
 MAY_GROW = {API: 48 * MEBIBYTE, SCHEDULER: 160 * MEBIBYTE, VOLUME: 48 * MEBIBYTE}
-# Our last flush takes five at most. Cinder's own stop takes up to eight, traced or not, on two
-# processors and with timers to wait for.
-ENDS_WITHIN = 12
+# Our last flush takes five seconds at most, which the unit tests hold; the rest is Cinder's own.
+# cinder-volume's is long where a periodic report to a scheduler that has just gone is under way:
+# oslo.messaging tries again for twelve seconds.
+ENDS_WITHIN = {API: 12, SCHEDULER: 12, VOLUME: 25}
 # What the slowest request may take beyond the slowest one of before: a machine's own jitter.
 MAY_TAKE_LONGER = 2.0
 
@@ -115,4 +116,4 @@ def test_services_end_in_time(stack: CinderStack, receiver: Receiver, fault: str
     finally:
         mend(receiver)
         stack.restart(Tracing(receiver.endpoint))
-    assert not {service: round(s, 1) for service, s in took.items() if s > ENDS_WITHIN}
+    assert not {service: round(s, 1) for service, s in took.items() if s > ENDS_WITHIN[service]}
