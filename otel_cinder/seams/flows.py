@@ -123,10 +123,10 @@ class FlowListener(base.Listener):  # type: ignore[misc]
                     conventions.FLOW_UUID: engine.storage.flow_uuid,
                 },
             )
-            self.context = otel_context.set_value(
-                _LISTENER, weakref.ref(self), trace.set_span_in_context(self.span, context)
-            )
+            self.context = trace.set_span_in_context(self.span, context)
             if self.span.is_recording():
+                # Otherwise the atoms find nobody to ask, which is quickest.
+                self.context = otel_context.set_value(_LISTENER, weakref.ref(self), self.context)
                 if self._in_process:
                     # register() looks at the atoms' notifier too, at three times the cost.
                     engine.notifier.register(Notifier.ANY, self._flow_receiver)
