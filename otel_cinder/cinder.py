@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
-from opentelemetry.util.http import sanitize_method
-
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.runtime import Service, process_name, worker_instance
 
@@ -93,18 +91,12 @@ def request_name(environ: Mapping[str, Any]) -> tuple[str | None, dict[str, str]
     # The format suffix that Routes appends to each resource: /volumes.{format}
     template = template.removesuffix(".{format}").removesuffix("{.format}")
     attributes[conventions.HTTP_ROUTE] = template
-    name = f"{http_method(environ)} {template}"
+    name = f"{redaction.http_method(environ)} {template}"
     action = _action(environ)
     if action:
         attributes[conventions.ACTION] = action
         name = f"{name} {action}"
     return name, attributes
-
-
-def http_method(environ: Mapping[str, Any]) -> str:
-    """The method in a span's name: one that HTTP knows, or ``HTTP``, whatever a caller makes up."""
-    method = sanitize_method(str(environ.get("REQUEST_METHOD", "")).strip())
-    return method if method and method != "_OTHER" else "HTTP"
 
 
 def message_attributes(context: Mapping[str, Any]) -> dict[str, str]:

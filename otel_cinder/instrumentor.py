@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Collection
 from typing import Any
@@ -13,8 +12,6 @@ from otel_cinder import activation, cinder
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.settings import Settings
-
-_LOG = logging.getLogger(__name__)
 
 
 def _flows(patches: PatchSet) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.util.http import sanitize_method
 
 MESSAGE_LIMIT: Final = 512
 """Characters of an exception's message that are kept."""
@@ -64,6 +67,12 @@ def text(value: object, limit: int = MESSAGE_LIMIT) -> str:
     found = _ELEMENT.sub(_mask_element, found)
     found = _mask_values(found)
     return found if len(found) <= limit else found[: limit - 1] + "…"
+
+
+def http_method(environ: Mapping[str, Any]) -> str:
+    """The method in a span's name: one that HTTP knows, or ``HTTP``, whatever a caller makes up."""
+    method = sanitize_method(str(environ.get("REQUEST_METHOD", "")).strip())
+    return method if method and method != "_OTHER" else "HTTP"
 
 
 def plain(value: str) -> str:

@@ -8,7 +8,6 @@ A fork that Python does not see (uWSGI's) is noticed by the process id.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import random
 import socket
@@ -33,8 +32,6 @@ from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.sampling import EntrySampler
 from otel_cinder.core.settings import Settings
 from otel_cinder.version import __version__
-
-_LOG = logging.getLogger(__name__)
 
 SERVICE: Final = otel_context.create_key("otel-cinder-service")
 """Context key: the `Service` at work, which owns the spans that are started there."""

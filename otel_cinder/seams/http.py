@@ -24,8 +24,9 @@ from opentelemetry.instrumentation._semconv import (
     _OpenTelemetryStabilitySignalType,
     _StabilityMode,
 )
-from opentelemetry.util.http import get_excluded_urls, sanitize_method
+from opentelemetry.util.http import get_excluded_urls
 
+from otel_cinder.core import redaction
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
@@ -258,8 +259,7 @@ def _started(span: trace.Span, clean: Environ) -> None:
     """Give the span a name without ids, for requests that match no route."""
     clean[_REQUEST].span = span
     if span.is_recording():
-        method = sanitize_method(str(clean.get("REQUEST_METHOD", "")).strip())
-        span.update_name(method if method and method != "_OTHER" else "HTTP")
+        span.update_name(redaction.http_method(clean))
 
 
 def _padded(start_response: Any) -> Any:
