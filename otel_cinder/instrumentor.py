@@ -38,11 +38,60 @@ def _concurrency(patches: PatchSet) -> None:
     concurrency.patch(patches)
 
 
+def _handled(patches: PatchSet) -> None:
+    from otel_cinder.seams import handled
+
+    handled.patch(patches)
+
+
+def _scheduler(patches: PatchSet) -> None:
+    from otel_cinder.seams import scheduler
+
+    scheduler.patch(patches)
+
+
+def _driver(patches: PatchSet) -> None:
+    from otel_cinder.seams import driver
+
+    driver.patch(patches)
+
+
+def _commands(patches: PatchSet) -> None:
+    from otel_cinder.seams import commands
+
+    commands.patch(patches)
+
+
+def _images(patches: PatchSet) -> None:
+    from otel_cinder.seams import images
+
+    images.patch(patches)
+
+
+def _logs(patches: PatchSet) -> None:
+    from otel_cinder.seams import logs
+
+    logs.patch(patches)
+
+
+def _clients(patches: PatchSet) -> None:
+    from otel_cinder.seams import clients
+
+    clients.patch(patches)
+
+
 SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {
     "http": ("oslo_service.wsgi", _http),
     "flows": ("taskflow.engines.action_engine.engine", _flows),
     "rpc": ("oslo_messaging.rpc.server", _rpc),
     "concurrency": ("threading", _concurrency),
+    "handled": ("cinder.objects", _handled),
+    "scheduler": ("cinder.scheduler.base_filter", _scheduler),
+    "driver": ("cinder.volume.manager", _driver),
+    "commands": ("oslo_concurrency.processutils", _commands),
+    "images": ("cinder.image.image_utils", _images),
+    "logs": ("logging", _logs),
+    "clients": ("oslo_messaging", _clients),
 }
 """Seam -> the module whose import makes it worth loading, and what patches it.
 

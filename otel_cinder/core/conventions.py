@@ -1,4 +1,4 @@
-"""Every span, attribute and setting name, with one line of meaning each.
+"""Every span, attribute, event, metric and setting name, with one line of meaning each.
 
 Names that OpenTelemetry has fixed come from its semantic conventions (1.44); stable ones are
 imported, those in development are spelled out because their Python constants move between
@@ -8,8 +8,11 @@ tracing emit; the ``taskflow.*`` and ``cinder.*`` names are this project's.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from opentelemetry.semconv.attributes import (
     client_attributes,
+    code_attributes,
     error_attributes,
     exception_attributes,
     http_attributes,
@@ -29,8 +32,25 @@ ATTRIBUTES: dict[str, str] = {}
 SPANS: dict[str, str] = {}
 """Span name, with its variable parts in angle brackets -> kind and what it covers."""
 
+EVENTS: dict[str, str] = {}
+"""Event name -> what it says and on which span it stands."""
+
+METRICS: dict[str, Metric] = {}
+"""Metric name -> its instrument, unit, meaning and attributes."""
+
 SETTINGS: dict[str, str] = {}
 """Environment variable -> what it sets."""
+
+
+class Metric(NamedTuple):
+    """One instrument."""
+
+    kind: str
+    """``histogram``, ``counter``, ``updowncounter`` or ``gauge``; the last three are sums of ints."""
+    unit: str
+    """UCUM: ``s``, ``{message}``."""
+    meaning: str
+    attributes: tuple[str, ...]
 
 
 def _attribute(name: str, meaning: str) -> str:
@@ -40,6 +60,16 @@ def _attribute(name: str, meaning: str) -> str:
 
 def _span(name: str, meaning: str) -> None:
     SPANS[name] = meaning
+
+
+def _event(name: str, meaning: str) -> str:
+    EVENTS[name] = meaning
+    return name
+
+
+def _metric(name: str, kind: str, unit: str, meaning: str, *attributes: str) -> str:
+    METRICS[name] = Metric(kind, unit, meaning, attributes)
+    return name
 
 
 def _setting(name: str, meaning: str) -> None:
@@ -74,24 +104,58 @@ PROJECT_ID = _attribute("openstack.project_id", "the project that asked")
 USER_ID = _attribute("openstack.user_id", "the user who asked")
 ACTION = _attribute("cinder.action", "the action of a `POST …/action` request: `os-extend`")
 
+# What was asked. On the span of the request or message, and so on each service's first span.
+VOLUME_ID = _attribute("cinder.volume.id", "the volume that the operation is about")
+VOLUME_SIZE = _attribute("cinder.volume.size", "its size as asked for, in GiB")
+VOLUME_NEW_SIZE = _attribute("cinder.volume.new_size", "the size to extend it to, in GiB")
+VOLUME_TYPE = _attribute("cinder.volume.type", "its type's name, or id where that is all there is")
+VOLUME_NAME_LENGTH = _attribute(
+    "cinder.volume.name_length", "characters of its name; the name itself is the tenant's"
+)
+AVAILABILITY_ZONE = _attribute("cinder.volume.availability_zone", "the zone asked for or chosen")
+SOURCE = _attribute(
+    "cinder.volume.source", "what it is made from: `blank`, `image`, `snapshot`, `volume`, `backup`"
+)
+SOURCE_ID = _attribute("cinder.volume.source_id", "id of the image, snapshot, volume or backup")
+HOST = _attribute("cinder.volume.host", "where it is, once chosen: `host@backend#pool`")
+SNAPSHOT_ID = _attribute("cinder.snapshot.id", "the snapshot that the operation is about")
+BACKUP_ID = _attribute("cinder.backup.id", "the backup that the operation is about")
+ATTACHMENT_ID = _attribute("cinder.attachment.id", "the attachment that the operation is about")
+GROUP_ID = _attribute("cinder.group.id", "the group that the operation is about")
+ATTEMPT = _attribute(
+    "cinder.schedule.attempt", "which attempt to find a backend this is, from 1; more: rescheduled"
+)
+
 # Flows and atoms
 FLOW_NAME = _attribute("taskflow.flow.name", "the flow's name: `volume_create_api`")
 FLOW_UUID = _attribute("taskflow.flow.uuid", "the flow's uuid, as in TaskFlow's log lines")
 FLOW_STATE = _attribute("taskflow.flow.state", "the state the flow ended in: `SUCCESS`, `REVERTED`")
 FLOW_STATES = _attribute("taskflow.flow.states", "the states the flow went through, in order")
+FLOW_FAILED_TASK = _attribute(
+    "taskflow.flow.failed_task", "the task that failed first: `CreateVolumeFromSpecTask`"
+)
 TASK_NAME = _attribute("taskflow.task.name", "the task's full name, as in TaskFlow's log lines")
 TASK_UUID = _attribute("taskflow.task.uuid", "the task's uuid, as in TaskFlow's log lines")
 TASK_STATE = _attribute(
     "taskflow.task.state", "`SUCCESS`, `FAILURE`, `REVERTED` or `REVERT_FAILURE`"
 )
 TASK_PROVIDES = _attribute("taskflow.task.provides", "the keys of the results that it provides")
+TASK_CLASS = _attribute(
+    "taskflow.task.class", "the task's class, in metrics, where no id may get in: `VolumeCastTask`"
+)
+TASK_RESULTS = _attribute(
+    "taskflow.task.results",
+    "the results as JSON, secrets masked; with `OTEL_CINDER_RESULTS=values` only",
+)
 RETRY_NAME = _attribute("taskflow.retry.name", "the retry controller's full name")
 RETRY_UUID = _attribute("taskflow.retry.uuid", "the retry controller's uuid")
 RETRY_STATE = _attribute(
     "taskflow.retry.state", "`SUCCESS`, `FAILURE`, `REVERTED` or `REVERT_FAILURE`"
 )
 RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "which attempt this is, from 1")
-CODE_FUNCTION = _attribute("code.function.name", "the function that did the work")
+CODE_FUNCTION = _attribute(code_attributes.CODE_FUNCTION_NAME, "the function that did the work")
+CODE_FILE = _attribute(code_attributes.CODE_FILE_PATH, "the file that logged")
+CODE_LINE = _attribute(code_attributes.CODE_LINE_NUMBER, "the line that logged")
 
 # Messages
 MESSAGING_SYSTEM = _attribute("messaging.system", "the real broker: `rabbitmq`, `kafka`, `fake`")
@@ -117,6 +181,17 @@ CLOCK_SKEW = _attribute(
     "seconds by which the sender's clock is ahead, seen as a negative wait in the queue",
 )
 
+# Drivers, commands and images
+BACKEND = _attribute("cinder.backend", "the backend's name: `lvmdriver-1`")
+COMMAND = _attribute("process.executable.name", "the program: `lvcreate`")
+COMMAND_LINE = _attribute(
+    "process.command_line", "the program with its arguments, secrets masked, bounded"
+)
+EXIT_CODE = _attribute("process.exit.code", "what the program returned")
+IMAGE_ID = _attribute("cinder.image.id", "the image")
+IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
+IMAGE_FORMAT = _attribute("cinder.image.format", "the format that an image is converted to: `raw`")
+
 # Failures
 ERROR_TYPE = _attribute(error_attributes.ERROR_TYPE, "class of the error; remote ones as raised")
 EXCEPTION_TYPE = _attribute(exception_attributes.EXCEPTION_TYPE, "class, with its module")
@@ -126,7 +201,52 @@ EXCEPTION_MESSAGE = _attribute(
 EXCEPTION_STACKTRACE = _attribute(
     exception_attributes.EXCEPTION_STACKTRACE, "the frames, without the message"
 )
-EXCEPTION_EVENT = "exception"
+EXCEPTION_EVENT = _event("exception", "what was raised; on the span that it passed through")
+RESOURCE_TYPE = _attribute(
+    "cinder.resource.type", "`volume`, `snapshot`, `backup`, `group`, `group_snapshot`"
+)
+RESOURCE_ID = _attribute("cinder.resource.id", "the resource that was put into an error status")
+RESOURCE_STATUS = _attribute("cinder.resource.status", "that status: `error`, `error_deleting`")
+REASON = _attribute("cinder.reason", "why, with secrets masked, at most 512 characters")
+MESSAGE_ACTION = _attribute("cinder.user_message.action", "`schedule allocate volume`")
+MESSAGE_DETAIL_ID = _attribute("cinder.user_message.detail_id", "Cinder's number for it: `002`")
+MESSAGE_TEXT = _attribute("cinder.user_message.text", "what the user is told")
+MESSAGE_LEVEL = _attribute("cinder.user_message.level", "`ERROR`")
+RESOURCE_ERROR_EVENT = _event(
+    "cinder.resource.error",
+    "a resource was put into an error status, although nothing may have been raised; "
+    "on the span at work, which it makes an error, like the request's or message's span",
+)
+USER_MESSAGE_EVENT = _event(
+    "cinder.user_message", "what Cinder lets the user know (`cinder message-list`); as above"
+)
+RESCHEDULE_EVENT = _event(
+    "cinder.reschedule",
+    "Cinder gives this backend up and asks the scheduler for another; "
+    "on the reverting task and the message's span, which it makes errors",
+)
+
+# Scheduling
+FILTER = _attribute("cinder.scheduler.filter", "the filter's class: `CapacityFilter`")
+HOSTS_BEFORE = _attribute("cinder.scheduler.hosts_before", "backends that came to the filter")
+HOSTS_AFTER = _attribute("cinder.scheduler.hosts_after", "backends that passed it")
+HOSTS_REJECTED = _attribute(
+    "cinder.scheduler.hosts_rejected", "those that did not pass, at most 16: `host@backend#pool`"
+)
+WEIGHT = _attribute(
+    "cinder.scheduler.weight", "the chosen backend's weight, of 1 a weigher at best"
+)
+FILTER_EVENT = _event(
+    "cinder.scheduler.filter", "one filter's verdict; on the task or message that schedules"
+)
+CHOICE_EVENT = _event("cinder.scheduler.choice", "the backend that was chosen, by its weight")
+
+# Log lines
+LOG_MESSAGE = _attribute("log.message", "the line, secrets masked, at most 512 characters")
+LOG_LEVEL = _attribute("log.level", "`INFO`, `WARNING`, `ERROR`")
+LOG_LOGGER = _attribute("log.logger", "the logger: `cinder.volume.manager`")
+LOG_DROPPED = _attribute("log.dropped", "lines that are not there because the span had its 64")
+LOG_EVENT = _event("log", "a log line written while the span was current")
 
 # The resource
 SERVICE_NAME = _attribute(
@@ -143,6 +263,13 @@ SDK_LANGUAGE = _attribute(telemetry_attributes.TELEMETRY_SDK_LANGUAGE, "`python`
 SDK_NAME = _attribute(telemetry_attributes.TELEMETRY_SDK_NAME, "`opentelemetry`")
 SDK_VERSION = _attribute(telemetry_attributes.TELEMETRY_SDK_VERSION, "of opentelemetry-sdk")
 
+OVERFLOW = _attribute(
+    "otel.metric.overflow", "`true`: what came after a metric's 2000th set of attributes"
+)
+SAMPLING_RESULT = _attribute("otel.span.sampling_result", "`DROP` or `RECORD_AND_SAMPLE`")
+SEAM = _attribute("otel_cinder.seam", "a group of patched places: `rpc`")
+SEAM_STATE = _attribute("otel_cinder.seam.state", "`on`, `skipped` (does not fit) or `waiting`")
+
 _span("<METHOD> <route>", "SERVER, one request to the API: `POST /v3/{project_id}/volumes`")
 _span("<flow>", "INTERNAL, one run of a TaskFlow flow: `volume_create_api`")
 _span("<Task>", "INTERNAL, one task while it executes: `QuotaReserveTask`")
@@ -152,11 +279,119 @@ _span("revert retry <Retry>", "INTERNAL, a retry controller while it reverts")
 _span("cast <topic>/<method>", "PRODUCER, a message sent without waiting for an answer")
 _span("process <topic>/<method>", "CONSUMER, the handling of a cast")
 _span("<topic>/<method>", "CLIENT where the call waits for its answer, SERVER where it is handled")
+_span(
+    "<Driver>.<method>",
+    "INTERNAL, a call of the manager on its driver: `LVMVolumeDriver.create_volume`",
+)
+_span("execute <program>", "INTERNAL, a command: `execute lvcreate`")
+_span("privsep <function>", "INTERNAL, a function in the privileged daemon: `privsep umount`")
+_span("download image", "INTERNAL, an image on its way from Glance to a file")
+_span("convert image", "INTERNAL, `qemu-img convert`")
+_span("upload image", "INTERNAL, a volume on its way to Glance")
+
+# Durations of spans that may not be sampled, and so of everything.
+HTTP_SERVER_DURATION = _metric(
+    "http.server.request.duration",
+    "histogram",
+    "s",
+    "how long the API took to answer",
+    http_attributes.HTTP_REQUEST_METHOD,
+    http_attributes.HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    ACTION,
+    url_attributes.URL_SCHEME,
+    ERROR_TYPE,
+)
+_SENT = (MESSAGING_SYSTEM, MESSAGING_OPERATION_NAME, MESSAGING_TEMPLATE, RPC_METHOD, ERROR_TYPE)
+MESSAGING_SEND_DURATION = _metric(
+    "messaging.client.operation.duration",
+    "histogram",
+    "s",
+    "how long it took to hand a cast to the broker",
+    *_SENT,
+)
+MESSAGING_SENT = _metric(
+    "messaging.client.sent.messages", "counter", "{message}", "casts that were sent", *_SENT
+)
+MESSAGING_PROCESS_DURATION = _metric(
+    "messaging.process.duration", "histogram", "s", "how long the handling of a cast took", *_SENT
+)
+MESSAGING_CONSUMED = _metric(
+    "messaging.client.consumed.messages", "counter", "{message}", "casts that were taken up", *_SENT
+)
+_CALL = (RPC_SYSTEM, RPC_METHOD, ERROR_TYPE)
+RPC_CLIENT_DURATION = _metric(
+    "rpc.client.call.duration", "histogram", "s", "how long a call waited for its answer", *_CALL
+)
+RPC_SERVER_DURATION = _metric(
+    "rpc.server.call.duration", "histogram", "s", "how long the handling of a call took", *_CALL
+)
+RPC_QUEUE_DURATION = _metric(
+    QUEUE_DURATION, "histogram", "s", "how long a message waited for a worker", RPC_METHOD
+)
+RPC_CLOCK_SKEWS = _metric(
+    "cinder.rpc.clock_skews",
+    "counter",
+    "{message}",
+    "messages that came before they were sent, by the clocks: not among the waits",
+    RPC_METHOD,
+)
+FLOW_DURATION = _metric(
+    "taskflow.flow.duration", "histogram", "s", "how long a flow took", FLOW_NAME, FLOW_STATE
+)
+TASK_DURATION = _metric(
+    "taskflow.task.duration",
+    "histogram",
+    "s",
+    "how long a task took to execute or to revert",
+    TASK_CLASS,
+    TASK_STATE,
+    FLOW_NAME,
+)
+RESOURCE_ERRORS = _metric(
+    "cinder.resource.errors",
+    "counter",
+    "{resource}",
+    "resources put into an error status, by the class of the reason",
+    RESOURCE_TYPE,
+    RESOURCE_STATUS,
+    ERROR_TYPE,
+)
+
+# Our own health, by the names that OpenTelemetry has for its SDKs.
+SPANS_STARTED = _metric(
+    "otel.sdk.span.started", "counter", "{span}", "spans, sampled and not", SAMPLING_RESULT
+)
+SPANS_PROCESSED = _metric(
+    "otel.sdk.processor.span.processed",
+    "counter",
+    "{span}",
+    "sampled spans that ended; with `error.type=queue_full` those that were dropped",
+    ERROR_TYPE,
+)
+SPANS_EXPORTED = _metric(
+    "otel.sdk.exporter.span.exported",
+    "counter",
+    "{span}",
+    "spans that were sent; with `error.type` those that could not be",
+    ERROR_TYPE,
+)
+QUEUE_SIZE = _metric(
+    "otel.sdk.processor.span.queue.size", "updowncounter", "{span}", "spans that wait to be sent"
+)
+QUEUE_CAPACITY = _metric(
+    "otel.sdk.processor.span.queue.capacity", "updowncounter", "{span}", "spans that may wait"
+)
+SEAMS = _metric(
+    "otel_cinder.seams", "gauge", "{place}", "patched places, by how they fare", SEAM, SEAM_STATE
+)
 
 _setting(settings.ENABLED, "`true` switches tracing on (default: off)")
 _setting(
     settings.DISABLED_SEAMS,
-    "comma-separated seams to leave alone: `http`, `flows`, `rpc`, `concurrency` (default: none)",
+    "comma-separated seams to leave alone: "
+    + ", ".join(f"`{name}`" for name in settings.SEAMS)
+    + " (default: none)",
 )
 _setting(
     settings.TRUST_INBOUND,
@@ -165,4 +400,22 @@ _setting(
 _setting(
     settings.PERIODIC,
     "`true` lets heartbeats and periodic messages start traces of their own (default: false)",
+)
+_setting(
+    settings.TRACERESPONSE,
+    "`false` leaves the `traceresponse` header out of the API's answers (default: true)",
+)
+_setting(
+    settings.LOG_LEVEL,
+    "from which level on log lines become events: `DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL` "
+    "or `OFF` (default: INFO); what Cinder itself does not log is not seen",
+)
+_setting(
+    settings.RESULTS,
+    "`values` shows what tasks return, secrets masked, and not only its keys (default: `keys`)",
+)
+_setting(
+    settings.CLIENTS,
+    "`true` traces outgoing HTTP (keystone, glance, nova) and SQL without its parameters; needs "
+    "`pip install otel-cinder[clients]` (default: false)",
 )

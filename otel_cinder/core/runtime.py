@@ -163,6 +163,19 @@ class Runtime:
             name, context=context, kind=kind, attributes=attributes, links=links
         )
 
+    def measure(
+        self,
+        name: str,
+        value: float,
+        attributes: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        """Record ``value`` (in the metric's unit) of the metric ``name``. Never blocks.
+
+        Args:
+            context: whose span is the exemplar and whose service it belongs to; default: current.
+        """
+
     def tracer(self, context: Context) -> Tracer:
         """The tracer of the service at work in ``context``, in this process."""
         process = self._process

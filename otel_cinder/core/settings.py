@@ -20,7 +20,33 @@ DISABLED_SEAMS = "OTEL_CINDER_DISABLED_SEAMS"
 TRUST_INBOUND = "OTEL_CINDER_TRUST_INBOUND"
 PERIODIC = "OTEL_CINDER_PERIODIC"
 
-SEAMS = ("http", "flows", "rpc", "concurrency")
+TRACERESPONSE = "OTEL_CINDER_TRACERESPONSE"
+LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
+RESULTS = "OTEL_CINDER_RESULTS"
+CLIENTS = "OTEL_CINDER_CLIENTS"
+
+SEAMS = (
+    "http",
+    "flows",
+    "rpc",
+    "concurrency",
+    "handled",
+    "scheduler",
+    "driver",
+    "commands",
+    "images",
+    "logs",
+    "clients",
+)
+
+_LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+    "OFF": logging.CRITICAL + 1,
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +56,11 @@ class Settings:
     trust_inbound: bool = False
     periodic: bool = False
     disabled_seams: frozenset[str] = frozenset()
+    traceresponse: bool = True
+    log_level: int = logging.INFO
+    """The number of ``logging``'s level; above CRITICAL for OFF."""
+    result_values: bool = False
+    clients: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -38,6 +69,10 @@ class Settings:
             trust_inbound=_flag(environ, TRUST_INBOUND),
             periodic=_flag(environ, PERIODIC),
             disabled_seams=_seams(environ, DISABLED_SEAMS),
+            traceresponse=_flag(environ, TRACERESPONSE, default=True),
+            log_level=_LEVELS[_choice(environ, LOG_LEVEL, "INFO", tuple(_LEVELS))],
+            result_values=_choice(environ, RESULTS, "keys", ("keys", "values")) == "values",
+            clients=_flag(environ, CLIENTS),
         )
 
 
@@ -46,17 +81,36 @@ def enabled(environ: Mapping[str, str]) -> bool:
     return _flag(environ, ENABLED)
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
+def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     value = environ.get(name, "").strip().lower()
     if value in _TRUE:
         return True
-    if value not in _FALSE:
-        _LOG.warning(
-            "%s=%r is neither true nor false, so it counts as false; set it to true or false.",
-            name,
-            value[:40],
-        )
-    return False
+    if value in _FALSE:
+        return default if not value else False
+    _LOG.warning(
+        "%s=%r is neither true nor false, so it counts as %s; set it to true or false.",
+        name,
+        value[:40],
+        str(default).lower(),
+    )
+    return default
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[str, ...]) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    for one in known:
+        if value.lower() == one.lower():
+            return one
+    _LOG.warning(
+        "%s=%r is unknown, so %s is used; set it to one of %s.",
+        name,
+        value[:40],
+        default,
+        ", ".join(known),
+    )
+    return default
 
 
 def _seams(environ: Mapping[str, str], name: str) -> frozenset[str]:
