@@ -38,6 +38,11 @@ def ratio(rounds: Sequence[Round], variant: str, other: str, base: str) -> Estim
     return _bootstrap(rounds, lambda some: _added(some, variant, base) / _added(some, other, base))
 
 
+def times(rounds: Sequence[Round], variant: str, base: str) -> Estimate:
+    """How many times what ``base`` costs ``variant`` does: the median of each round's own ratio."""
+    return _bootstrap(rounds, lambda some: median(each[variant] / each[base] for each in some))
+
+
 def typical(rounds: Sequence[Round], variant: str) -> Estimate:
     """What ``variant`` costs: the median of the rounds."""
     return _bootstrap(rounds, lambda some: median(each[variant] for each in some))

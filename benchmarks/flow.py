@@ -25,6 +25,7 @@ QUICK = Effort(operations=5, at_least=30, seconds=20, precision=0.1)
 
 BARE, LOGGED, FLOOR = "bare", "DynamicLogListener at DEBUG", "floor: the six spans by hand"
 OURS, UNSAMPLED, PEER = "otel-cinder", "otel-cinder, not sampled", "…-taskflow 0.13.1"
+MEASURED, BOTH = "otel-cinder, not sampled, metrics", "otel-cinder, metrics too"
 
 
 def benchmark(*, quick: bool = False) -> Report:
@@ -38,7 +39,7 @@ def benchmark(*, quick: bool = False) -> Report:
         ("variant", "µs", "added", "95 % interval", "added / floor's"),
     )
     report.rows.append((BARE, f"{estimates.typical(rounds, BARE).value:.0f}", "", "", ""))
-    for name in (LOGGED, PEER, FLOOR, OURS, UNSAMPLED):
+    for name in (LOGGED, PEER, FLOOR, OURS, BOTH, UNSAMPLED, MEASURED):
         added = estimates.added(rounds, name, BARE)
         report.rows.append(
             (
@@ -52,6 +53,7 @@ def benchmark(*, quick: bool = False) -> Report:
     report.checks = [
         Check("sampled: added / floor's", estimates.ratio(rounds, OURS, FLOOR, BARE), 1.25),
         Check("sampled: added / 0.13.1's", estimates.ratio(rounds, OURS, PEER, BARE), 1),
+        Check("metrics too: added / floor's", estimates.ratio(rounds, BOTH, FLOOR, BARE), 1.8),
         Check(
             "not sampled: added / floor's", estimates.ratio(rounds, UNSAMPLED, FLOOR, BARE), 1 / 3
         ),
@@ -68,6 +70,7 @@ def _unsure(rounds: Sequence[Round]) -> float:
 
 def _variants() -> list[Variant]:
     sampled, unsampled = providers.batching(), providers.batching(sampled=False)
+    meters = providers.measuring()
     floor = Floor(sampled.get_tracer("floor"))
     plain = _segment(lambda: engine().run())
     logger = _logger()
@@ -82,7 +85,9 @@ def _variants() -> list[Variant]:
         Variant(LOGGED, nullcontext, _segment(logged)),
         Variant(FLOOR, lambda: providers.flushed(sampled), _segment(floor.run)),
         Variant(OURS, lambda: providers.traced(sampled), plain),
+        Variant(BOTH, lambda: providers.traced(sampled, meters), plain),
         Variant(UNSAMPLED, lambda: providers.traced(unsampled), plain),
+        Variant(MEASURED, lambda: providers.traced(unsampled, meters), plain),
         Variant(PEER, lambda: _peer(sampled), plain),
     ]
 

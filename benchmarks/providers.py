@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
@@ -54,10 +56,15 @@ def flushed(provider: TracerProvider) -> Iterator[None]:
         provider.force_flush()
 
 
+def measuring() -> MeterProvider:
+    """A provider whose metrics are kept, and read by nobody."""
+    return MeterProvider([InMemoryMetricReader()], _RESOURCE, shutdown_on_exit=False)
+
+
 @contextmanager
-def traced(provider: TracerProvider) -> Iterator[None]:
-    """Trace by otel-cinder while in it."""
-    otel_cinder.instrument(tracer_provider=provider)
+def traced(provider: TracerProvider, meters: MeterProvider | None = None) -> Iterator[None]:
+    """Trace by otel-cinder while in it, and measure if there are meters to measure by."""
+    otel_cinder.instrument(tracer_provider=provider, meter_provider=meters)
     try:
         with flushed(provider):
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from otel_cinder.core import conventions
@@ -9,18 +10,32 @@ from otel_cinder.core import conventions
 PAGE = Path(__file__).with_name("reference.md")
 
 HEAD = """\
-# Every span, attribute and setting
+# Every span, attribute, event, metric and setting
 
 This page is written from `otel_cinder/core/conventions.py` by `make docs`.
 """
 
 
-def table(title: str, columns: tuple[str, str], rows: dict[str, str]) -> str:
-    """A Markdown table under its heading."""
-    lines = [f"## {title}", "", f"| {columns[0]} | {columns[1]} |", "|---|---|"]
+METRICS = """\
+All of them are exported whether a trace is sampled or not, and none has an id or a host among its
+attributes; exemplars name the trace. Durations are in seconds. An instrument keeps 2000 sets of
+attributes apart; what comes after that counts under `otel.metric.overflow`.
+"""
+
+
+def table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table under its heading; the first column is code."""
+    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     # GitHub reads <word> as a tag, even in a table; in code it's text.
-    lines += [f"| `{name}` | {meaning} |" for name, meaning in rows.items()]
+    lines += [f"| `{name}` | {' | '.join(others)} |" for name, *others in rows]
     return "\n".join(lines) + "\n"
+
+
+def metrics() -> Iterator[tuple[str, ...]]:
+    """A row for each metric."""
+    for name, metric in conventions.METRICS.items():
+        attributes = ", ".join(f"`{attribute}`" for attribute in metric.attributes)
+        yield name, metric.kind, f"`{metric.unit}`", metric.meaning, attributes
 
 
 def page() -> str:
@@ -28,9 +43,12 @@ def page() -> str:
     return "\n".join(
         [
             HEAD,
-            table("Spans", ("name", "kind, and what it covers"), conventions.SPANS),
-            table("Attributes", ("attribute", "what it says"), conventions.ATTRIBUTES),
-            table("Settings", ("variable", "what it sets"), conventions.SETTINGS),
+            table("Spans", ("name", "kind, and what it covers"), conventions.SPANS.items()),
+            table("Attributes", ("attribute", "what it says"), conventions.ATTRIBUTES.items()),
+            table("Events", ("event", "what it says"), conventions.EVENTS.items()),
+            table("Metrics", ("metric", "instrument", "unit", "what it says", "by"), metrics()),
+            METRICS,
+            table("Settings", ("variable", "what it sets"), conventions.SETTINGS.items()),
             STANDARD,
         ]
     )
@@ -49,10 +67,12 @@ The standard variables of the SDK and its OTLP exporter are honoured. Those that
 | `OTEL_TRACES_EXPORTER` | `otlp` (default), `console`, `none`, any installed exporter; several with commas |
 | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | asked once per trace, where it enters Cinder; everything after follows that decision |
 | `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, `OTEL_BSP_SCHEDULE_DELAY` | defaults 2048 spans, 512 spans, 5000 ms |
+| `OTEL_METRICS_EXPORTER`, `OTEL_METRIC_EXPORT_INTERVAL` | `otlp` (default), `console`, `none`; every 60000 ms, and once more at a graceful stop |
+| `OTEL_LOGS_EXPORTER` | `none` (default: log lines become events of their spans), `otlp`: they are exported as log records instead, with their trace ids |
 | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | win over what is found out |
 | `OTEL_PYTHON_EXCLUDED_URLS`, `OTEL_PYTHON_WSGI_EXCLUDED_URLS` | requests that start no trace; `/healthcheck` starts none anyway |
 | `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` | `otel_cinder` in it keeps this package off |
-| `OTEL_SDK_DISABLED` | `true`: no spans |
+| `OTEL_SDK_DISABLED` | `true`: nothing is exported |
 """
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ __all__ = ["__version__", "instrument", "uninstrument"]
 def instrument(**kwargs: Any) -> None:
     """Patch what is imported, and what will be, so that it makes spans. Does nothing when already on.
 
-    Keyword arguments, all optional: ``tracer_provider`` (use this one rather than building one
-    from the ``OTEL_*`` environment), ``settings`` (an `otel_cinder.core.settings.Settings`).
+    Keyword arguments, all optional: ``tracer_provider``, ``meter_provider`` (use this one rather
+    than building one from the ``OTEL_*`` environment; with the former alone nothing is measured),
+    ``settings`` (an `otel_cinder.core.settings.Settings`).
     Never raises for a library that does not fit: the seam is left out and said so in the log.
     """
     from otel_cinder.instrumentor import CinderInstrumentor

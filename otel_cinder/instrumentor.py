@@ -8,7 +8,9 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_cinder import activation, cinder
+from otel_cinder import activation
+from otel_cinder.cinder import asked, configuration, drivers, outcomes, services
+from otel_cinder.core import redaction
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.settings import Settings
@@ -17,19 +19,19 @@ from otel_cinder.core.settings import Settings
 def _flows(patches: PatchSet) -> None:
     from otel_cinder.seams import flows
 
-    flows.patch(patches)
+    flows.patch(patches, asked.result_attributes)
 
 
 def _http(patches: PatchSet) -> None:
     from otel_cinder.seams import http
 
-    http.patch(patches, cinder.API, cinder.request_name)
+    http.patch(patches, services.API, asked.request_attributes)
 
 
 def _rpc(patches: PatchSet) -> None:
     from otel_cinder.seams import rpc
 
-    rpc.patch(patches, cinder.service_of, cinder.is_chatter, cinder.message_attributes)
+    rpc.patch(patches, services.service_of, services.is_chatter, asked.message_attributes)
 
 
 def _concurrency(patches: PatchSet) -> None:
@@ -41,19 +43,26 @@ def _concurrency(patches: PatchSet) -> None:
 def _handled(patches: PatchSet) -> None:
     from otel_cinder.seams import handled
 
-    handled.patch(patches)
+    handled.patch(
+        patches,
+        outcomes.status_to_save,
+        outcomes.error_status,
+        outcomes.failed_resource,
+        outcomes.user_message,
+        outcomes.attempt_made,
+    )
 
 
 def _scheduler(patches: PatchSet) -> None:
     from otel_cinder.seams import scheduler
 
-    scheduler.patch(patches)
+    scheduler.patch(patches, outcomes.backend_name, outcomes.choice)
 
 
 def _driver(patches: PatchSet) -> None:
     from otel_cinder.seams import driver
 
-    driver.patch(patches)
+    driver.patch(patches, drivers.driver_class, drivers.backend_of, drivers.QUIET_METHODS)
 
 
 def _commands(patches: PatchSet) -> None:
@@ -80,14 +89,31 @@ def _clients(patches: PatchSet) -> None:
     clients.patch(patches)
 
 
+def _configuration(patches: PatchSet) -> None:
+    """Learn the configuration's secrets whenever it is read; and now, if that has been done."""
+    import oslo_config.cfg
+
+    def read(wrapped: Callable[..., Any], conf: Any, args: Any, kwargs: Any) -> Any:
+        result = wrapped(*args, **kwargs)
+        try:
+            redaction.learn(configuration.secret_options(conf))
+        except Exception as error:
+            complain("runtime", error)
+        return result
+
+    for method in ("__call__", "mutate_config_files", "reload_config_files"):
+        patches.wrap("runtime", f"oslo_config.cfg:ConfigOpts.{method}", read)
+    redaction.learn(configuration.secret_options(oslo_config.cfg.CONF))
+
+
 SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {
     "http": ("oslo_service.wsgi", _http),
     "flows": ("taskflow.engines.action_engine.engine", _flows),
     "rpc": ("oslo_messaging.rpc.server", _rpc),
     "concurrency": ("threading", _concurrency),
     "handled": ("cinder.objects", _handled),
-    "scheduler": ("cinder.scheduler.base_filter", _scheduler),
-    "driver": ("cinder.volume.manager", _driver),
+    "scheduler": ("cinder.scheduler", _scheduler),
+    "driver": ("threading", _driver),  # volume or backup: neither's manager imports the other's
     "commands": ("oslo_concurrency.processutils", _commands),
     "images": ("cinder.image.image_utils", _images),
     "logs": ("logging", _logs),
@@ -126,8 +152,13 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         activation.deactivate()
         settings = kwargs.get("settings") or Settings.from_environ(os.environ)
         patches = CinderInstrumentor._patches = PatchSet()
-        runtime.identify = cinder.resource_attributes
-        runtime.start(settings, kwargs.get("tracer_provider"), patches)
+        runtime.identify = services.resource_attributes
+        runtime.start(
+            settings, kwargs.get("tracer_provider"), patches, kwargs.get("meter_provider")
+        )
+        # Not a seam: nobody may switch it off.
+        configuration = _guarded("runtime", _configuration, patches)
+        patches.when_imported("oslo_config.cfg", configuration)
         for name, (trigger, patch) in SEAMS.items():
             if name not in settings.disabled_seams:
                 patches.when_imported(trigger, _guarded(name, patch, patches))

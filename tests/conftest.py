@@ -8,8 +8,8 @@ from tests.integration.broker import Broker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Make the goldens under tests/unit/golden anew, from what the tests see."""
-    parser.addoption("--update-goldens", action="store_true", help="remake tests/unit/golden/*.txt")
+    """Make the goldens anew, from what the tests see."""
+    parser.addoption("--update-goldens", action="store_true", help="remake tests/*/golden/*.txt")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A small OTLP/HTTP endpoint on loopback, and OTLP/JSON as a line of text.
+"""A small OTLP/HTTP endpoint on loopback, for all signals.
 
     with Receiver() as receiver:
         ...  # export to receiver.endpoint
@@ -9,53 +9,70 @@ The demo shows what arrives here; tests use it as a collector that can be told t
 
 from __future__ import annotations
 
-import base64
 import gzip
-import json
 import socketserver
 import threading
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_cinder.cli.otlp_json import from_json, from_json_line, to_json_line
+from otel_cinder.cli.records import LogLine, MetricPoint, logs_of, points_of
 from otel_cinder.cli.trace import SpanRecord, spans_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+__all__ = ["Receiver", "from_json_line", "to_json_line"]
+
 _FORWARD_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 30.0
-_ID_KEYS = ("traceId", "spanId", "parentSpanId")
+
+_TRACES: Final = "/v1/traces"
+_NOT_FOUND: Final = 404
+
+_SIGNALS: Final[dict[str, type[Message]]] = {
+    _TRACES: ExportTraceServiceRequest,
+    "/v1/metrics": ExportMetricsServiceRequest,
+    "/v1/logs": ExportLogsServiceRequest,
+}
+
+Request = TypeVar("Request", bound=Message)
 
 
 class Receiver:
-    """An OTLP/HTTP endpoint on 127.0.0.1 that keeps what it accepts.
+    """An OTLP/HTTP endpoint on 127.0.0.1 that keeps what it accepts, of all signals.
 
     ``port`` 0 picks a free one, which stays the same over ``stop()`` and ``start()``.
     ``forward_to`` is the base URL of another OTLP/HTTP endpoint that gets every accepted body
-    too; what goes wrong there is kept in ``forward_errors``. ``start()`` raises OSError when the
-    port is taken.
+    too; what goes wrong there is kept in ``forward_errors``, but not that it has no place for
+    metrics or logs, as Jaeger. ``start()`` raises OSError when the port is taken.
     """
 
     def __init__(self, port: int = 0, forward_to: str | None = None) -> None:
         self._port = port
         self._forward_to = forward_to.rstrip("/") if forward_to else None
         self._changed = threading.Condition()
-        self._requests: list[ExportTraceServiceRequest] = []
+        self._requests: list[Message] = []
+        self._bodies: list[bytes] = []
         self._spans: list[SpanRecord] = []
         self._forward_errors: list[str] = []
         self._forwarding = 0
         self._attempts = 0
         self._status = 200
         self._hang_seconds = 0.0
+        self._path = ""
         self._stopping = threading.Event()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -108,8 +125,23 @@ class Receiver:
     @property
     def requests(self) -> list[ExportTraceServiceRequest]:
         """Every accepted trace export, in order of arrival; a copy."""
+        return self._of(ExportTraceServiceRequest)
+
+    @property
+    def metric_requests(self) -> list[ExportMetricsServiceRequest]:
+        """Every accepted export of metrics, in order of arrival; a copy."""
+        return self._of(ExportMetricsServiceRequest)
+
+    @property
+    def log_requests(self) -> list[ExportLogsServiceRequest]:
+        """Every accepted export of log records, in order of arrival; a copy."""
+        return self._of(ExportLogsServiceRequest)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """What was accepted of all signals, uncompressed, as it came; a copy."""
         with self._changed:
-            return list(self._requests)
+            return list(self._bodies)
 
     @property
     def attempts(self) -> int:
@@ -128,8 +160,19 @@ class Receiver:
         with self._changed:
             return list(self._spans)
 
+    def metrics(self) -> list[MetricPoint]:
+        """The points of all accepted exports, in order of arrival: cumulative ones come again."""
+        return [point for request in self.metric_requests for point in points_of(request)]
+
+    def logs(self) -> list[LogLine]:
+        """The log records of all accepted exports, in order of arrival."""
+        return [line for request in self.log_requests for line in logs_of(request)]
+
     def wait_for(self, predicate: Callable[[list[SpanRecord]], bool], timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until the spans satisfy ``predicate``; say whether."""
+        """Wait up to ``timeout`` seconds until the spans satisfy ``predicate``; say whether.
+
+        It is asked again when anything arrives, so it may look at the other signals instead.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: bool(predicate(list(self._spans))), timeout)
 
@@ -137,33 +180,42 @@ class Receiver:
         """Forget everything that arrived."""
         with self._changed:
             self._requests.clear()
+            self._bodies.clear()
             self._spans.clear()
             self._forward_errors.clear()
             self._attempts = 0
 
-    def respond(self, status: int = 200, hang_seconds: float = 0) -> None:
-        """Answer with this status from now on, after hanging for so long.
+    def respond(self, status: int = 200, hang_seconds: float = 0, path: str = "") -> None:
+        """Answer with this status from now on, after hanging for so long; all paths, or one alone.
 
         Only exports that are answered with 200 are kept, and only once they are answered.
         """
         with self._changed:
             self._status = status
+            self._path = path
             self._hang_seconds = hang_seconds
 
-    def _arrived(self) -> int | None:
+    def _arrived(self, path: str) -> int | None:
         """Count a request, hang if told to; the status to answer with, None to hang up."""
         with self._changed:
             self._attempts += 1
             status, hang_seconds = self._status, self._hang_seconds
+            if self._path not in ("", path):
+                status, hang_seconds = 200, 0
             self._changed.notify_all()
         if hang_seconds and self._stopping.wait(hang_seconds):
             return None
         return status
 
-    def _accept(self, request: ExportTraceServiceRequest) -> None:
-        spans = spans_of(request)
+    def _of(self, kind: type[Request]) -> list[Request]:
+        with self._changed:
+            return [request for request in self._requests if isinstance(request, kind)]
+
+    def _accept(self, request: Message, body: bytes) -> None:
+        spans = spans_of(request) if isinstance(request, ExportTraceServiceRequest) else []
         with self._changed:
             self._requests.append(request)
+            self._bodies.append(body)
             self._spans.extend(spans)
             self._changed.notify_all()
 
@@ -183,7 +235,8 @@ class Receiver:
                 response.read()
         except (OSError, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            problem = f"{url}: {reason}"
+            if path == _TRACES or getattr(error, "code", None) != _NOT_FOUND:
+                problem = f"{url}: {reason}"
         finally:
             with self._changed:
                 if problem is not None:
@@ -218,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
         receiver = cast("_Server", self.server).receiver
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
-        status = receiver._arrived()
+        status = receiver._arrived(path)
         if status is None:
             return
         if not path.startswith("/v1/"):
@@ -226,8 +279,13 @@ class _Handler(BaseHTTPRequestHandler):
         if status != 200:
             self._answer(status)
             return
+        kind = _SIGNALS.get(path)
+        plain = body
+        export = None
         try:
-            export = self._parse(body) if path == "/v1/traces" else None
+            if kind is not None:
+                plain = self._decompress(body)
+                export = self._parse(kind, plain)
         except (OSError, EOFError, ValueError, zlib.error, DecodeError):
             self._answer(400)
             return
@@ -235,21 +293,24 @@ class _Handler(BaseHTTPRequestHandler):
         forwards = receiver._begin_forward()
         try:
             if export is not None:
-                receiver._accept(export)
+                receiver._accept(export, plain)
             self._answer(200)
         finally:
             if forwards:
                 receiver._forward(path, body, self._payload_headers())
 
-    def _parse(self, body: bytes) -> ExportTraceServiceRequest:
+    def _decompress(self, body: bytes) -> bytes:
         match self.headers.get("Content-Encoding", "").lower():
             case "gzip":
-                body = gzip.decompress(body)
+                return gzip.decompress(body)
             case "deflate":
-                body = zlib.decompress(body)
+                return zlib.decompress(body)
+        return body
+
+    def _parse(self, kind: type[Message], body: bytes) -> Message:
         if self._is_json():
-            return from_json_line(body.decode())
-        return ExportTraceServiceRequest.FromString(body)
+            return from_json(body.decode(), kind)
+        return kind.FromString(body)
 
     def _answer(self, status: int) -> None:
         # An export response without fields, which is what full success looks like.
@@ -271,37 +332,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep the terminal quiet."""
-
-
-def to_json_line(request: ExportTraceServiceRequest) -> str:
-    """Write an export as one line of OTLP/JSON, as the collector's file exporter does.
-
-    Ids are hex and enums are numbers (OTLP specification, "JSON Protobuf Encoding").
-    """
-    data = MessageToDict(request, use_integers_for_enums=True)
-    for ids in _holders_of_ids(data):
-        for key in _ID_KEYS:
-            if key in ids:
-                ids[key] = base64.b64decode(ids[key]).hex()
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-
-
-def from_json_line(line: str) -> ExportTraceServiceRequest:
-    """Read one line of OTLP/JSON; raises ValueError when it is something else."""
-    data = json.loads(line)
-    try:
-        for ids in _holders_of_ids(data):
-            for key in _ID_KEYS:
-                if key in ids:
-                    ids[key] = base64.b64encode(bytes.fromhex(ids[key])).decode()
-        return ParseDict(data, ExportTraceServiceRequest(), ignore_unknown_fields=True)
-    except (ParseError, AttributeError, TypeError) as error:
-        raise ValueError(f"not OTLP/JSON: {error}") from error
-
-
-def _holders_of_ids(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for group in data.get("resourceSpans", ()):
-        for scoped in group.get("scopeSpans", ()):
-            for span in scoped.get("spans", ()):
-                yield span
-                yield from span.get("links", ())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from otel_cinder.cli.trace import SpanRecord, Trace
+from otel_cinder.cli.trace import EventRecord, SpanRecord, Trace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,8 @@ _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "plain": "dim",
 _STATE_STYLES = {"SUCCESS": "good", "REVERTED": "warn", "FAILURE": "bad", "REVERT_FAILURE": "bad"}
 _STATE_KEYS = ("taskflow.task.state", "taskflow.retry.state", "taskflow.flow.state")
 _MARKERS = {"server": "◂", "consumer": "◂", "client": "▸", "producer": "▸"}
+_WHEN = ("before", "after")
+_LOUD = frozenset({"ERROR", "CRITICAL"})
 _ASCII = str.maketrans(
     {"├": "|", "└": "`", "│": "|", "─": "-", "◂": "<", "▸": ">", "━": "=", "…": ".", "µ": "u"}
     | {"✗": "x", "·": "-"}
@@ -40,6 +43,7 @@ class Line:
     state: str
     style: str
     error: str
+    notes: tuple[str, ...]
     begin: float
     end: float
 
@@ -72,6 +76,23 @@ def lines_of(trace: Trace) -> list[Line]:
         has_children = index + 1 < len(walk) and walk[index + 1][0] > depth
         lines.append(_line(trace, span, guides, stem + ("│ " if has_children else "  ")))
     return lines
+
+
+def _notes(trace: Trace, span: SpanRecord) -> tuple[str, ...]:
+    """What the span's events tell, but for what a span below it in the same service tells too."""
+    if not span.events:
+        return ()
+    below = [e for child in _below(trace, span) for e in child.events]
+    told = {(e.name, repr(e.attributes)) for e in below}
+    events = [e for e in span.events if (e.name, repr(e.attributes)) not in told]
+    return tuple(filter(None, map(_note, events)))
+
+
+def _below(trace: Trace, span: SpanRecord) -> Iterator[SpanRecord]:
+    for child in trace.children(span):
+        if child.service == span.service:
+            yield child
+            yield from _below(trace, child)
 
 
 def duration_text(nanoseconds: int) -> str:
@@ -115,6 +136,7 @@ def _line(trace: Trace, span: SpanRecord, guides: str, below: str) -> Line:
         state=state,
         style=style,
         error=error,
+        notes=_notes(trace, span),
         begin=(span.start_ns - trace.start_ns) / total,
         end=(max(span.start_ns, span.end_ns) - trace.start_ns) / total,
     )
@@ -130,6 +152,9 @@ def _state(span: SpanRecord) -> tuple[str, str]:
     code = span.attributes.get("http.response.status_code", span.attributes.get("http.status_code"))
     if isinstance(code, int):
         return f"HTTP {code}", "bad" if code >= 500 else "warn" if code >= 400 else "good"
+    attempt = span.attributes.get("cinder.schedule.attempt")
+    if span.kind == "consumer" and isinstance(attempt, int) and attempt > 1:
+        return f"attempt {attempt}", "bad" if span.status == "error" else "warn"
     if span.status == "error":
         return "ERROR", "bad"
     waited = span.attributes.get("cinder.rpc.queue.duration")
@@ -151,6 +176,29 @@ def _error(span: SpanRecord) -> str:
         # A status description often begins with the type already.
         message = message.removeprefix(f"{kind}: ").removeprefix(f"{short}: ")
     return _one_line(": ".join(filter(None, (short, message))))
+
+
+def _note(event: EventRecord) -> str:
+    """What an event tells, if it is what somebody looks for who reads the tree."""
+    said = {key: _one_line(str(value)) for key, value in event.attributes.items()}
+    match event.name:
+        case "cinder.scheduler.filter":
+            before, after = (said.get(f"cinder.scheduler.hosts_{when}") for when in _WHEN)
+            name = said.get("cinder.scheduler.filter", "a filter")
+            return "" if before == after else f"{name} left {after} of {before} backends"
+        case "cinder.scheduler.choice":
+            return f"chose {said.get('cinder.volume.host', 'a backend')}"
+        case "cinder.resource.error":
+            kind, status = (said.get(f"cinder.resource.{key}", "?") for key in ("type", "status"))
+            return f"put the {kind} into status {status}"
+        case "cinder.reschedule":
+            number = said.get("cinder.schedule.attempt", "?")
+            return f"gave attempt {number} up and asked the scheduler again"
+        case "cinder.user_message":
+            return f"told the user: {said.get('cinder.user_message.text', '?')}"
+        case "log" if said.get("log.level") in _LOUD:
+            return f"{said['log.level']} {said.get('log.message', '')}"
+    return ""
 
 
 def _one_line(text: str) -> str:
@@ -193,6 +241,10 @@ def _texts(trace: Trace, width: int) -> list[Text]:
             error.append(f"✗ {line.error}", style="not dim red")
             error.truncate(width, overflow="ellipsis")
             texts.append(error)
+        for told in line.notes:
+            note = Text(f"{line.below}· {told}", style="dim", no_wrap=True)
+            note.truncate(width, overflow="ellipsis")
+            texts.append(note)
     return texts
 
 

@@ -79,12 +79,16 @@ def _setting(name: str, meaning: str) -> None:
 SCOPE = "otel_cinder"
 """The instrumentation scope of every span."""
 
+HTTP_METHOD = http_attributes.HTTP_REQUEST_METHOD
+HTTP_STATUS = http_attributes.HTTP_RESPONSE_STATUS_CODE
+URL_SCHEME = url_attributes.URL_SCHEME
+
 # The request. The contrib package for WSGI sets those of HTTP itself.
 for _name, _meaning in {
-    http_attributes.HTTP_REQUEST_METHOD: "`POST`",
-    http_attributes.HTTP_RESPONSE_STATUS_CODE: "`202`",
+    HTTP_METHOD: "`POST`",
+    HTTP_STATUS: "`202`",
     url_attributes.URL_PATH: "the path as it was asked for, without the query string",
-    url_attributes.URL_SCHEME: "`http` or `https`",
+    URL_SCHEME: "`http` or `https`",
     server_attributes.SERVER_ADDRESS: "the host that the caller named",
     server_attributes.SERVER_PORT: "the port that the API listens on",
     client_attributes.CLIENT_ADDRESS: "the caller's address, or the proxy's",
@@ -132,7 +136,7 @@ FLOW_UUID = _attribute("taskflow.flow.uuid", "the flow's uuid, as in TaskFlow's 
 FLOW_STATE = _attribute("taskflow.flow.state", "the state the flow ended in: `SUCCESS`, `REVERTED`")
 FLOW_STATES = _attribute("taskflow.flow.states", "the states the flow went through, in order")
 FLOW_FAILED_TASK = _attribute(
-    "taskflow.flow.failed_task", "the task that failed first: `CreateVolumeFromSpecTask`"
+    "taskflow.flow.failed_task", "the task for which it reverted: `CreateVolumeFromSpecTask`"
 )
 TASK_NAME = _attribute("taskflow.task.name", "the task's full name, as in TaskFlow's log lines")
 TASK_UUID = _attribute("taskflow.task.uuid", "the task's uuid, as in TaskFlow's log lines")
@@ -192,6 +196,17 @@ IMAGE_ID = _attribute("cinder.image.id", "the image")
 IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
 IMAGE_FORMAT = _attribute("cinder.image.format", "the format that an image is converted to: `raw`")
 
+# Outgoing HTTP and SQL, where it is switched on
+for _name, _meaning in {
+    "db.system.name": "`mysql`",
+    "db.namespace": "the database",
+    "db.query.summary": "`INSERT volumes`",
+    "db.query.text": "the statement, its literals replaced by `?`, at most 1024 characters",
+    "db.response.status_code": "the server's number for an error: `1062`",
+    "url.full": "what was asked for, without credentials and query string",
+}.items():
+    _attribute(_name, _meaning)
+
 # Failures
 ERROR_TYPE = _attribute(error_attributes.ERROR_TYPE, "class of the error; remote ones as raised")
 EXCEPTION_TYPE = _attribute(exception_attributes.EXCEPTION_TYPE, "class, with its module")
@@ -206,7 +221,11 @@ RESOURCE_TYPE = _attribute(
     "cinder.resource.type", "`volume`, `snapshot`, `backup`, `group`, `group_snapshot`"
 )
 RESOURCE_ID = _attribute("cinder.resource.id", "the resource that was put into an error status")
-RESOURCE_STATUS = _attribute("cinder.resource.status", "that status: `error`, `error_deleting`")
+RESOURCE_STATUS = _attribute(
+    "cinder.resource.status",
+    "that status: `error`, `error_deleting`; `migration_error` where a migration failed, "
+    "and what Cinder restored where it only could not schedule",
+)
 REASON = _attribute("cinder.reason", "why, with secrets masked, at most 512 characters")
 MESSAGE_ACTION = _attribute("cinder.user_message.action", "`schedule allocate volume`")
 MESSAGE_DETAIL_ID = _attribute("cinder.user_message.detail_id", "Cinder's number for it: `002`")
@@ -215,7 +234,7 @@ MESSAGE_LEVEL = _attribute("cinder.user_message.level", "`ERROR`")
 RESOURCE_ERROR_EVENT = _event(
     "cinder.resource.error",
     "a resource was put into an error status, although nothing may have been raised; "
-    "on the span at work, which it makes an error, like the request's or message's span",
+    "on the span at work and on the message's, which it makes errors",
 )
 USER_MESSAGE_EVENT = _event(
     "cinder.user_message", "what Cinder lets the user know (`cinder message-list`); as above"
@@ -288,6 +307,8 @@ _span("privsep <function>", "INTERNAL, a function in the privileged daemon: `pri
 _span("download image", "INTERNAL, an image on its way from Glance to a file")
 _span("convert image", "INTERNAL, `qemu-img convert`")
 _span("upload image", "INTERNAL, a volume on its way to Glance")
+_span("<METHOD>", "CLIENT, a request to Keystone, Glance, Nova; SERVER where no route matched")
+_span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
 
 # Durations of spans that may not be sampled, and so of everything.
 HTTP_SERVER_DURATION = _metric(
@@ -295,11 +316,11 @@ HTTP_SERVER_DURATION = _metric(
     "histogram",
     "s",
     "how long the API took to answer",
-    http_attributes.HTTP_REQUEST_METHOD,
-    http_attributes.HTTP_RESPONSE_STATUS_CODE,
+    HTTP_METHOD,
+    HTTP_STATUS,
     HTTP_ROUTE,
     ACTION,
-    url_attributes.URL_SCHEME,
+    URL_SCHEME,
     ERROR_TYPE,
 )
 _SENT = (MESSAGING_SYSTEM, MESSAGING_OPERATION_NAME, MESSAGING_TEMPLATE, RPC_METHOD, ERROR_TYPE)

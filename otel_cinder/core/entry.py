@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -16,21 +16,40 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import conventions, redaction
+from otel_cinder.core.failures import class_of
 
 _KEY: Final = otel_context.create_key("otel-cinder-entry")
+
+UNKNOWN: Final = "unknown"
+"""The class of a reason that is none, or a mere text."""
+
+_NO_REASON: Final = "no reason given"
+
+
+class Reason(NamedTuple):
+    """Why something failed."""
+
+    error_type: str
+    """Class of the error, or `UNKNOWN`."""
+    message: str
+    """Its text, masked."""
 
 
 class Entry:
     """One request or message in a service."""
 
-    __slots__ = ("failure", "is_http", "span")
+    __slots__ = ("failed", "failure", "is_http", "said", "span")
 
-    def __init__(self, span: Span, *, is_http: bool) -> None:
+    def __init__(self, span: Span, said: Mapping[str, Any] | None = None, *, is_http: bool) -> None:
         self.span = span
+        self.said = dict(said or ())
+        """What was asked, as far as it is known: nothing found later overrides it."""
         self.is_http = is_http
         """A request's outcome is what it was answered; a message's also what Cinder made of it."""
         self.failure: tuple[str, str] | None = None
         """Class and message, masked, of the last failure inside; for what names no reason."""
+        self.failed: set[tuple[str, str, str]] = set()
+        """Type, id and status of the resources whose failure has been told: each is, once."""
 
 
 def enter(context: Context, entry: Entry) -> Context:
@@ -45,43 +64,88 @@ def current(context: Context | None = None) -> Entry | None:
 
 
 def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> None:
-    """Say ``attributes`` on the entry's span."""
+    """Say ``attributes`` on the entry's span, but for those that it has.
+
+    What is about another volume is passed over: the one that a migration makes, say.
+    """
     entry = current(context)
-    if entry is not None and attributes and entry.span.is_recording():
-        entry.span.set_attributes(attributes)
+    if entry is None or not entry.span.is_recording():
+        return
+    volume = entry.said.get(conventions.VOLUME_ID)
+    if volume and attributes.get(conventions.VOLUME_ID, volume) != volume:
+        return
+    new = {key: value for key, value in attributes.items() if key not in entry.said}
+    if new:
+        entry.said.update(new)
+        entry.span.set_attributes(new)
 
 
-def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> tuple[str, str]:
+def why(reason: object = None, otherwise: str = _NO_REASON) -> Reason:
+    """What went wrong, as far as it is known by now.
+
+    Args:
+        reason: an exception or a text. None: what is being handled right now, or failed last.
+        otherwise: what to say where that leads to nothing.
+    """
+    entry = current()
+    last = entry.failure if entry is not None else None
+    handled = reason if isinstance(reason, BaseException) else sys.exc_info()[1]
+    if handled is not None:
+        last = (class_of(handled)[1], redaction.text(handled))
+        if entry is not None:
+            entry.failure = last
+    if reason is None or reason is handled:
+        return Reason(*last) if last else Reason(UNKNOWN, redaction.text(otherwise))
+    # A text says why; of which class that was, what is being handled or has failed last says.
+    return Reason(last[0] if last else UNKNOWN, redaction.text(reason))
+
+
+def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Reason:
     """Mark the current span and its message's as failed, although nothing may be raised.
+
+    A request's own span gets the event only: whether it failed is what it was answered. A span that
+    already names the class of an error keeps it, since what comes later is a consequence.
 
     Args:
         event: name of the event that says what Cinder did about it.
         attributes: the event's; the reason is added.
-        reason: an exception or a text. None: what is being handled right now, or failed last.
+        reason: a `Reason`, or what `why` makes one of.
 
     Returns:
-        The reason's class (``unknown`` if there is none) and text, masked.
+        The reason.
     """
+    found = reason if isinstance(reason, Reason) else why(reason)
     entry = current()
-    error_type, message = _reason(reason, entry)
     spans = [trace.get_current_span()]
     if entry is not None and not entry.is_http and entry.span is not spans[0]:
         spans.append(entry.span)
-    said = {**attributes, conventions.ERROR_TYPE: error_type, conventions.REASON: message}
+    said = {
+        **attributes,
+        conventions.ERROR_TYPE: found.error_type,
+        conventions.REASON: found.message,
+    }
     for span in spans:
-        if span.is_recording():
-            span.set_status(Status(StatusCode.ERROR, f"{error_type}: {message}"))
-            span.set_attribute(conventions.ERROR_TYPE, error_type)
-            span.add_event(event, said)
-    return error_type, message
+        if not span.is_recording():
+            continue
+        span.add_event(event, said)
+        answered = entry is not None and entry.is_http and span is entry.span
+        if not answered and _says_more(found, span):
+            span.set_status(Status(StatusCode.ERROR, f"{found.error_type}: {found.message}"))
+            span.set_attribute(conventions.ERROR_TYPE, found.error_type)
+    return found
 
 
-def _reason(reason: object, entry: Entry | None) -> tuple[str, str]:
-    found = reason if reason is not None else sys.exc_info()[1]
-    last = entry.failure if entry is not None else None
-    if isinstance(found, BaseException):
-        return type(found).__qualname__, redaction.text(found)
-    if found is not None:
-        # A text says why; the class is the last failure's.
-        return (last[0] if last else "unknown"), redaction.text(found)
-    return last or ("unknown", "no reason given")
+def _says_more(reason: Reason, span: Span) -> bool:
+    """Whether ``reason`` is more than what ``span`` already says."""
+    status = getattr(span, "status", None)  # the SDK's spans can be read, others maybe not
+    if not isinstance(status, Status) or status.status_code is not StatusCode.ERROR:
+        return True
+    error_type, _, message = (status.description or "").partition(": ")
+    return not error_type or _weight(reason) > _weight(Reason(error_type, message))
+
+
+def _weight(reason: Reason) -> int:
+    """How much a reason says: nothing, a text, or the class of an error."""
+    if reason.error_type != UNKNOWN:
+        return 2
+    return int(reason.message != _NO_REASON)

@@ -1,99 +1,175 @@
-"""The export queue and its exporters, from the SDK's standard ``OTEL_*`` environment variables."""
+"""The export queues and their exporters, from the SDK's standard ``OTEL_*`` environment variables."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import sys
+import os
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
+from opentelemetry._logs import get_logger_provider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk import environment_variables as env
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.util._importlib_metadata import entry_points
 
 from otel_cinder.core import redaction
-from otel_cinder.core.exporting import BatchSpanProcessor, real
+from otel_cinder.core.exporting import LOGS, METRICS, SPANS, BatchSpanProcessor, Load, Signal
+from otel_cinder.core.logs import LogQueue
+from otel_cinder.core.metrics import MetricQueue
+from otel_cinder.core.native import threads_are_green
 
 _LOG = logging.getLogger(__name__)
 
 _HTTP: Final = "http/protobuf"
 _GRPC: Final = "grpc"
 
+_LONGEST_S: Final = 3600
+"""A longer wait than an hour is a slip of the pen, and overflows the wait."""
 
-def disabled(environ: Mapping[str, str]) -> bool:
-    """Whether the environment says that nothing is to be exported."""
-    return environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true" or not _names(environ)
+_LOGS_SINCE: Final = (1, 39)
+"""The release of the SDK whose exporters take ``ReadableLogRecord``."""
 
 
-def processor(environ: Mapping[str, str]) -> BatchSpanProcessor:
-    """The queue with its exporters, which are built in the export thread."""
-    names = _names(environ)
-    protocol = _protocol(environ)
+def disabled(signal: Signal, environ: Mapping[str, str]) -> bool:
+    """Whether the environment says that nothing of this signal is to be exported."""
+    if environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return True
+    return not _names(signal, environ)
+
+
+def spans(environ: Mapping[str, str]) -> BatchSpanProcessor:
+    """The spans' queue. Exporters are built in the export threads, here and below."""
     return BatchSpanProcessor(
-        [functools.partial(_exporter, name, protocol) for name in names],
-        _endpoint(environ, names),
+        _loads(SPANS, environ),
+        _endpoint(SPANS, environ),
         queue_size=_positive(environ, env.OTEL_BSP_MAX_QUEUE_SIZE, 2048),
         batch_size=_positive(environ, env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
-        # A longer wait than an hour is a slip of the pen, and overflows the wait.
-        delay=min(_positive(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000) / 1000, 3600),
+        delay=_seconds(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000),
     )
 
 
-def _names(environ: Mapping[str, str]) -> list[str]:
-    said = environ.get(OTEL_TRACES_EXPORTER, "").strip() or "otlp"
+def metrics(
+    environ: Mapping[str, str],
+    resource: Callable[[Any], Resource],
+    prepare: Callable[[], None],
+    observe: Callable[[Meter], None],
+) -> MetricQueue:
+    """The metrics' queue. For the arguments see there."""
+    return MetricQueue(
+        _loads(METRICS, environ),
+        _endpoint(METRICS, environ),
+        interval=_seconds(environ, env.OTEL_METRIC_EXPORT_INTERVAL, 60_000),
+        resource=resource,
+        prepare=prepare,
+        observe=observe,
+    )
+
+
+def logs(environ: Mapping[str, str], resource: Callable[[Any], Resource]) -> LogQueue:
+    """The log records' queue. For the arguments see there."""
+    return LogQueue(
+        _loads(LOGS, environ),
+        _endpoint(LOGS, environ),
+        resource,
+        queue_size=_positive(environ, env.OTEL_BLRP_MAX_QUEUE_SIZE, 2048),
+        batch_size=_positive(environ, env.OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512),
+        delay=_seconds(environ, env.OTEL_BLRP_SCHEDULE_DELAY, 1000),
+    )
+
+
+def logs_are_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether log records are to be exported, and can be, and nobody else exports them."""
+    if disabled(LOGS, environ) or not isinstance(get_logger_provider(), ProxyLoggerProvider):
+        return False
+    if _version(sdk_version) < _LOGS_SINCE:
+        _LOG.warning(
+            "OTEL_LOGS_EXPORTER is not honoured because opentelemetry-sdk %s is too old for it; "
+            "log records need %d.%d.",
+            sdk_version,
+            *_LOGS_SINCE,
+        )
+        return False
+    return True
+
+
+def _version(said: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in said.split(".")[:2])
+
+
+def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
+    said = environ.get(f"OTEL_{signal.word}_EXPORTER", "").strip() or signal.default
     return [name for name in (part.strip() for part in said.split(",")) if name not in ("", "none")]
 
 
-def _protocol(environ: Mapping[str, str]) -> str:
+def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
+    protocol = _protocol(signal, environ)
+    return [functools.partial(_exporter, signal, n, protocol) for n in _names(signal, environ)]
+
+
+def _protocol(signal: Signal, environ: Mapping[str, str]) -> str:
     said = (
-        environ.get(env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, "").strip()
+        environ.get(f"OTEL_EXPORTER_OTLP_{signal.word}_PROTOCOL", "").strip()
         or environ.get(env.OTEL_EXPORTER_OTLP_PROTOCOL, "").strip()
         or _HTTP
     )
     if said not in (_HTTP, _GRPC):
-        _LOG.warning(
-            "OTEL_EXPORTER_OTLP_PROTOCOL=%r is not supported, so %s is used; set it to %s or %s.",
-            said,
-            _HTTP,
-            _HTTP,
-            _GRPC,
+        _warn_once(
+            os.getpid(),
+            f"OTEL_EXPORTER_OTLP_PROTOCOL={said!r} is not supported, so {_HTTP} is used; set it to "
+            f"{_HTTP} or {_GRPC}.",
         )
         return _HTTP
-    if said == _GRPC and real("threading") is not sys.modules["threading"]:
-        _LOG.warning(
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is refused because gRPC hangs under eventlet, so %s "
-            "is used; set it to %s and the endpoint to the collector's HTTP port (4318).",
-            _HTTP,
-            _HTTP,
+    if said == _GRPC and threads_are_green():
+        _warn_once(
+            os.getpid(),
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is refused because gRPC hangs under eventlet, so "
+            f"{_HTTP} is used; set it to {_HTTP} and the endpoint to the collector's HTTP port "
+            "(4318).",
         )
         return _HTTP
     return said
 
 
-def _exporter(name: str, protocol: str) -> Callable[[], SpanExporter]:
+@functools.lru_cache
+def _warn_once(_pid: int, message: str) -> None:
+    """Warn of what holds for each signal once in each process."""
+    _LOG.warning("%s", message)
+
+
+def _exporter(signal: Signal, name: str, protocol: str) -> Callable[[], Any]:
     """What makes an exporter. Runs in the export thread: it imports requests, or grpc."""
+    installed = name
     if name == "otlp":
-        name = "otlp_proto_grpc" if protocol == _GRPC else "otlp_proto_http"
-    if name == "console":
-        return ConsoleSpanExporter
-    for entry_point in entry_points(group="opentelemetry_traces_exporter", name=name):
-        exporter: Callable[[], SpanExporter] = entry_point.load()
+        installed = "otlp_proto_grpc" if protocol == _GRPC else "otlp_proto_http"
+    group = f"opentelemetry_{signal.word.lower()}_exporter"
+    for entry_point in entry_points(group=group, name=installed):
+        exporter: Callable[[], Any] = entry_point.load()
+        if isinstance(exporter, type) and not hasattr(exporter, "export"):
+            # A reader, such as prometheus', which waits to be asked.
+            raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which sends nothing")
         return exporter
-    raise ValueError(f"OTEL_TRACES_EXPORTER names {name!r}, which is not installed")
+    raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed")
 
 
-def _endpoint(environ: Mapping[str, str], names: list[str]) -> str:
-    """Where the spans go, for messages."""
+def _endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
+    """Where the items go, for messages."""
+    names = _names(signal, environ)
     if not any(name.startswith("otlp") for name in names):
         return ", ".join(names)
     said = (
-        environ.get(env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+        environ.get(f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT")
         or environ.get(env.OTEL_EXPORTER_OTLP_ENDPOINT)
         or "http://localhost:4318"
     )
     return redaction.text(said.partition("?")[0], 200)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default_ms: int) -> float:
+    return min(_positive(environ, name, default_ms) / 1000, _LONGEST_S)
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int) -> int:

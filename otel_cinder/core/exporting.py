@@ -1,39 +1,25 @@
-"""BatchSpanProcessor: export from a real operating-system thread, off eventlet's hub.
+"""ExportQueue: what Cinder's threads put in leaves in batches from a native thread.
 
-The SDK's own processor of the same name can't be used inside Cinder. Under eventlet its thread is a
-greenthread: a span that ends in a ``tpool`` thread does not wake it, and a flush from there raises
-``greenlet.error``. This one takes its thread, locks and events from the unpatched modules, so that
-it works the same with and without eventlet. The exporter lives wholly in that thread.
+The SDK's own processors can't be used inside Cinder. Under eventlet their threads are greenthreads:
+a span that ends in a ``tpool`` thread does not wake them, and a flush from there raises
+``greenlet.error``. Here the exporter lives wholly in a thread of the operating system. Each signal
+has a queue and a thread of its own, so that none waits for another's collector: the spans' stands
+here, the others in `otel_cinder.core.logs` and `otel_cinder.core.metrics`.
 """
 
 from __future__ import annotations
 
 import collections
-import logging
-import sys
-from _queue import Empty, SimpleQueue
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from opentelemetry import context as otel_context
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_cinder.core import redaction
+from otel_cinder.core.native import Worker
 from otel_cinder.core.patching import complain
-
-_LOG = logging.getLogger(__name__)
-
-_EXPORTERS_LOGGERS: Final = (
-    "opentelemetry.",
-    "charset_normalizer",
-    "grpc",
-    "py.warnings",
-    "requests",
-    "urllib3",
-)
-"""Beginnings of the names of loggers that exporters write to. See `_Hush`."""
 
 _FAILING_WAIT: Final = 2.0
 """Seconds that a flush waits where the last export has failed: time for one more try."""
@@ -41,290 +27,283 @@ _FAILING_WAIT: Final = 2.0
 _UNANSWERED_WAIT: Final = 0.2
 """Seconds that a flush waits where one has waited in vain already, and nothing has left since."""
 
+Item = TypeVar("Item")
 
-def real(module: str) -> Any:
-    """The module as it was before eventlet patched it; the module itself without eventlet."""
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is not None and patcher.is_monkey_patched("thread"):
-        return patcher.original(module)
-    __import__(module)
-    return sys.modules[module]
+Load = Callable[[], Callable[[], Any]]
+"""Imports an exporter, and gives what makes it."""
 
 
-class _Hush(logging.Filter):
-    """Keeps what exporters log in our thread away from the host's log handlers.
+class Signal(NamedTuple):
+    """A kind of what is exported: how messages call it, and how the ``OTEL_*`` variables do."""
 
-    Their locks are eventlet's where eventlet rules, and must not be taken in a foreign thread.
-    The first warning of an export is kept: it is the reason in our own, which a thread of the
-    host's writes. (The last one only says that the exporter has given up.)
-    """
-
-    def __init__(self, get_ident: Callable[[], int]) -> None:
-        super().__init__()
-        self._get_ident = get_ident
-        self.thread: int | None = None
-        self.reason = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if self._get_ident() != self.thread:
-            return True
-        if record.levelno >= logging.WARNING and not self.reason:
-            self.reason = redaction.text(record.getMessage(), 300)
-        return False
-
-    def spread(self) -> None:
-        """Put it on every logger there is that an exporter may write to."""
-        for name in [*_known_loggers(), "py.warnings"]:
-            logging.getLogger(name).addFilter(self)
-
-    def withdraw(self) -> None:
-        """Take it off again."""
-        for name in [*_known_loggers(), "py.warnings"]:
-            logging.getLogger(name).removeFilter(self)
+    noun: str
+    word: str
+    """As in ``OTEL_EXPORTER_OTLP_<word>_ENDPOINT``."""
+    default: str
+    """What ``OTEL_<word>_EXPORTER`` is where it is not set."""
+    more_room: str = ""
+    """What to do where the queue is full, beside looking at the collector."""
+    or_else: str = ""
+    """What to do where the collector takes none, beside looking at it."""
 
 
-def _known_loggers() -> list[str]:
-    return [
-        name
-        for name in list(logging.root.manager.loggerDict)
-        if name.startswith(_EXPORTERS_LOGGERS)
-    ]
+SPANS: Final = Signal("spans", "TRACES", "otlp", more_room="raise OTEL_BSP_MAX_QUEUE_SIZE, or ")
+METRICS: Final = Signal(
+    "metrics", "METRICS", "otlp", or_else=", or set OTEL_METRICS_EXPORTER=none if it takes none"
+)
+LOGS: Final = Signal("log records", "LOGS", "none", more_room="raise OTEL_BLRP_MAX_QUEUE_SIZE, or ")
 
 
-class BatchSpanProcessor(SpanProcessor):
-    """Queues ended spans and exports them in batches.
+class ExportQueue(Worker, Generic[Item]):
+    """Queues items of one signal and exports them in batches.
 
     Args:
-        load_exporters: each is called once in the export thread, and gives what makes an exporter;
-            what either raises is warned of.
-        endpoint: where the spans go, for messages.
-        queue_size: spans kept while they can't be sent; newer ones are dropped and counted.
-        batch_size: spans per export.
+        signal: what the items are.
+        load_exporters: each is called once in the export thread; what it, or what it gives, raises
+            is warned of.
+        endpoint: where the items go, for messages.
+        queue_size: items kept while they can't be sent; newer ones are dropped and counted.
+        batch_size: items per export.
         delay: seconds between exports.
     """
 
     def __init__(
         self,
-        load_exporters: Sequence[Callable[[], Callable[[], SpanExporter]]],
+        signal: Signal,
+        load_exporters: Sequence[Load],
         endpoint: str,
         *,
         queue_size: int,
         batch_size: int,
         delay: float,
     ) -> None:
-        threads = real("threading")
-        self._event = threads.Event
-        self._lock = threads.Lock()
-        self._start_thread = real("_thread").start_new_thread
-        self._hush = _Hush(real("_thread").get_ident)
+        super().__init__(signal.noun, delay)
+        self._signal = signal
         self._load_exporters = load_exporters
-        self._endpoint = endpoint
-        self._queue: collections.deque[ReadableSpan] = collections.deque()
-        self._queue_size = queue_size
+        self._made_exporters: list[Any] | None = None
+        self.endpoint = endpoint
+        self._queue: collections.deque[Item] = collections.deque()
+        self.queue_size = queue_size
         self._batch_size = min(batch_size, queue_size)
-        self._delay = delay
-        # Not an Event: a signal handler that flushes may interrupt the very thread that is waking
-        # the export thread, and would wait for the lock inside for ever. This one has none.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._woken = False
-        self._ended = self._event()
-        self._flushes: collections.deque[Any] = collections.deque()
-        self._started = False
-        self._stopping = False
         self._failing = False
         self._unanswered = False
-        self._news: collections.deque[tuple[str, tuple[Any, ...]]] = collections.deque()
         self._sending = 0
-        self.dropped = 0
-        """Spans lost to a full queue or a failed export, so far."""
+        # Plain numbers: no lock is to be taken in Cinder's threads.
+        self.taken = 0
+        """Items that were queued, so far."""
+        self.overflowed = 0
+        """Items lost to a full queue, so far."""
+        self.sent = 0
+        """Items that were sent, so far; with two exporters, each counts twice."""
+        self.failed: dict[str, int] = {}
+        """Items lost to failed exports, so far, by the class of the error."""
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a sampled span. Never blocks and never raises: it runs inside Cinder's requests."""
+    @property
+    def _exporters(self) -> list[Any]:
+        return self._made_exporters or []
+
+    @property
+    def dropped(self) -> int:
+        """Items lost to a full queue or a failed export, so far."""
+        return self.overflowed + sum(list(self.failed.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait to be sent."""
+        return len(self._queue)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a flush may wait, after what was seen of the collector."""
+        if self._unanswered:
+            return _UNANSWERED_WAIT
+        return _FAILING_WAIT if self._failing else math.inf
+
+    def put(self, item: Item) -> None:
+        """Queue ``item``. Never blocks and never raises: it runs inside Cinder's requests."""
         try:
-            if span.context is not None and span.context.trace_flags.sampled:
-                self._take(span)
+            if self._stopping:
+                return
+            if len(self._queue) < self.queue_size:
+                self._queue.append(item)
+                self.taken += 1
+            else:
+                self._overflow()
+            if not self._started:
+                self.start()
+            if len(self._queue) >= self._batch_size and not self._woken:
+                self._wake()
             if self._news:
-                self._tell()
+                self.tell()
         except Exception as error:  # no thread to be had, a log handler that raises
             complain("export", error)
 
-    def force_flush(self, timeout_millis: int = 5000) -> bool:
-        """Export what is queued. False if it took longer than ``timeout_millis``."""
-        if not self._started or self._ended.is_set():
-            self._tell()
-            return not self._queue
-        done = self._event()
-        self._flushes.append(done)
-        return self._wait_for(done, timeout_millis / 1000)
-
-    def shutdown(self, timeout_millis: int = 5000) -> None:
-        """Export what is queued and end the thread, in at most ``timeout_millis``."""
-        self._stopping = True
-        if self._started:
-            self._wait_for(self._ended, timeout_millis / 1000)
-        self._hush.withdraw()
-
-    def _take(self, span: ReadableSpan) -> None:
-        if self._stopping:
-            return
-        if len(self._queue) < self._queue_size:
-            self._queue.append(span)
-        else:
-            if not self.dropped:
-                self._report(
-                    "otel-cinder drops spans because %d wait to be sent to %s; raise "
-                    "OTEL_BSP_MAX_QUEUE_SIZE, or look at what keeps the collector.",
-                    self._queue_size,
-                    self._endpoint,
-                )
-            self.dropped += 1
-        if not self._started:
-            self._start()
-        if len(self._queue) >= self._batch_size and not self._woken:
-            self._wake()
-
-    def _wake(self) -> None:
-        self._woken = True
-        self._wakes.put(None)
-
-    def _wait_for(self, done: Any, timeout: float) -> bool:
-        if self._unanswered:
-            timeout = min(timeout, _UNANSWERED_WAIT)
-        elif self._failing:
-            timeout = min(timeout, _FAILING_WAIT)
-        self._wake()
-        answered = bool(done.wait(timeout))
-        if not answered:
-            if not self._unanswered:
-                self._report(
-                    "otel-cinder has waited %g s for %s and leaves %d spans unsent (%s); check "
-                    "the collector and OTEL_EXPORTER_OTLP_ENDPOINT.",
-                    timeout,
-                    self._endpoint,
-                    len(self._queue) + self._sending,
-                    self._hush.reason or "no answer",
-                )
-            self._unanswered = True
-        self._tell()
-        return answered
-
-    def _start(self) -> None:
-        with self._lock:
-            if not self._started:
-                # Not a threading.Thread: under eventlet those of the unpatched module would stand
-                # in the patched one's books (Cinder joins the two), and fall out with KeyErrors.
-                self._start_thread(self._run, ())
-                self._started = True
-
-    def _run(self) -> None:
-        self._hush.thread = real("_thread").get_ident()
-        try:
-            # The context of the request that happened to start the thread is not ours.
-            otel_context.attach(otel_context.Context())
-            with suppress_instrumentation():
-                self._export_until_stopped(self._make_exporters())
-        except Exception as error:
-            self._stopping = True
+    def give_up(self, waited: float) -> None:
+        """Take note that a flush has waited ``waited`` seconds in vain."""
+        if not self._unanswered:
             self._report(
-                "otel-cinder exports no more because of %s: %s; Cinder is not affected. "
-                "Please report it.",
-                type(error).__name__,
-                redaction.text(error),
+                "otel-cinder has waited %.1g s for %s and leaves %d %s unsent (%s); check "
+                "the collector and OTEL_EXPORTER_OTLP_ENDPOINT%s.",
+                waited,
+                self.endpoint,
+                len(self._queue) + self._sending,
+                self._signal.noun,
+                self._hush.reason or "no answer",
+                self._signal.or_else,
             )
-        finally:
-            self._ended.set()
+        self._unanswered = True
 
-    def _make_exporters(self) -> list[SpanExporter]:
-        exporters = []
+    def _load(self) -> None:
+        if self._made_exporters is None:
+            self._made_exporters = list(self._made())
+
+    def _made(self) -> Iterator[Any]:
         for load in self._load_exporters:
             try:
                 make = load()
                 self._hush.spread()  # what is imported by now is what will log
-                exporters.append(make())
+                yield make()
             except Exception as error:  # a bad certificate path, a missing package, ...
                 self._report(
                     "otel-cinder exports less than it was told to because an exporter could not "
-                    "be made (%s: %s); check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*.",
+                    "be made (%s: %s); check OTEL_%s_EXPORTER and OTEL_EXPORTER_OTLP_*.",
                     type(error).__name__,
                     redaction.text(error),
+                    self._signal.word,
                 )
+
+    def _begin(self) -> None:
         self._hush.spread()
-        return exporters
 
-    def _export_until_stopped(self, exporters: Sequence[SpanExporter]) -> None:
-        while True:
-            self._sleep()
-            flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-            stopping = self._stopping
-            while self._queue:
-                count = min(self._batch_size, len(self._queue))
-                self._export(exporters, [self._queue.popleft() for _ in range(count)])
-            for done in flushes:
-                done.set()
-            if stopping:
-                for exporter in exporters:
-                    exporter.shutdown()
-                return
+    def _work(self, *, asked: bool) -> None:  # noqa: ARG002 - what waits is sent in any case
+        while self._queue:
+            count = min(self._batch_size, len(self._queue))
+            batch = [self._queue.popleft() for _ in range(count)]
+            self._export([(exporter, batch) for exporter in self._exporters])
 
-    def _sleep(self) -> None:
-        try:
-            self._wakes.get(timeout=self._delay)
-            while not self._wakes.empty():
-                self._wakes.get_nowait()
-        except Empty:
-            pass
-        self._woken = False
+    def _end(self) -> None:
+        for exporter in self._exporters:
+            exporter.shutdown()
 
-    def _export(self, exporters: Sequence[SpanExporter], batch: list[ReadableSpan]) -> None:
-        self._sending = len(batch)
+    def _send(self, exporter: Any, batch: Sequence[Any]) -> Any:
+        """Export a batch by one exporter; its result is an enum that has a SUCCESS."""
+        return exporter.export(batch)
+
+    def _size(self, batch: Sequence[Any]) -> int:
+        """How many are lost where ``batch`` is."""
+        return len(batch)
+
+    def _overflow(self) -> None:
+        if not self.overflowed:
+            self._report(
+                "otel-cinder drops %s because %d wait to be sent to %s; %slook at what keeps the "
+                "collector.",
+                self._signal.noun,
+                self.queue_size,
+                self.endpoint,
+                self._signal.more_room,
+            )
+        self.overflowed += 1
+
+    def _export(self, deliveries: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+        """Export to each exporter what is for it, and take note of how that went."""
+        self._sending = max((self._size(batch) for _, batch in deliveries), default=0)
         reason = ""
-        for exporter in exporters:
+        for exporter, batch in deliveries:
             reason = self._try(exporter, batch) or reason
         self._sending = 0
         if reason:
             if not self._failing:
                 self._report(
-                    "otel-cinder can't export to %s (%s); Cinder is not affected and spans "
+                    "otel-cinder can't export to %s (%s); Cinder is not affected and %s "
                     "are dropped until it answers. Check the collector and "
-                    "OTEL_EXPORTER_OTLP_ENDPOINT.",
-                    self._endpoint,
+                    "OTEL_EXPORTER_OTLP_ENDPOINT%s.",
+                    self.endpoint,
                     reason,
+                    self._signal.noun,
+                    self._signal.or_else,
                 )
         else:
             self._unanswered = False
             if self._failing:
                 self._report(
-                    "otel-cinder exports to %s again; %d spans were lost so far.",
-                    self._endpoint,
+                    "otel-cinder exports to %s again; %d %s were lost so far.",
+                    self.endpoint,
                     self.dropped,
+                    self._signal.noun,
                 )
         self._failing = bool(reason)
 
-    def _try(self, exporter: SpanExporter, batch: list[ReadableSpan]) -> str:
+    def _try(self, exporter: Any, batch: Sequence[Any]) -> str:
         """Export a batch by one exporter; returns why it failed, or an empty string."""
         self._hush.reason = ""
+        kind = "_OTHER"
         try:
-            if exporter.export(batch) is SpanExportResult.SUCCESS:
+            if self._send(exporter, batch).name == "SUCCESS":
+                self.sent += self._size(batch)
                 return ""
             reason = self._hush.reason or "no reason given"
         except Exception as error:
+            kind = type(error).__qualname__
             reason = f"{type(error).__name__}: {redaction.text(error)}"
         if "encod" in reason.lower() and len(batch) > 1:
-            # One span that can't be encoded must not take the others with it.
+            # One item that can't be encoded must not take the others with it.
             half = len(batch) // 2
             reasons = [self._try(exporter, part) for part in (batch[:half], batch[half:])]
             return next(filter(None, reasons), "")
-        self.dropped += len(batch)
+        self.failed[kind] = self.failed.get(kind, 0) + self._size(batch)
         return reason
 
-    def _report(self, message: str, *arguments: Any) -> None:
-        self._news.append((message, arguments))
 
-    def _tell(self) -> None:
-        """Log, in a thread of the host's, what the export thread has to say."""
-        while self._news:
-            try:
-                message, arguments = self._news.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            _LOG.warning(message, *arguments)
+class BatchSpanProcessor(ExportQueue[ReadableSpan], SpanProcessor):
+    """The spans' queue, as the SDK's providers know it. For the arguments see `ExportQueue`."""
+
+    def __init__(self, load_exporters: Sequence[Load], endpoint: str, **sizes: Any) -> None:
+        super().__init__(SPANS, load_exporters, endpoint, **sizes)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a sampled span."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self.put(span)
+
+    def force_flush(self, timeout_millis: int = 5000) -> bool:
+        """Export what is queued. False if it took longer than ``timeout_millis``."""
+        return flush([self], timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: int = 5000) -> None:
+        """Export what is queued and end the thread, in at most ``timeout_millis``."""
+        shutdown([self], timeout_millis / 1000)
+
+
+def flush(queues: Sequence[ExportQueue[Any]], timeout: float) -> bool:
+    """Export what is in all of ``queues``, at the same time; False if that took over ``timeout`` s.
+
+    The first one's collector is the others' where they have the same endpoint: if it has failed
+    there, the others, which may not have tried yet, are not waited for any longer.
+    """
+    asked = [queue.ask() for queue in queues]
+    return _wait_for_all(queues, asked, timeout)
+
+
+def shutdown(queues: Sequence[ExportQueue[Any]], timeout: float) -> None:
+    """Export what is in all of ``queues``, as `flush` does, and end their threads."""
+    asked = [queue.ask_to_end() for queue in queues]
+    _wait_for_all(queues, asked, timeout)
+    for queue in queues:
+        queue.withdraw()
+
+
+def _wait_for_all(queues: Sequence[ExportQueue[Any]], asked: Sequence[Any], timeout: float) -> bool:
+    begin = time.monotonic()
+    in_time = True
+    for queue, done in zip(queues, asked, strict=True):
+        patience = min(timeout, queue.patience)
+        if queue.endpoint == queues[0].endpoint:
+            patience = min(patience, queues[0].patience)
+        if done is None:
+            in_time = in_time and not queue.waiting
+        elif not done.wait(max(patience - (time.monotonic() - begin), 0)):
+            queue.give_up(time.monotonic() - begin)
+            in_time = False
+        queue.tell()
+    return in_time

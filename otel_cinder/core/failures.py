@@ -8,6 +8,15 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import conventions, redaction
 
+_REMOTE = "_Remote"
+"""What oslo.messaging appends to module and class of an exception that a call brought back."""
+
+
+def class_of(error: BaseException) -> tuple[str, str]:
+    """Module and name of an exception's class; of a remote one as it was raised."""
+    kind = type(error)
+    return kind.__module__.removesuffix(_REMOTE), kind.__qualname__.removesuffix(_REMOTE)
+
 
 def record_failure(
     span: Span,
@@ -15,18 +24,18 @@ def record_failure(
     *,
     error_type: str | None = None,
     stacktrace: str | None = None,
-) -> None:
-    """Mark ``span`` as failed by ``error``.
+) -> tuple[str, str]:
+    """Mark ``span`` as failed by ``error``; returns ``error.type`` and the message, masked.
 
     Args:
         error_type: ``error.type`` where it isn't the class's name: a remote exception's, say.
         stacktrace: the frames where ``error`` has lost them. They never hold the message, which
             Python's own formatting would add unmasked.
     """
-    if not span.is_recording():
-        return
-    name = type(error).__qualname__
+    module, name = class_of(error)
     message = redaction.text(error)
+    if not span.is_recording():
+        return error_type or name, message
     if stacktrace is None:
         stacktrace = "".join(traceback.format_tb(error.__traceback__))
     span.set_status(Status(StatusCode.ERROR, f"{error_type or name}: {message}"))
@@ -34,10 +43,11 @@ def record_failure(
     span.add_event(
         conventions.EXCEPTION_EVENT,
         {
-            conventions.EXCEPTION_TYPE: f"{type(error).__module__}.{name}",
+            conventions.EXCEPTION_TYPE: f"{module}.{name}",
             conventions.EXCEPTION_MESSAGE: message,
             conventions.EXCEPTION_STACKTRACE: redaction.text(
                 redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
             ),
         },
     )
+    return error_type or name, message

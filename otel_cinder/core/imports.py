@@ -28,12 +28,16 @@ class ImportHooks(MetaPathFinder):
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
         self._looking: set[str] = set()
+        self._under_way: set[str] = set()
+        """Modules that are being imported already, whose loaders can't be watched any more."""
 
     def when_imported(self, name: str, callback: Callback) -> None:
         """Call ``callback`` now if ``name`` is imported, otherwise once it will be."""
         if imported(name):
             callback()
             return
+        if name in sys.modules:
+            self._under_way.add(name)
         self._callbacks.setdefault(name, []).append(callback)
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
@@ -41,6 +45,7 @@ class ImportHooks(MetaPathFinder):
     def clear(self) -> None:
         """Forget all callbacks and leave ``sys.meta_path``."""
         self._callbacks.clear()
+        self._under_way.clear()
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
@@ -48,6 +53,10 @@ class ImportHooks(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a watched module by the other finders, and watch its loader."""
+        # The next import of anything new is the first occasion to see that they are done.
+        for name in [name for name in self._under_way if imported(name)]:
+            self._under_way.discard(name)
+            self.loaded(name)
         if fullname not in self._callbacks or fullname in self._looking:
             return None  # the latter: another set of hooks asks everybody, us too
         self._looking.add(fullname)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,11 @@ Factory = Callable[[Any], Any]
 
 @dataclass
 class Seam:
-    """One patched attribute and how it fared."""
+    """One patched place and how it fared."""
 
     seam: str
     target: str
-    """``module:Class.attribute``"""
+    """``module:Class.attribute``, or ``module:Class.* (12)`` for so many methods of a class"""
     state: str
     """``waiting`` (not imported yet), ``on``, ``off`` (put back) or ``skipped: why``."""
 
@@ -57,13 +58,22 @@ class PatchSet:
 
     def wrap(self, seam: str, target: str, wrapper: Wrapper) -> None:
         """Wrap the function ``module:path`` by wrapt, now or once its module is imported."""
+        self.replace(seam, target, functools.partial(self._wrapped, wrapper))
 
-        def factory(original: Any) -> Any:
-            import wrapt  # late: it imports ssl
+    def wrap_methods(self, seam: str, owner: type, wrappers: Mapping[str, Wrapper]) -> None:
+        """Wrap methods of a class at hand, its own and inherited ones, by name; one row for all.
 
-            return wrapt.FunctionWrapper(original, wrapper, enabled=lambda: self.enabled)
-
-        self.replace(seam, target, factory)
+        For a class that is met only when it is used, and may not be importable by its name.
+        """
+        target = f"{owner.__module__}:{owner.__qualname__}.* ({len(wrappers)})"
+        row = Seam(seam, target, "on")
+        self._rows.append(row)
+        try:
+            for name, wrapper in wrappers.items():
+                self._put(row, owner, name, functools.partial(self._wrapped, wrapper))
+        except Exception as error:  # a class that can't be changed
+            row.state = f"skipped: {type(error).__name__}: {error}"
+            complain(seam, error)
 
     def replace(self, seam: str, target: str, factory: Factory) -> None:
         """Put ``factory(original)`` in the place of ``module:path``, now or once it is imported.
@@ -75,6 +85,11 @@ class PatchSet:
         module = target.partition(":")[0]
         self._hooks.when_imported(module, lambda: self._apply(row, factory))
 
+    def _wrapped(self, wrapper: Wrapper, original: Any) -> Any:
+        import wrapt  # late: it imports ssl
+
+        return wrapt.FunctionWrapper(original, wrapper, enabled=lambda: self.enabled)
+
     def _apply(self, row: Seam, factory: Factory) -> None:
         module, _, path = row.target.partition(":")
         try:
@@ -82,11 +97,7 @@ class PatchSet:
             *parents, attribute = path.split(".")
             for parent in parents:
                 owner = getattr(owner, parent)
-            inherited = attribute not in vars(owner)
-            # The raw entry, so that a staticmethod is put back as one.
-            original = getattr(owner, attribute) if inherited else vars(owner)[attribute]
-            replacement = factory(original)
-            setattr(owner, attribute, replacement)
+            self._put(row, owner, attribute, factory)
         except Exception as error:
             row.state = f"skipped: {type(error).__name__}: {error}"
             _LOG.warning(
@@ -99,12 +110,22 @@ class PatchSet:
             )
             return
         row.state = "on"
+
+    def _put(self, row: Seam, owner: Any, attribute: str, factory: Factory) -> None:
+        inherited = attribute not in vars(owner)
+        # The raw entry, so that a staticmethod is put back as one.
+        original = getattr(owner, attribute) if inherited else vars(owner)[attribute]
+        replacement = factory(original)
+        setattr(owner, attribute, replacement)
         self._patches.append(_Patch(row, owner, attribute, original, replacement, inherited))
 
     def undo(self) -> None:
         """Put every original back, newest first. What somebody else has patched since stays."""
         self._hooks.clear()
         self.enabled = False
+        for row in self._rows:
+            if row.state == "waiting":
+                row.state = "off"
         while self._patches:
             patch = self._patches.pop()
             if vars(patch.owner).get(patch.attribute) is not patch.replacement:
@@ -119,7 +140,8 @@ class PatchSet:
                 delattr(patch.owner, patch.attribute)
             else:
                 setattr(patch.owner, patch.attribute, patch.original)
-            patch.row.state = "off"
+            if patch.row.state == "on":  # and none of the row's others had to stay
+                patch.row.state = "off"
 
     def status(self) -> list[Seam]:
         """How each seam fared, in the order in which they were declared."""

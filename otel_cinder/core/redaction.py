@@ -1,12 +1,49 @@
-"""Any value -> a bounded attribute with no secret in it."""
+"""Any value -> a bounded attribute with no secret in it.
+
+A secret is known by one of four signs:
+
+- **Word for word**: what the configuration holds (`learn`), and a request's own token (`hiding`).
+- **Its shape**: Fernet tokens, JWTs, Ceph's and DH-HMAC-CHAP's keys, private keys.
+- **Its place**: the user of a URL; what ``curl -u`` or ``mysql -p`` takes.
+- **Its name**: ``password=``, ``"auth_token":``, ``<chapSecret>``, ``--os-password``.
+
+oslo.utils' ``mask_password`` is not asked: its names and forms are known here too (a test goes over
+its own lists), and it knows nothing of the other signs, of headers or of structures.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import itertools
+import json
 import re
-from collections.abc import Mapping
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, Final
 
 from opentelemetry.util.http import sanitize_method
+
+from otel_cinder.core import literals, patterns
+from otel_cinder.core.literals import hiding, learn
+from otel_cinder.core.patterns import MASK, promises_secret
+
+__all__ = [
+    "command",
+    "hiding",
+    "http_method",
+    "learn",
+    "plain",
+    "promises_secret",
+    "tail",
+    "text",
+    "value",
+]
 
 MESSAGE_LIMIT: Final = 512
 """Characters of an exception's message that are kept."""
@@ -14,59 +51,71 @@ MESSAGE_LIMIT: Final = 512
 STACKTRACE_LIMIT: Final = 4096
 """Characters of a stack trace that are kept, from its end, where the failure is."""
 
-_MASK: Final = "***"
+VALUE_LIMIT: Final = 2048
+"""Characters of a structure's JSON that are kept."""
 
-# What promises a secret, as a part of a name: auth_token, node.session.auth.password, X-Auth-Key.
-_SECRET: Final = re.compile(
-    r"""(?x)
-    (?i: pass(?:word|wd|phrase|code) | pwd | secret | token | credential | authorization
-      | provider_auth | cookie | chap | hmac | keyring | signature
-      | (?:api|access|private|encryption|auth|host)[._-]?key )
-    | (?i: (?: ^ | [._-] ) (?: pass | sig ) $ ) | Pass $
-    """
-)
-# A name, quoted or not, and what leads to its value: name=, "name": , ('name', , name -v , --name .
-# Each word is looked at once, from its beginning, so that the cost is that of the text's length.
-_NAME: Final = re.compile(
-    r"""(?x)
-    (?<! [\w.-] ) (?P<option> -- )? (?P<name> \w [\w.-]* ) (?P<quote> \\?["'] )?
-    (?: \s{0,4} (?: => | [=:] ) \s{0,4} (?: [ubr] (?=["']) )?
-      | (?(quote) \s{0,4} , \s{0,4} (?= \\? ["']) | (?!) )
-      | \s{1,4} (?: -v | --value ) [\s=]{1,4}
-      | (?(option) \s{1,4} (?! -) | (?!) ) )
-    """
-)
-# A value, to its closing quote; a quote left open, because the text was cut, hides the rest.
-_VALUE: Final = re.compile(
-    r"""(?xs)
-    \\" .*? (?: \\" | $ ) | \\' .*? (?: \\' | $ )
-    | " (?: [^"\\] | \\. )* (?: " | $ ) | ' (?: [^'\\] | \\. )* (?: ' | $ )
-    | (?i: bearer | basic | digest | chap ) \s{1,4} \S+
-    # To the next blank, but for the punctuation of what it stands in.
-    | \S+? (?= [,;)}\]>]* (?: \s | $ ) )
-    """
-)
-_INERT: Final = re.compile(r"[\w./@-]*")
-"""Ids, names, paths: there is nothing in them that could lead to a value."""
-_ELEMENT: Final = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]+)")
-_SSHPASS: Final = re.compile(r"(sshpass\s{1,4}-p\s{0,4})\S+")
-_URL_USER: Final = re.compile(r"(://)[^/\s]+@")
+_STRING_LIMIT: Final = 256
+"""Characters of one string within a structure."""
+
+_DEEPEST: Final = 12
+_DEEPEST_ENCODING: Final = 3
+
+_INERT: Final = re.compile(r"[\w./@-]{0,64}")
+"""Ids, names, paths: there is nothing in them that could lead to a value, or be a token."""
+
+# Whose every part is somebody's own: a tenant's words, what a connection takes.
+_SUBTREE: Final = re.compile(r"(?i)^auth$|metadata$|^connection_(?:data|properties)$|^image_meta$")
+_OPTION: Final = re.compile(r"-{0,2}[\w.-]{1,64}")
+_BLANK: Final = re.compile(r"\s")
 
 
 def text(value: object, limit: int = MESSAGE_LIMIT) -> str:
     """``value`` as text, secrets masked, at most ``limit`` characters. Never raises."""
     try:
         # Cut before matching as well, so that a huge message costs no more than a long one.
-        found = plain(str(value)[: 4 * limit])
+        found = plain(literals.mask(str(value), 4 * limit))
+        if not _INERT.fullmatch(found):
+            found = _mask_text(found)
     except Exception:  # an exception's __str__ is the host's code and may raise anything
         return f"<unprintable {type(value).__name__}>"
-    if _INERT.fullmatch(found):
-        return found if len(found) <= limit else found[: limit - 1] + "…"
-    found = _URL_USER.sub(rf"\1{_MASK}@", found)
-    found = _SSHPASS.sub(rf"\1{_MASK}", found)
-    found = _ELEMENT.sub(_mask_element, found)
-    found = _mask_values(found)
     return found if len(found) <= limit else found[: limit - 1] + "…"
+
+
+def _mask_text(found: str) -> str:
+    """``found`` without the secrets that something points at, encoded a few times over or not."""
+    found = shown = patterns.mask(found)
+    for _ in range(_DEEPEST_ENCODING):
+        before, shown = shown, patterns.decoded(shown)
+        if shown == before:
+            break
+        masked = patterns.mask(literals.mask(shown, len(shown)))
+        if masked != shown:  # else it stays as it was said
+            found = shown = masked
+    return plain(found)
+
+
+def command(words: Iterable[object], limit: int = MESSAGE_LIMIT) -> str:
+    """A command's words as text, secrets masked to the ends of their words. Never raises."""
+    try:
+        joined = " ".join(_word(str(word), 4 * limit) for word in itertools.islice(words, limit))
+        return text(joined, limit).replace("\0", " ")
+    except Exception:
+        return "<unprintable command>"
+
+
+def _word(said: str, cut: int) -> str:
+    """A word of a command, in which a blank does not look like the word's end."""
+    found = literals.mask(said, cut)
+    return _BLANK.sub("\0", _mask_text(found)) if _BLANK.search(found) else found
+
+
+def value(found: object, limit: int = VALUE_LIMIT) -> str:
+    """``found`` as JSON of at most ``limit`` characters, secrets masked by name and by text.
+
+    Nothing of the host's is called to show itself: of what is no plain value, structure, dataclass
+    or exception there is the class, and the id where it has one at hand. Never raises.
+    """
+    return _json(found, limit, ())
 
 
 def http_method(environ: Mapping[str, Any]) -> str:
@@ -83,25 +132,146 @@ def plain(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-def _mask_element(found: re.Match[str]) -> str:
-    if not _SECRET.search(found[1]):
-        return found[0]
-    return found[0].removesuffix(found[2]) + _MASK
-
-
-def _mask_values(found: str) -> str:
-    parts = []
-    done = 0
-    for match in _NAME.finditer(found):
-        if match.start() < done or not _SECRET.search(match["name"]):
-            continue
-        value = _VALUE.match(found, match.end())
-        if value is not None:
-            parts += [found[done : match.end()], _MASK]
-            done = value.end()
-    return "".join([*parts, found[done:]])
-
-
 def tail(value: str, limit: int = STACKTRACE_LIMIT) -> str:
     """The last ``limit`` characters of a stack trace."""
     return value if len(value) <= limit else "…" + value[1 - limit :]
+
+
+_MORE: Final = '"…"'
+"""What stands for whatever there was no room for."""
+
+# What shows itself in a bounded form of its own, by Python's own code.
+_SCALARS: Final[Mapping[type, Callable[[Any], object]]] = {
+    uuid.UUID: str,
+    dt.datetime: dt.datetime.isoformat,
+    dt.date: dt.date.isoformat,
+    dt.timedelta: str,
+    decimal.Decimal: str,
+}
+
+
+def _json(found: object, room: int, around: tuple[int, ...]) -> str:
+    """``found`` in at most ``room`` characters; `_MORE` where that is too few."""
+    try:
+        kind = type(found)
+        if found is None or kind is bool:
+            said = json.dumps(found)
+        elif issubclass(kind, enum.Enum):
+            said = _quoted(f"{kind.__name__}.{found._name_}", room)  # type: ignore[attr-defined]
+        elif issubclass(kind, int):
+            said = int.__repr__(found)
+        elif issubclass(kind, float):
+            said = float.__repr__(found)
+            said = said if said[-1].isdigit() else _quoted(said, room)  # nan, inf
+        elif issubclass(kind, str):
+            said = _quoted(str.__str__(found), room)
+        elif issubclass(kind, (bytes, bytearray)):
+            said = f'"<{len(found)} bytes>"'  # type: ignore[arg-type]
+        elif kind in _SCALARS:
+            said = _quoted(_SCALARS[kind](found), room)
+        elif issubclass(kind, PurePath):
+            said = _quoted(PurePath.__str__(found), room)
+        elif issubclass(kind, BaseException):
+            said = _quoted(f"{kind.__name__}: {text(found, room)}", room)
+        elif id(found) in around or len(around) >= _DEEPEST:
+            said = _MORE
+        else:
+            said = _structure(found, kind, room, (*around, id(found)))
+    except Exception:  # a class may have made any of this raise
+        said = '"<unprintable>"'
+    return said if len(said) <= room else _MORE
+
+
+def _structure(found: Any, kind: type, room: int, around: tuple[int, ...]) -> str:
+    # The base classes' own methods: a subclass may load something from a database on the way.
+    if issubclass(kind, dict):
+        return _object(dict.items(found), room, around)
+    if dataclasses.is_dataclass(kind) and not isinstance(found, type):
+        fields = (field.name for field in dataclasses.fields(kind))
+        return _object(((name, _field(found, name)) for name in fields), room, around)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _object(zip(kind._fields, tuple.__iter__(found), strict=False), room, around)
+    for base in (list, tuple, set, frozenset, deque):
+        if issubclass(kind, base):
+            return _array(base.__iter__(found), room, around)
+    identity = ""
+    try:
+        attributes = object.__getattribute__(found, "__dict__")
+        identity = attributes.get("_obj_id") or attributes.get("id")
+    except Exception:  # no attributes, or no ordinary ones
+        identity = ""
+    if identity and type(identity) in (str, int):
+        return _quoted(f"<{kind.__name__} {text(identity, 64)}>", room)
+    return f'"<{kind.__name__}>"'
+
+
+def _field(found: object, name: str) -> object:
+    try:
+        return object.__getattribute__(found, name)
+    except AttributeError:
+        return None
+
+
+def _object(items: Iterable[tuple[object, object]], room: int, around: tuple[int, ...]) -> str:
+    parts: list[str] = []
+    left = room - 2 - len(f", {_MORE}: {_MORE}")
+    named = ""
+    for key, item in items:
+        name = str.__str__(key) if isinstance(key, str) else str(_json(key, 64, around)).strip('"')
+        said = f"{_quoted(name, 64 + 2)}: "
+        if _is_secret(name) or (named and name.lower() == "value"):
+            said += _masked(item)
+        elif type(item) is str and patterns.is_key(name, item):
+            said += f'"{MASK}"'
+        else:
+            said += _json(item, left - len(said), around)
+        # {"name": "password", "value": …}
+        if name.lower() in ("name", "key") and isinstance(item, str):
+            named = item if patterns.promises_secret(item) else ""
+        if len(said) > left:
+            parts.append(f"{_MORE}: {_MORE}")
+            break
+        parts.append(said)
+        left -= len(said) + 2
+    return "{" + ", ".join(parts) + "}"
+
+
+def _array(items: Iterable[object], room: int, around: tuple[int, ...]) -> str:
+    parts: list[str] = []
+    left = room - 2 - len(f", {_MORE}")
+    is_next = False
+    for item in items:
+        said = _masked(item) if is_next else _json(item, left, around)
+        # ("password", …), ["--password", …], ["-n", "node.session.auth.password", "-v", …]
+        if type(item) is str:
+            is_flag = is_next and item.startswith("-")
+            said = _json(item, left, around) if is_flag else said
+            is_next = is_flag or (
+                not is_next and bool(_OPTION.fullmatch(item)) and patterns.promises_secret(item)
+            )
+        else:
+            is_next = False
+        if len(said) > left:
+            parts.append(_MORE)
+            break
+        parts.append(said)
+        left -= len(said) + 2
+    return "[" + ", ".join(parts) + "]"
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    """Whether all that a structure has under ``name`` is kept to itself."""
+    return patterns.promises_secret(name) or _SUBTREE.search(name) is not None
+
+
+def _masked(item: object) -> str:
+    """The mask, but for what says that there is no secret."""
+    if item is None or type(item) is bool:
+        return json.dumps(item)
+    return '""' if type(item) is str and not item else f'"{MASK}"'
+
+
+def _quoted(found: object, room: int) -> str:
+    said = json.dumps(text(found, max(min(room - 2, _STRING_LIMIT), 1)), ensure_ascii=False)
+    return said if len(said) <= room else _MORE

@@ -9,32 +9,34 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import socket
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from otel_cinder.core import conventions, exporters
-from otel_cinder.core.exporting import BatchSpanProcessor, real
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.sampling import EntrySampler
+from otel_cinder.core.native import real
+from otel_cinder.core.patching import PatchSet, Seam, complain
+from otel_cinder.core.process import Process
 from otel_cinder.core.settings import Settings
-from otel_cinder.version import __version__
 
 SERVICE: Final = otel_context.create_key("otel-cinder-service")
 """Context key: the `Service` at work, which owns the spans that are started there."""
+
+_LOCKING: Final = ("opentelemetry.sdk.trace", "opentelemetry.sdk.util", "opentelemetry.attributes")
+"""Modules of the SDK that make locks by ``threading.Lock()`` ..."""
+
+_LOCKING_METRICS: Final = "opentelemetry.sdk.metrics._internal"
+"""... and the beginning of those that have imported the name."""
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds that a stopping process waits for its spans to leave."""
@@ -49,106 +51,49 @@ class Service(tuple[str, str]):
         return super().__new__(cls, (name, instance))
 
 
-class _IdGenerator(RandomIdGenerator):
-    """Random ids from a source of this process's own.
-
-    The SDK's generator draws from ``random``'s global state, which workers that uWSGI forks in C
-    would share: they would give out the same ids.
-    """
-
-    def __init__(self) -> None:
-        source = random.Random(os.urandom(32))
-        self._draw = source.getrandbits
-
-    def generate_trace_id(self) -> int:
-        return self._draw(128) or self.generate_trace_id()
-
-    def generate_span_id(self) -> int:
-        return self._draw(64) or self.generate_span_id()
-
-
-class _Process:
-    """The providers of one process, one a service, over one export queue."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.pid = os.getpid()
-        self.tracers: dict[Service | None, Tracer] = {}
-        self._runtime = runtime
-        self._given = runtime.tracer_provider or _provider_of_the_host()
-        self.processor: BatchSpanProcessor | None = None
-        if self._given is None and not exporters.disabled(os.environ):
-            self.processor = exporters.processor(os.environ)
-
-    def tracer(self, service: Service | None) -> Tracer:
-        """The tracer of a service; made at its first span."""
-        found = self.tracers.get(service)
-        if found is None:
-            provider = self._given or self._provider(service)
-            found = provider.get_tracer(conventions.SCOPE, __version__)
-            self.tracers[service] = found
-        return found
-
-    def flush(self, timeout: float) -> bool:
-        """Export what was recorded; False if it took longer than ``timeout`` seconds."""
-        if self.processor is not None:
-            return self.processor.force_flush(int(timeout * 1000))
-        force_flush = getattr(self._given, "force_flush", None)
-        if force_flush is None or real("threading") is not sys.modules["threading"]:
-            return True  # under eventlet the SDK's own processor could hang us
-        # In a thread, because the SDK's processor takes the time that its exporter takes.
-        thread = threading.Thread(target=force_flush, args=(int(timeout * 1000),), daemon=True)
-        thread.start()
-        thread.join(timeout)
-        return not thread.is_alive()
-
-    def _provider(self, service: Service | None) -> trace.TracerProvider:
-        provider = TracerProvider(
-            resource=self._runtime.resource(service),
-            id_generator=_IdGenerator(),
-            span_limits=SpanLimits(),
-            # Its atexit hook would shut the shared queue down; ours flushes all of them.
-            shutdown_on_exit=False,
-        )
-        if not self._runtime.settings.trust_inbound:
-            provider.sampler = EntrySampler(provider.sampler)
-        if self.processor is not None:
-            provider.add_span_processor(self.processor)
-        return provider
-
-
 class Runtime:
     """Starts spans for the seams. One exists per interpreter, `runtime`; forks rebuild its inside."""
 
     def __init__(self) -> None:
         self.settings = Settings()
         self.tracer_provider: trace.TracerProvider | None = None
+        self.meter_provider: metrics.MeterProvider | None = None
+        self.logs_exported = False
+        """Whether `emit_log` leads anywhere: the same in a process and all that it forks."""
         self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
         self._patches = PatchSet()
-        self._process: _Process | None = None
-        self._processes: dict[int, _Process] = {}
+        self._on = False
+        self._process: Process | None = None
+        self._processes: dict[int, Process] = {}
 
     def start(
         self,
         settings: Settings,
         tracer_provider: trace.TracerProvider | None,
         patches: PatchSet,
+        meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
         """Make ready to build at the first span, and see to it that a stop flushes."""
         self.settings = settings
         self.tracer_provider = tracer_provider
+        self.meter_provider = meter_provider
+        self.logs_exported = exporters.logs_are_wanted(os.environ)
         self._patches = patches
+        self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
+        self._on = False
         process, self._process = self._process, None
         self._processes.clear()
-        self.tracer_provider = None
+        self.tracer_provider = self.meter_provider = None
+        self.logs_exported = False
         atexit.unregister(self.flush)
-        if process is not None and process.pid == os.getpid() and process.processor is not None:
-            process.processor.shutdown(int(FLUSH_TIMEOUT * 1000))
+        if process is not None and process.pid == os.getpid():
+            process.shutdown(FLUSH_TIMEOUT)
 
     def start_span(
         self,
@@ -163,6 +108,12 @@ class Runtime:
             name, context=context, kind=kind, attributes=attributes, links=links
         )
 
+    @property
+    def measuring(self) -> bool:
+        """Whether `measure` leads anywhere; for those who would take pains to have a value."""
+        process = self._current()
+        return process is not None and bool(process.metrics or process.instruments)
+
     def measure(
         self,
         name: str,
@@ -170,11 +121,40 @@ class Runtime:
         attributes: Mapping[str, Any],
         context: Context | None = None,
     ) -> None:
-        """Record ``value`` (in the metric's unit) of the metric ``name``. Never blocks.
+        """Record ``value`` (in the metric's unit) of the metric ``name``. Never blocks or raises.
 
         Args:
+            attributes: must not be changed afterwards: they are read later, in another thread.
             context: whose span is the exemplar and whose service it belongs to; default: current.
         """
+        try:
+            process = self._process
+            if process is None or process.pid != os.getpid():
+                process = self._current()
+                if process is None:
+                    return
+            if process.metrics is not None:
+                where = otel_context.get_current() if context is None else context
+                process.metrics.put((where.get(SERVICE), name, value, attributes, where))
+            elif process.instruments is not None:
+                where = otel_context.get_current() if context is None else context
+                process.instruments.record(name, value, attributes, where)
+        except Exception as error:
+            complain("metrics", error)
+
+    def emit_log(self, record: LogRecord, context: Context | None = None) -> None:
+        """Export ``record``, which has its span's ids already. Never blocks or raises.
+
+        Args:
+            context: whose service it belongs to; default: current.
+        """
+        try:
+            process = self._current() if self.logs_exported else None
+            if process is not None and process.logs is not None:
+                where = otel_context.get_current() if context is None else context
+                process.logs.put((where.get(SERVICE), record))
+        except Exception as error:
+            complain("logs", error)
 
     def tracer(self, context: Context) -> Tracer:
         """The tracer of the service at work in ``context``, in this process."""
@@ -211,36 +191,55 @@ class Runtime:
     def dropped(self) -> int:
         """Spans that this process could not send."""
         process = self._process
-        return process.processor.dropped if process and process.processor else 0
+        return process.spans.dropped if process and process.spans else 0
 
-    def _build(self) -> _Process:
+    def seams(self) -> list[Seam]:
+        """How each patched place fares; none of them once they have been put back."""
+        return self._patches.status() if self._patches.enabled else []
+
+    def _current(self) -> Process | None:
+        """The inside of this process; None once stopped, for who was not taken back in time."""
+        process = self._process
+        if process is not None and process.pid == os.getpid():
+            return process
+        return self._build() if self._on else None
+
+    def _build(self) -> Process:
         pid = os.getpid()
-        self._use_native_locks()
+        self.use_native_locks()
         # Two threads may come here at once. No lock, which a fork could leave locked: setdefault
         # lets one of them win, and the loser's has started nothing yet.
-        process = self._processes.setdefault(pid, _Process(self))
+        process = self._processes.setdefault(pid, Process(self))
         for other in [known for known in self._processes if known != pid]:
-            self._processes.pop(other, None)  # the parent's
+            parents = self._processes.pop(other, None)
+            if parents is not None:
+                parents.withdraw()
         self._process = process
         atexit.unregister(self.flush)
         atexit.register(self.flush)
         return process
 
-    def _use_native_locks(self) -> None:
+    def use_native_locks(self) -> None:
         """Exchange the SDK's locks for native ones where eventlet has patched threads.
 
         Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
-        that waits for one which a native thread holds is never woken.
+        that waits for one which a native thread holds is never woken. The metrics' are called again
+        for once they are imported, in their export thread.
         """
         threads = real("threading")
-        for name in (
-            "opentelemetry.sdk.trace",
-            "opentelemetry.sdk.util",
-            "opentelemetry.attributes",
-        ):
-            module = sys.modules.get(name)
-            if getattr(module, "threading", threads) is not threads:
-                self._patches.replace("runtime", f"{name}:threading", lambda _original: threads)
+        green = sys.modules["threading"]
+        if threads is green or not self._patches.enabled:
+            return
+        for name, module in list(sys.modules.items()):
+            if name in _LOCKING:
+                self._exchange(name, module, "threading", green, threads)
+            elif name.startswith(_LOCKING_METRICS):
+                for lock in ("Lock", "RLock"):
+                    self._exchange(name, module, lock, getattr(green, lock), getattr(threads, lock))
+
+    def _exchange(self, name: str, module: Any, attribute: str, green: Any, native: Any) -> None:
+        if getattr(module, attribute, None) is green:
+            self._patches.replace("runtime", f"{name}:{attribute}", lambda _original: native)
 
     def _flush_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
@@ -294,9 +293,3 @@ def worker_instance() -> str:
     if uwsgi is not None:
         worker = f"worker-{uwsgi.worker_id()}"
     return f"{socket.gethostname()}:{worker}"
-
-
-def _provider_of_the_host() -> trace.TracerProvider | None:
-    """The provider that somebody has set in this process, if any. It is used, not replaced."""
-    provider = trace.get_tracer_provider()
-    return None if isinstance(provider, trace.ProxyTracerProvider) else provider

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from opentelemetry import trace
 from opentelemetry.context import Context, create_key
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 STRANGER = create_key("otel-cinder-stranger")
@@ -17,17 +17,33 @@ STRANGER = create_key("otel-cinder-stranger")
 _ROOT = Context()
 
 
+class Tally:
+    """How many spans were started. Plain numbers: they are counted where every span starts."""
+
+    __slots__ = ("dropped", "sampled")
+
+    def __init__(self) -> None:
+        self.sampled = 0
+        self.dropped = 0
+
+
 class EntrySampler(Sampler):
-    """Asks the configured sampler for roots, follows the parent within Cinder.
+    """Asks the configured sampler for roots, follows the parent within Cinder, and counts.
 
     A remote parent that came over HTTP may be anybody's. Its flag can keep a trace from being
     recorded (where the configured sampler is parent-based) but can't have one recorded, and its
     trace id, which the caller may have picked so that a ratio sampler takes it, does not count: the
     configured sampler is asked as for a new root with a random id.
+
+    Args:
+        tally: where the decisions are counted.
+        trusts: whether the configured sampler is asked each time, whoever the parent is.
     """
 
-    def __init__(self, configured: Sampler) -> None:
+    def __init__(self, configured: Sampler, tally: Tally, *, trusts: bool = False) -> None:
         self._configured = configured
+        self._tally = tally
+        self._trusts = trusts
         self._parent_based = isinstance(configured, ParentBased)
         self._random = random.SystemRandom()
 
@@ -42,22 +58,39 @@ class EntrySampler(Sampler):
         trace_state: TraceState | None = None,  # noqa: ARG002 - the interface's
     ) -> SamplingResult:
         parent = trace.get_current_span(parent_context).get_span_context()
-        if not parent.is_valid:
-            return self._configured.should_sample(
+        if self._trusts or not parent.is_valid:
+            result = self._configured.should_sample(
                 parent_context, trace_id, name, kind, attributes, links
             )
-        if parent.is_remote and parent_context and parent_context.get(STRANGER):
-            sampled = parent.trace_flags.sampled or not self._parent_based
-            if sampled:
-                result = self._configured.should_sample(
-                    _ROOT, self._random.getrandbits(128), name, kind, attributes, links
-                )
-                sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        elif self._follows(parent, parent_context, name, kind, attributes, links):
+            result = SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
         else:
-            sampled = parent.trace_flags.sampled
-        if sampled:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
-        return SamplingResult(Decision.DROP, None, parent.trace_state)
+            result = SamplingResult(Decision.DROP, None, parent.trace_state)
+        if result.decision is Decision.RECORD_AND_SAMPLE:
+            self._tally.sampled += 1
+        else:
+            self._tally.dropped += 1
+        return result
+
+    def _follows(
+        self,
+        parent: SpanContext,
+        parent_context: Context | None,
+        name: str,
+        kind: SpanKind | None,
+        attributes: Attributes,
+        links: Sequence[Link] | None,
+    ) -> bool:
+        """Whether a child of ``parent`` is sampled."""
+        sampled: bool = parent.trace_flags.sampled
+        if not (parent.is_remote and parent_context and parent_context.get(STRANGER)):
+            return sampled
+        if self._parent_based and not sampled:
+            return False
+        result = self._configured.should_sample(
+            _ROOT, self._random.getrandbits(128), name, kind, attributes, links
+        )
+        return bool(result.decision is Decision.RECORD_AND_SAMPLE)
 
     def get_description(self) -> str:
         return f"EntrySampler({self._configured.get_description()})"

@@ -1,9 +1,268 @@
-"""To be written."""
+"""Commands that Cinder, its drivers and os-brick run, over SSH and with privileges too.
+
+A command that os-brick runs as root goes to the privsep daemon, which runs it for us: it is one
+span here, and none over there. What a command reads and prints is never recorded.
+"""
 
 from __future__ import annotations
 
-from otel_cinder.core.patching import PatchSet
+import functools
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_cinder.core import conventions, redaction
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import end_span, runtime
+
+SEAM: Final = "commands"
+
+_PROCESSUTILS: Final = "oslo_concurrency.processutils"
+
+_LINE_LIMIT: Final = 512
+"""Characters of a command line that are kept."""
+
+_EXECUTES: Final = frozenset({"custom_execute", "execute", "execute_root"})
+"""Privileged functions whose arguments are a command's words."""
+
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
+_EMPTY: Final = Context()
+
+
+class _Launcher(NamedTuple):
+    """A program that runs the one named behind it."""
+
+    options: frozenset[str] = frozenset()
+    """Its options whose value is a word of its own."""
+    operands: int = 0
+    """Words of its own between its options and the program."""
+
+
+_LAUNCHERS: Final = {
+    "cgexec": _Launcher(frozenset({"-g"})),
+    "chrt": _Launcher(frozenset({"-T", "-P", "-D"}), 1),
+    "cinder-rootwrap": _Launcher(operands=1),
+    "env": _Launcher(frozenset({"-u", "--unset", "-C", "--chdir"})),
+    "ionice": _Launcher(frozenset({"-c", "--class", "-n", "--classdata"})),
+    "nice": _Launcher(frozenset({"-n", "--adjustment"})),
+    "nohup": _Launcher(),
+    "setsid": _Launcher(),
+    "stdbuf": _Launcher(frozenset({"-i", "-o", "-e"})),
+    "sudo": _Launcher(frozenset({"-u", "--user", "-g", "--group", "-p", "-C", "-r", "-t", "-h"})),
+    "taskset": _Launcher(operands=1),
+    "timeout": _Launcher(frozenset({"-k", "--kill-after", "-s", "--signal"}), 1),
+}
 
 
 def patch(patches: PatchSet) -> None:
-    """To be written."""
+    """Patch what runs commands, and what has the privsep daemon do something."""
+    patches.wrap(SEAM, f"{_PROCESSUTILS}:execute", _execute)
+    patches.wrap(SEAM, f"{_PROCESSUTILS}:ssh_execute", _ssh_execute)
+    patches.wrap(SEAM, "oslo_privsep.priv_context:PrivContext._wrap", _privileged)
+    patches.wrap(SEAM, "oslo_privsep.daemon:Daemon.run", _daemon)
+
+
+def _execute(
+    wrapped: Callable[..., Any],
+    _module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``execute(*words, **options)``: a command of this process's own."""
+    context = otel_context.get_current()
+    if not trace.get_current_span(context).is_recording():
+        return wrapped(*args, **kwargs)
+    try:
+        words = [str(word) for word in args]
+        span = _start(_split(words[0]) if kwargs.get("shell") else words, context)
+        # It is told the process, and so the exit code, also of a command that may fail.
+        completed = functools.partial(_completed, span, kwargs.get("on_completion"))
+        kwargs = {**kwargs, "on_completion": completed}
+    except Exception as error:
+        complain(SEAM, error)
+        return wrapped(*args, **kwargs)
+    return _in_span(span, context, wrapped, args, kwargs)
+
+
+def _ssh_execute(
+    wrapped: Callable[..., Any],
+    _module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``ssh_execute(ssh, line, ...)``: a command on another host."""
+    context = otel_context.get_current()
+    if not trace.get_current_span(context).is_recording():
+        return wrapped(*args, **kwargs)
+    try:
+        line = args[1] if len(args) > 1 else kwargs["cmd"]
+        span = _start(_split(str(line)), context)
+    except Exception as error:
+        complain(SEAM, error)
+        return wrapped(*args, **kwargs)
+    # No exit code but a failure's: success may also mean that the other side has sent none.
+    return _in_span(span, context, wrapped, args, kwargs)
+
+
+def _privileged(
+    wrapped: Callable[..., Any],
+    privileges: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``_wrap(function, *args, **kwargs)``: a function in the privileged daemon.
+
+    Where it runs in this process (the daemon's, or a test's), it is a call as any other.
+    """
+    context = otel_context.get_current()
+    if (
+        not getattr(privileges, "client_mode", True)
+        or not trace.get_current_span(context).is_recording()
+    ):
+        return wrapped(*args, **kwargs)
+    exit_code = None
+    try:
+        function, *words = args
+        attributes = {conventions.CODE_FUNCTION: f"{function.__module__}.{function.__qualname__}"}
+        if function.__name__ in _EXECUTES:
+            span = _start([str(word) for word in words], context, attributes)
+            exit_code = _only_exit_code(kwargs)
+        else:
+            name = f"privsep {function.__name__}"
+            span = runtime.start_span(name, context, attributes=attributes)
+    except Exception as error:
+        complain(SEAM, error)
+        return wrapped(*args, **kwargs)
+    return _in_span(span, context, wrapped, args, kwargs, exit_code)
+
+
+def _start(
+    words: Sequence[str], context: Context, attributes: dict[str, str] | None = None
+) -> Span:
+    program = _program(words)
+    name = redaction.text(PurePath(words[program]).name or words[program], 64)
+    return runtime.start_span(
+        f"execute {name}",
+        context,
+        attributes={
+            conventions.COMMAND: name,
+            conventions.COMMAND_LINE: redaction.command(words, _LINE_LIMIT),
+            **(attributes or {}),
+        },
+    )
+
+
+def _in_span(
+    span: Span,
+    context: Context,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    exit_code: int | None = None,
+) -> Any:
+    """Call ``wrapped`` in ``span``; ``exit_code`` is said of its success."""
+    token = otel_context.attach(trace.set_span_in_context(span, context))
+    try:
+        result = wrapped(*args, **kwargs)
+        if exit_code is not None:
+            span.set_attribute(conventions.EXIT_CODE, exit_code)
+        return result
+    except BaseException as error:
+        try:
+            _record(span, error)
+        except Exception as problem:
+            complain(SEAM, problem)
+        raise
+    finally:
+        otel_context.detach(token)
+        end_span(span)
+
+
+def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> None:
+    """Say a process's exit code (negative: the signal that ended it), then what the caller wants."""
+    try:
+        if isinstance(process.returncode, int):  # None: it has timed out
+            span.set_attribute(conventions.EXIT_CODE, process.returncode)
+    except Exception as error:
+        complain(SEAM, error)
+    if then:
+        then(process)
+
+
+def _record(span: Span, error: BaseException) -> None:
+    """Mark ``span`` as failed by ``error``.
+
+    The message of a failed command holds what it printed, and that of one that took too long all
+    of its words: neither is taken over. The span around shows what Cinder makes of it.
+    """
+    if not hasattr(error, "cmd"):
+        record_failure(span, error)
+        return
+    name = type(error).__qualname__
+    exit_code = getattr(error, "exit_code", None)
+    why = name
+    if isinstance(exit_code, int):
+        why = f"{name}: exit code {exit_code}"
+        span.set_attribute(conventions.EXIT_CODE, exit_code)
+    span.set_status(Status(StatusCode.ERROR, why))
+    span.set_attribute(conventions.ERROR_TYPE, name)
+
+
+def _only_exit_code(kwargs: dict[str, Any]) -> int | None:
+    """The exit code of a command that succeeds, where only one is allowed to it.
+
+    The daemon does not tell the exit code, and os-brick may be asked to make light of a timeout.
+    """
+    allowed = kwargs.get("check_exit_code")
+    if allowed is False or kwargs.get("raise_timeout", True) is not True:
+        return None
+    if allowed is None or allowed is True:
+        return 0
+    codes = {allowed} if isinstance(allowed, int) else set(allowed)
+    return int(codes.pop()) if len(codes) == 1 else None
+
+
+def _daemon(
+    wrapped: Callable[..., Any], _daemon: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run a daemon that was forked in the midst of a request, and has its context, without one."""
+    token = otel_context.attach(_EMPTY)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
+# Command lines
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line) or [line]
+    except ValueError:  # a quote that is left open
+        return line.split() or [line]
+
+
+def _program(words: Sequence[str]) -> int:
+    """Index of the program behind those that only launch it: ``env LC_ALL=C lvs`` -> 2."""
+    place = 0
+    while place < len(words):
+        if _ASSIGNMENT.match(words[place]):
+            place += 1
+            continue
+        launcher = _LAUNCHERS.get(PurePath(words[place]).name)
+        if launcher is None:
+            return place
+        place += 1
+        while place < len(words) and words[place].startswith("-"):
+            place += 2 if words[place] in launcher.options else 1
+        place += launcher.operands
+    return 0

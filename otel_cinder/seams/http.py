@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -24,11 +25,13 @@ from opentelemetry.instrumentation._semconv import (
     _OpenTelemetryStabilitySignalType,
     _StabilityMode,
 )
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.util.http import get_excluded_urls
 
-from otel_cinder.core import redaction
+from otel_cinder.core import conventions, redaction
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
-from otel_cinder.core.failures import record_failure
+from otel_cinder.core.entry import Entry, enter
+from otel_cinder.core.failures import class_of, record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
@@ -51,13 +54,23 @@ _KEPT: Final = frozenset(
     }
 )
 _PORT: Final = re.compile(r":\d*$")
+_TOKENS: Final = (
+    "HTTP_X_AUTH_TOKEN",
+    "HTTP_X_SERVICE_TOKEN",
+    "HTTP_X_SUBJECT_TOKEN",
+    "HTTP_X_STORAGE_TOKEN",
+    "HTTP_AUTHORIZATION",
+)
+"""Headers that are masked, word for word, wherever they stand while the request is handled."""
+
 _LIMITS: Final = {"HTTP_HOST": 255, "HTTP_USER_AGENT": 256, "PATH_INFO": 1024, "SCRIPT_NAME": 256}
 _REQUEST: Final = "otel_cinder.request"
+_TRACERESPONSE: Final = "traceresponse"
 _HEALTHCHECK: Final = "/healthcheck"
 """Where oslo.middleware answers load balancers, every second or so."""
 
 Environ = dict[str, Any]
-Describe = Callable[[Mapping[str, Any]], tuple[str | None, dict[str, str]]]
+Describe = Callable[[Mapping[str, Any]], tuple[str | None, dict[str, Any]]]
 App = Callable[[Environ, Any], Iterable[bytes]]
 
 
@@ -95,7 +108,10 @@ class TracedApplication:
         self._kept = _KEPT | _propagated()
         with _stable_names():
             self._middleware = wsgi.OpenTelemetryMiddleware(
-                self._enter, request_hook=_started, tracer_provider=_Tracers(service)
+                self._enter,
+                request_hook=_started,
+                tracer_provider=_Tracers(service),
+                meter_provider=NoOpMeterProvider(),  # it knows no route yet when it measures
             )
 
     def __getattr__(self, name: str) -> Any:
@@ -138,7 +154,7 @@ class TracedApplication:
             clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
         for key, limit in _LIMITS.items():  # a stranger fills them, as far as he likes
             if key in clean:
-                clean[key] = str(clean[key])[:limit]
+                clean[key] = redaction.text(clean[key], limit)
         if "HTTP_HOST" in clean:  # it would become server.address, port and all
             clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
         # Without the query string, which may hold anything.
@@ -155,9 +171,14 @@ class TracedApplication:
         request: _Request = clean[_REQUEST]
         request.entered = True
         # Here, because the middleware begins with what it has extracted, not with our context.
-        token = otel_context.attach(otel_context.set_value(SERVICE, self._service))
+        context = otel_context.set_value(SERVICE, self._service)
+        said = (str(request.environ.get(key, "")) for key in _TOKENS)
+        # Bearer, Basic: behind the scheme.
+        context = redaction.hiding(context, *(token.rpartition(" ")[2] for token in said))
+        request.context = enter(context, Entry(request.span, is_http=True))
+        token = otel_context.attach(request.context)
         try:
-            request.body = self._app(request.environ, _padded(start_response))
+            request.body = self._app(request.environ, _answered(request, start_response))
             request.streams = not isinstance(request.body, (list, tuple))
         except BaseException as error:
             request.error = error
@@ -165,33 +186,79 @@ class TracedApplication:
         finally:
             otel_context.detach(token)
             self._finish(request)
-        return _watched(request, self._service) if request.streams else request.body
+        return _watched(request) if request.streams else request.body
 
     def _finish(self, request: _Request) -> None:
         """Name the span, once Cinder has matched the route and built its context."""
-        if not request.span.is_recording():
-            return
         try:
             name, attributes = self._describe(request.environ)
-            request.span.set_attributes(attributes)
-            if name:
-                request.span.update_name(name)
+            request.measured = {
+                key: attributes[key]
+                for key in (conventions.HTTP_ROUTE, conventions.ACTION)
+                if key in attributes
+            }
+            if request.span.is_recording():
+                request.span.set_attributes(attributes)
+                if name:
+                    request.span.update_name(name)
         except Exception as error:
             complain(SEAM, error)
+        if not request.streams:
+            request.measure()
 
 
 class _Request:
     """What is to be known of one request on both sides of the middleware."""
 
-    __slots__ = ("body", "entered", "environ", "error", "span", "streams")
+    __slots__ = (
+        "body",
+        "context",
+        "entered",
+        "environ",
+        "error",
+        "measured",
+        "span",
+        "started",
+        "status",
+        "streams",
+    )
 
     def __init__(self, environ: Environ) -> None:
         self.environ = environ
         self.body: Iterable[bytes] = ()
+        self.context = otel_context.get_current()
         self.entered = False
         self.error: BaseException | None = None
+        self.measured: dict[str, Any] | None = None
         self.span: trace.Span = trace.INVALID_SPAN
+        self.started = time.perf_counter()
+        self.status = 0
         self.streams = False
+
+    def measure(self) -> None:
+        """Record how long the request took, once, by what bounds its attributes."""
+        measured, self.measured = self.measured, None
+        if measured is None:
+            return
+        method = redaction.http_method(self.environ)
+        attributes: dict[str, Any] = {
+            conventions.HTTP_METHOD: "_OTHER" if method == "HTTP" else method,
+            conventions.URL_SCHEME: str(self.environ.get("wsgi.url_scheme", "http"))[:8],
+            **measured,
+        }
+        status = 500 if self.error is not None else self.status
+        if status:
+            attributes[conventions.HTTP_STATUS] = status
+        if self.error is not None:
+            attributes[conventions.ERROR_TYPE] = class_of(self.error)[1]
+        elif status >= 500:
+            attributes[conventions.ERROR_TYPE] = str(status)
+        runtime.measure(
+            conventions.HTTP_SERVER_DURATION,
+            time.perf_counter() - self.started,
+            attributes,
+            self.context,
+        )
 
 
 class _Stream:
@@ -226,18 +293,19 @@ class _Stream:
             self._end()
 
     def _end(self) -> None:
+        self._request.measure()
         if self._request.span.is_recording():
             end_span(self._request.span)  # closed before it was iterated
         # Where it was never iterated, the middleware has not detached what it attached.
         otel_context.attach(self._base)
 
 
-def _watched(request: _Request, service: Service) -> Iterator[bytes]:
+def _watched(request: _Request) -> Iterator[bytes]:
     """The body, whose parts may be made while it is read: by the service, and failing maybe."""
     body = iter(request.body)
     try:
         while True:
-            token = otel_context.attach(otel_context.set_value(SERVICE, service))
+            token = otel_context.attach(request.context)
             try:
                 part = next(body)
             except StopIteration:
@@ -262,13 +330,30 @@ def _started(span: trace.Span, clean: Environ) -> None:
         span.update_name(redaction.http_method(clean))
 
 
-def _padded(start_response: Any) -> Any:
-    """The server's ``start_response``, behind a middleware that needs a reason in the status."""
+def _answered(request: _Request, start_response: Any) -> Any:
+    """The server's ``start_response``, behind a middleware that needs a reason in the status.
 
-    def start(status: str, *args: Any, **kwargs: Any) -> Any:
-        return start_response(status if " " in status else f"{status} ", *args, **kwargs)
+    The answer says which trace it belongs to, in the header of W3C Trace Context Level 2.
+    """
+
+    def start(status: str, headers: list[tuple[str, str]], *args: Any, **kwargs: Any) -> Any:
+        try:
+            code = status[:3]
+            request.status = int(code) if code.isdecimal() else 0
+            found = request.span.get_span_context()
+            if runtime.settings.traceresponse and found.is_valid:
+                names = {name.lower() for name, _ in headers}
+                if _TRACERESPONSE not in names:
+                    headers = [*headers, (_TRACERESPONSE, _traceresponse(found))]
+        except Exception as error:
+            complain(SEAM, error)
+        return start_response(status if " " in status else f"{status} ", headers, *args, **kwargs)
 
     return start
+
+
+def _traceresponse(found: trace.SpanContext) -> str:
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"
 
 
 def _propagated() -> frozenset[str]:

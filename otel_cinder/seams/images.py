@@ -1,9 +1,160 @@
-"""To be written."""
+"""Images: their way from Glance to a volume and back, with the bytes that were moved.
+
+The commands below (``qemu-img``) have spans of their own. Where nothing is traced, nothing begins.
+"""
 
 from __future__ import annotations
 
-from otel_cinder.core.patching import PatchSet
+import contextlib
+import functools
+import inspect
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Span
+
+from otel_cinder.core import conventions, redaction
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import end_span, runtime
+
+SEAM: Final = "images"
+
+_MODULE: Final = "cinder.image.image_utils"
+
+_SECTOR: Final = 512
+"""Bytes of the unit in which Linux counts a device's size, whatever the device's own is."""
+
+Arguments = Mapping[str, Any]
+"""A call's arguments by name: their order differs between releases."""
 
 
 def patch(patches: PatchSet) -> None:
-    """To be written."""
+    """Patch what Cinder and its drivers move images with."""
+    for function, (name, describe, measure) in _FUNCTIONS.items():
+        wrapper = functools.partial(_call, name, describe, measure)
+        patches.wrap(SEAM, f"{_MODULE}:{function}", wrapper)
+
+
+def _download(arguments: Arguments) -> dict[str, Any]:
+    return _image(arguments.get("image_id"))
+
+
+def _downloaded(arguments: Arguments) -> int | None:
+    return _size(arguments.get("path"))
+
+
+def _convert(arguments: Arguments) -> dict[str, Any]:
+    return _image(arguments.get("image_id"), arguments.get("out_format"))
+
+
+def _converted(arguments: Arguments) -> int | None:
+    """What was written; for a device or what is no file here (``rbd:…``), what was read."""
+    written = _size(arguments.get("dest"), devices=False)
+    return _size(arguments.get("source")) if written is None else written
+
+
+def _upload(arguments: Arguments) -> dict[str, Any]:
+    meta = arguments.get("image_meta") or {}
+    return _image(meta.get("id"), meta.get("disk_format"))
+
+
+def _uploaded(arguments: Arguments) -> int | None:
+    """The volume's size, if it went as it is; otherwise the conversion below tells its own."""
+    meta = arguments.get("image_meta") or {}
+    as_it_is = meta.get("disk_format") == arguments.get("volume_format", "raw")
+    if not as_it_is or meta.get("container_format") == "compressed":
+        return None
+    return _size(arguments.get("volume_path"))
+
+
+_FUNCTIONS: Final = {
+    "fetch": ("download image", _download, _downloaded),
+    "convert_image": ("convert image", _convert, _converted),
+    "upload_volume": ("upload image", _upload, _uploaded),
+}
+"""Function -> its span's name, attributes from its arguments, and bytes once it is done."""
+
+
+def _call(
+    name: str,
+    describe: Callable[[Arguments], dict[str, Any]],
+    measure: Callable[[Arguments], int | None],
+    wrapped: Callable[..., Any],
+    _module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    context = otel_context.get_current()
+    if not trace.get_current_span(context).is_recording():
+        return wrapped(*args, **kwargs)
+    try:
+        arguments = _bind(wrapped, args, kwargs)
+        span = runtime.start_span(name, context, attributes=describe(arguments))
+        token = otel_context.attach(trace.set_span_in_context(span, context))
+    except Exception as error:
+        complain(SEAM, error)
+        return wrapped(*args, **kwargs)
+    try:
+        result = wrapped(*args, **kwargs)
+        _set_bytes(span, measure, arguments)
+        return result
+    except BaseException as error:
+        try:
+            record_failure(span, error)
+        except Exception as problem:
+            complain(SEAM, problem)
+        raise
+    finally:
+        otel_context.detach(token)
+        end_span(span)
+
+
+def _set_bytes(
+    span: Span, measure: Callable[[Arguments], int | None], arguments: Arguments
+) -> None:
+    try:
+        found = measure(arguments)
+        if found is not None:
+            span.set_attribute(conventions.IMAGE_BYTES, found)
+    except Exception as error:
+        complain(SEAM, error)
+
+
+_signature = functools.lru_cache(maxsize=16)(inspect.signature)
+
+
+def _bind(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    try:
+        return _signature(function).bind_partial(*args, **kwargs).arguments
+    except TypeError:  # a call that does not fit: the function will say so itself
+        return {}
+
+
+def _image(image_id: Any, image_format: Any = None) -> dict[str, Any]:
+    attributes = {}
+    for attribute, value in (
+        (conventions.IMAGE_ID, image_id),
+        (conventions.IMAGE_FORMAT, image_format),
+    ):
+        if isinstance(value, str) and value:
+            attributes[attribute] = redaction.text(value, 128)
+    return attributes
+
+
+def _size(path: Any, *, devices: bool = True) -> int | None:
+    """Bytes of a file, or of a block device; None where there is neither."""
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        found = Path(path).stat()
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+        if devices and stat.S_ISBLK(found.st_mode):
+            # From sysfs: to open the device may take privileges that Cinder has not.
+            number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+            return int(Path(f"/sys/dev/block/{number}/size").read_text()) * _SECTOR
+    return None

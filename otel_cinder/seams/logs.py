@@ -1,9 +1,288 @@
-"""To be written."""
+"""Log lines as events of the span in which they were written, and the trace's ids on every record.
+
+The ids have the names that opentelemetry-instrumentation-logging gives them. They stand on the
+record, where oslo.log's format strings find them, and among the values that Cinder's request context
+gives to oslo.log: there ``logging_user_identity_format`` and JSON find them.
+
+With ``OTEL_LOGS_EXPORTER`` the lines leave as OTLP log records instead of events.
+"""
 
 from __future__ import annotations
 
-from otel_cinder.core.patching import PatchSet
+import contextvars
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_cinder.core import conventions, redaction
+from otel_cinder.core.failures import class_of
+from otel_cinder.core.native import real
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import SERVICE, Service, runtime
+
+SEAM: Final = "logs"
+
+EVENTS: Final = 64
+"""Lines that one span takes; what comes after is counted in ``log.dropped``."""
+
+_LINES: Final = "_otel_cinder_lines"
+"""Attribute of a span: its `_Lines`, which goes when the span goes."""
+
+_NAME_LIMIT: Final = 256
+
+_OURS: Final = ("otel_cinder", "opentelemetry")
+
+_SEVERITIES: Final = (
+    (logging.CRITICAL, SeverityNumber.FATAL),
+    (logging.ERROR, SeverityNumber.ERROR),
+    (logging.WARNING, SeverityNumber.WARN),
+    (logging.INFO, SeverityNumber.INFO),
+    (logging.DEBUG, SeverityNumber.DEBUG),
+)
+
+_recording: contextvars.ContextVar[bool] = contextvars.ContextVar("otel-cinder-log", default=False)
+"""Whether a record is being taken or handled. What is logged meanwhile, by an argument's ``__str__``
+or a handler that sends messages, is no line of Cinder's work, and could go on for ever. Greenthreads
+have one each."""
+
+Handle = Callable[[logging.Logger, logging.LogRecord], None]
+Values = Callable[[Any], Any]
 
 
 def patch(patches: PatchSet) -> None:
-    """To be written."""
+    """Patch the way from loggers to their handlers.
+
+    ``Logger.callHandlers`` sees what a handler would get: after the logger's level and its filters,
+    `otel_cinder.core.exporting`'s among them, and behind every adapter of oslo.log's.
+    """
+    records = _Records(patches)
+    # Not by wrapt, which costs as much as all that is done for a record outside of spans.
+    patches.replace(SEAM, "logging:Logger.callHandlers", records.around)
+    patches.replace(
+        SEAM, "oslo_context.context:RequestContext.get_logging_values", records.with_trace
+    )
+
+
+class _Records:
+    def __init__(self, patches: PatchSet) -> None:
+        self._patches = patches
+        self._names: dict[Service | None, str] = {}
+        self._outside: dict[str, Any] = {}
+        """What a record outside of every request says."""
+
+    def around(self, original: Handle) -> Handle:
+        """``Logger.callHandlers`` that takes each record before the handlers do."""
+        patches, take = self._patches, self._take
+
+        def callHandlers(logger: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802
+            token = None
+            if patches.enabled:
+                try:
+                    token = take(record)
+                except Exception as error:
+                    _complain(error)
+            try:
+                original(logger, record)
+            finally:
+                if token is not None:
+                    _recording.reset(token)
+
+        return callHandlers
+
+    def with_trace(self, original: Values) -> Values:
+        """``RequestContext.get_logging_values`` with the trace's ids.
+
+        ``logging_user_identity_format`` puts a ``-`` for what is not among them, so that a string
+        that names the trace there outlives tracing; and oslo.log's JSON has all of them.
+        """
+
+        def get_logging_values(context: Any) -> Any:
+            values = original(context)
+            if self._patches.enabled:
+                try:
+                    trace_id, span_id, sampled = _ids(trace.get_current_span())
+                    values.setdefault("otelTraceID", trace_id)
+                    values.setdefault("otelSpanID", span_id)
+                    values.setdefault("otelTraceSampled", sampled)
+                except Exception as error:
+                    _complain(error)
+            return values
+
+        return get_logging_values
+
+    def _take(self, record: logging.LogRecord) -> contextvars.Token[bool] | None:
+        """Put the ids on ``record``, and record it, if it is to be; a token to give back then."""
+        context = otel_context.get_current()
+        said = record.__dict__
+        # There already: by opentelemetry-instrumentation-logging, or in another process.
+        if "otelTraceID" not in said:
+            # Most records of an idle service are written outside of every request: the short way.
+            said.update(
+                self._said_in(context) if context else self._outside or self._said_outside()
+            )
+        if record.levelno < runtime.settings.log_level:
+            return None
+        exported = runtime.logs_exported
+        if not context and not exported:
+            return None
+        span = trace.get_current_span(context)
+        if not (exported or span.is_recording()) or _recording.get() or _is_ours(record.name):
+            return None
+        token = _recording.set(True)
+        try:
+            if exported:
+                _emit(record, context)
+            else:
+                _add(record, span)
+        except Exception as error:
+            _complain(error)
+        return token
+
+    def _said_in(self, context: Context) -> dict[str, Any]:
+        trace_id, span_id, sampled = _ids(trace.get_current_span(context))
+        service: Any = context.get(SERVICE)
+        return {
+            "otelTraceID": trace_id,
+            "otelSpanID": span_id,
+            "otelTraceSampled": sampled,
+            "otelServiceName": self._name(service),
+        }
+
+    def _said_outside(self) -> dict[str, Any]:
+        self._outside = self._said_in(Context())
+        return self._outside
+
+    def _name(self, service: Service | None) -> str:
+        """What a span's resource says, or would say, of ``service``. Never raises: a format string
+        that does not find its names loses the line.
+        """
+        name = self._names.get(service)
+        if name is None:
+            try:
+                provider: Any = runtime.tracer_provider
+                resource = getattr(provider, "resource", None) or runtime.resource(service)
+                name = str(resource.attributes.get(conventions.SERVICE_NAME, ""))
+            except Exception as error:
+                name = ""
+                _complain(error)
+            self._names[service] = name
+        return name
+
+
+def _ids(span: Span) -> tuple[str, str, bool]:
+    """Ids and sampling of a span as opentelemetry-instrumentation-logging writes them."""
+    if span is trace.INVALID_SPAN:
+        return "0", "0", False
+    found = span.get_span_context()
+    if not found.is_valid:
+        return "0", "0", False
+    return f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags.sampled
+
+
+class _Lines:
+    """Counts the lines of one span, which threads may share, greenthreads and tpool's among them."""
+
+    __slots__ = ("_count", "_lock")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = real("_thread").allocate_lock()  # like the span's own, see `runtime`
+
+    def one_more(self, span: Span) -> bool:
+        """Whether ``span`` takes another; else it says how many it has not taken."""
+        with self._lock:
+            self._count += 1
+            dropped = self._count - EVENTS
+            if dropped > 0:
+                span.set_attribute(conventions.LOG_DROPPED, dropped)
+        return dropped <= 0
+
+
+def _add(record: logging.LogRecord, span: Span) -> None:
+    """Make ``record`` an event of ``span``, as long as there are not too many."""
+    of_span = span.__dict__
+    # Two threads may come here at once: setdefault lets one of them win.
+    lines = of_span.get(_LINES) or of_span.setdefault(_LINES, _Lines())
+    if not lines.one_more(span):
+        return
+    attributes = {
+        conventions.LOG_MESSAGE: _message(record),
+        conventions.LOG_LEVEL: _short(record.levelname),
+        **_attributes(record),
+    }
+    span.add_event(conventions.LOG_EVENT, attributes, timestamp=int(record.created * 1e9))
+
+
+def _emit(record: logging.LogRecord, context: Context) -> None:
+    """Export ``record`` with the ids of the span in ``context``, sampled or not."""
+    attributes = _attributes(record)
+    exc_info = record.exc_info
+    if exc_info and exc_info[2] is not None:
+        stacktrace = "".join(traceback.format_tb(exc_info[2]))
+        attributes[conventions.EXCEPTION_STACKTRACE] = redaction.text(
+            redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
+        )
+    runtime.emit_log(
+        LogRecord(
+            timestamp=int(record.created * 1e9),
+            observed_timestamp=time.time_ns(),
+            context=context,  # which has the ids
+            severity_number=_severity(record.levelno),
+            severity_text=_short(record.levelname),
+            body=_message(record),
+            attributes=attributes,
+        ),
+        context,
+    )
+
+
+def _attributes(record: logging.LogRecord) -> dict[str, Any]:
+    """Who logged it, where, and what was being handled."""
+    attributes: dict[str, Any] = {conventions.LOG_LOGGER: _short(record.name)}
+    if record.pathname:
+        attributes[conventions.CODE_FILE] = _short(record.pathname)
+    if isinstance(record.lineno, int):
+        attributes[conventions.CODE_LINE] = record.lineno
+    if record.funcName:
+        attributes[conventions.CODE_FUNCTION] = _short(record.funcName)
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        attributes[conventions.EXCEPTION_TYPE] = ".".join(class_of(error))
+        attributes[conventions.EXCEPTION_MESSAGE] = redaction.text(error)
+    return attributes
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The line as a handler would write it, secrets masked; its template if it does not fit."""
+    try:
+        return redaction.text(record.getMessage())
+    except Exception:  # the arguments are the host's, and their __str__ its code
+        return redaction.text(record.msg)
+
+
+def _short(value: object) -> str:
+    return redaction.plain(str(value)[:_NAME_LIMIT])
+
+
+def _severity(level: int) -> SeverityNumber:
+    return next((number for least, number in _SEVERITIES if level >= least), SeverityNumber.TRACE)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_OURS) and name.partition(".")[0] in _OURS
+
+
+def _complain(error: Exception) -> None:
+    token = _recording.set(True)  # what it says comes here, too
+    try:
+        complain(SEAM, error)
+    finally:
+        _recording.reset(token)

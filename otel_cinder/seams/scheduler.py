@@ -1,9 +1,175 @@
-"""To be written."""
+"""The scheduler's decisions: what each filter let pass, and which backend was chosen.
+
+They are events of the span that schedules, which is a task's or a message's.
+"""
 
 from __future__ import annotations
 
-from otel_cinder.core.patching import PatchSet
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import wrapt
+from opentelemetry import trace
+from opentelemetry.trace import Span
+
+from otel_cinder.core import conventions, entry, redaction
+from otel_cinder.core.patching import PatchSet, complain
+
+SEAM: Final = "scheduler"
+
+_Proxy: Any = wrapt.ObjectProxy  # generic to mypy, but not at run time
+
+_REJECTED_LIMIT: Final = 16
+"""Backends that are named of those that a filter has rejected."""
+
+BackendName = Callable[[Any], str]
+Choice = Callable[[Any], dict[str, Any]]
 
 
-def patch(patches: PatchSet) -> None:
-    """To be written."""
+def patch(patches: PatchSet, backend_name: BackendName, choice: Choice) -> None:
+    """Patch filtering and choosing.
+
+    Args:
+        backend_name: the name of what is filtered.
+        choice: attributes from the weighed backend that was chosen.
+    """
+    decisions = _Decisions(backend_name, choice)
+    patches.wrap(
+        SEAM,
+        "cinder.scheduler.base_filter:BaseFilterHandler.get_filtered_objects",
+        decisions.filter,
+    )
+    for method in ("_choose_top_backend", "_choose_top_backend_generic_group"):
+        patches.wrap(
+            SEAM,
+            f"cinder.scheduler.filter_scheduler:FilterScheduler.{method}",
+            decisions.choose,
+        )
+
+
+class _Decisions:
+    def __init__(self, backend_name: BackendName, choice: Choice) -> None:
+        self._backend_name = backend_name
+        self._choice = choice
+
+    def filter(
+        self,
+        wrapped: Callable[..., Any],
+        _handler: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Filter backends, and say what each filter made of those that came to it."""
+        verdicts = None
+        try:
+            span = trace.get_current_span()
+            if span.is_recording():
+                args, kwargs, verdicts = self._watch(span, args, kwargs)
+        except Exception as error:
+            complain(SEAM, error)
+        passed = wrapped(*args, **kwargs)
+        if verdicts is not None:
+            verdicts.end(passed)
+        return passed
+
+    def _watch(
+        self, span: Span, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], _Verdicts | None]:
+        filters = args[0] if args else kwargs.get("filter_classes")
+        if not isinstance(filters, list):  # by no release of Cinder's
+            return args, kwargs, None
+        verdicts = _Verdicts(span, self._backend_name)
+        watched = [_WatchedClass(each, verdicts) for each in filters]
+        if args:
+            return (watched, *args[1:]), kwargs, verdicts
+        return args, {**kwargs, "filter_classes": watched}, verdicts
+
+    def choose(
+        self,
+        wrapped: Callable[..., Any],
+        _scheduler: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Choose the best of the weighed backends."""
+        chosen = wrapped(*args, **kwargs)
+        try:
+            span = trace.get_current_span()
+            if span.is_recording():
+                attributes = self._choice(chosen)
+                span.add_event(conventions.CHOICE_EVENT, attributes)
+                entry.enrich({conventions.HOST: attributes[conventions.HOST]})
+        except Exception as error:
+            complain(SEAM, error)
+        return chosen
+
+
+class _Verdicts:
+    """What the filters of one run let pass: what came to each is what the one before it let pass.
+
+    So nothing that a filter returns has to be touched: many return generators.
+    """
+
+    def __init__(self, span: Span, backend_name: BackendName) -> None:
+        self._span = span
+        self._backend_name = backend_name
+        self._filter = ""
+        self._before: list[Any] = []
+
+    def begin(self, name: str, backends: Iterable[Any]) -> None:
+        """A filter is given ``backends``, a list."""
+        try:
+            found = list(backends)
+            self._say(found)
+            self._filter, self._before = name, found
+        except Exception as error:
+            complain(SEAM, error)
+
+    def end(self, passed: Iterable[Any] | None) -> None:
+        """All are through, or one has returned None and with that has let nothing pass."""
+        try:
+            self._say(list(passed or ()))
+        except Exception as error:
+            complain(SEAM, error)
+
+    def _say(self, after: list[Any]) -> None:
+        if not self._filter:
+            return
+        kept = {id(backend) for backend in after}
+        rejected = [backend for backend in self._before if id(backend) not in kept]
+        attributes: dict[str, Any] = {
+            conventions.FILTER: self._filter,
+            conventions.HOSTS_BEFORE: len(self._before),
+            conventions.HOSTS_AFTER: len(after),
+        }
+        if rejected:
+            attributes[conventions.HOSTS_REJECTED] = [
+                redaction.text(self._backend_name(backend), 255)
+                for backend in rejected[:_REJECTED_LIMIT]
+            ]
+        self._span.add_event(conventions.FILTER_EVENT, attributes)
+
+
+class _WatchedClass(_Proxy):  # type: ignore[misc]
+    """A filter's class for the time of one run; the class itself is Cinder's, and stays as it is."""
+
+    def __init__(self, wrapped: Any, verdicts: _Verdicts) -> None:
+        super().__init__(wrapped)
+        self._self_verdicts = verdicts
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        made = self.__wrapped__(*args, **kwargs)
+        return _WatchedFilter(made, self.__wrapped__.__name__, self._self_verdicts)
+
+
+class _WatchedFilter(_Proxy):  # type: ignore[misc]
+    """A filter that says what it is given."""
+
+    def __init__(self, wrapped: Any, name: str, verdicts: _Verdicts) -> None:
+        super().__init__(wrapped)
+        self._self_name = name
+        self._self_verdicts = verdicts
+
+    def filter_all(self, backends: Any, *args: Any, **kwargs: Any) -> Any:
+        self._self_verdicts.begin(self._self_name, backends)
+        return self.__wrapped__.filter_all(backends, *args, **kwargs)

@@ -7,13 +7,15 @@ MONKEY_PATCHING = "monkey patching issues"
 OURS = re.compile(r'File "[^"]*/(otel_cinder|opentelemetry)/')
 OUR_LOGGER = re.compile(r" (ERROR|CRITICAL|WARNING) (otel_cinder|opentelemetry)[. ]")
 TRACEBACK = "Traceback (most recent call last)"
+# The scheduler repeats in one line what the volume service has logged already.
+REPEATED = rf"['{TRACEBACK}:\n'"
 
 
 def tracebacks(log: str) -> Iterator[list[str]]:
     """Cut a log into its tracebacks; one chained to another counts as two."""
     lines = log.splitlines()
     for start, line in enumerate(lines):
-        if TRACEBACK not in line:
+        if TRACEBACK not in line or REPEATED in line:
             continue
         block = [line]
         for following in lines[start + 1 : start + 200]:

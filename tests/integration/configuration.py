@@ -8,12 +8,11 @@ from typing import Literal
 Mode = Literal["eventlet", "threading", "uwsgi"]
 MODES: tuple[Mode, ...] = ("eventlet", "threading", "uwsgi")
 API, SCHEDULER, VOLUME = SERVICES = ("cinder-api", "cinder-scheduler", "cinder-volume")
+BACKUP = "cinder-backup"
 # Cinder takes for a project what looks like one: hexadecimal.
 PROJECT = "c1de0000000000000000000000000001"
 HOST = "node"
 BACKEND = "one"
-SCHEDULER_QUEUE = "cinder-scheduler"
-VOLUME_QUEUE = f"cinder-volume.{HOST}@{BACKEND}"
 BACKEND_FOLDER = Path(__file__).parent / "backend"
 
 # The short intervals make the periodic noise that must start no traces; and a scheduler that
@@ -24,29 +23,44 @@ CONFIGURATION = """\
 auth_strategy = noauth_include_project_id
 transport_url = {transport_url}
 api_paste_config = {etc}/api-paste.ini
-rootwrap_config = {etc}/rootwrap.conf
+rootwrap_config = {folder}/rootwrap.conf
 resource_query_filters_file = {etc}/resource_filters.json
 state_path = {folder}
 host = {host}
 osapi_volume_listen = 127.0.0.1
 osapi_volume_listen_port = {port}
 osapi_volume_workers = 2
-enabled_backends = {backend}
+enabled_backends = {backends}
 scheduler_driver_init_wait_time = 5
 executor_thread_pool_size = 8
 report_interval = 2
 periodic_interval = 3
 backend_stats_polling_interval = 3
 default_volume_type = __DEFAULT__
+{options}
 [database]
 connection = {connection}
 [oslo_concurrency]
 lock_path = {folder}/lock
 [coordination]
 backend_url = file://{folder}
+[privsep_osbrick]
+helper_command = sudo {bin}/privsep-helper --config-file {folder}/cinder.conf
+"""
+
+# One for each backend.
+BACKEND_CONFIGURATION = """\
 [{backend}]
 volume_driver = sparse_files.SparseFileDriver
 volume_backend_name = {backend}
+{capacity}
+"""
+
+# Cinder's own looks for filters and programs in the system's folders only.
+ROOTWRAP = """\
+[DEFAULT]
+filters_path = {etc}/rootwrap.d
+exec_dirs = {bin},/sbin,/usr/sbin,/bin,/usr/bin
 """
 
 # As devstack runs it: the application is loaded once and then forked, SIGTERM is graceful.
@@ -71,6 +85,41 @@ add-header = Connection: close
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much of Cinder there is: backends by their capacity in GiB, services, more settings.
+
+    The scheduler prefers the backend with the most capacity; None is without bounds.
+    """
+
+    backends: Mapping[str, float | None] = field(default_factory=lambda: {BACKEND: None})
+    services: tuple[str, ...] = SERVICES
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def queue(self, service: str) -> set[str]:
+        """Return the queues that this service reads once it does its work."""
+        return {
+            API: set(),
+            SCHEDULER: {SCHEDULER},
+            VOLUME: {f"{VOLUME}.{HOST}@{backend}" for backend in self.backends},
+            BACKUP: {f"{BACKUP}.{HOST}"},
+        }[service]
+
+    def configuration(self, **values: object) -> str:
+        """Return cinder.conf; the values are those that CONFIGURATION names."""
+        options = "\n".join(f"{name} = {value}" for name, value in self.options.items())
+        text = CONFIGURATION.format(
+            backends=",".join(self.backends), options=options, host=HOST, **values
+        )
+        for backend, gib in self.backends.items():
+            capacity = "" if gib is None else f"sparse_capacity_gb = {gib}"
+            text += BACKEND_CONFIGURATION.format(backend=backend, capacity=capacity)
+        return text
+
+
+SMALL = Extent()
+
+
+@dataclass(frozen=True)
 class Tracing:
     """Where traces go, and which of the services send any."""
 
@@ -86,6 +135,7 @@ class Tracing:
             "OTEL_CINDER_ENABLED": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
             **self.env,
         }
 

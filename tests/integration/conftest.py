@@ -8,10 +8,12 @@ import pytest
 from otel_cinder.cli.otlp import Receiver
 from tests.integration.broker import Broker
 from tests.integration.complaints import complaints
-from tests.integration.configuration import Mode
+from tests.integration.configuration import SMALL, Extent, Mode
 from tests.integration.database import TEMPLATE, Database
 from tests.integration.installation import Installation
+from tests.integration.operations import Operations
 from tests.integration.stack import CinderStack
+from tests.integration.watch import Watch
 
 LOG_TAIL = 4_000
 
@@ -56,21 +58,33 @@ def new_stack(
     installation: Installation,
     broker: Broker,
     database: Database,
-) -> Iterator[Callable[[Mode], CinderStack]]:
+) -> Iterator[Callable[..., CinderStack]]:
     """Make Cinders that are not started yet, and end them with the module."""
     stacks: list[CinderStack] = []
 
-    def make(mode: Mode) -> CinderStack:
+    def make(mode: Mode, extent: Extent = SMALL) -> CinderStack:
         for running in stacks:  # two processors bear one Cinder at a time
             running.close()
         folder = tmp_path_factory.mktemp(mode)
         name = f"cinder_{folder.name}"
-        stacks.append(CinderStack(name, mode, installation, broker, database, folder))
+        stacks.append(CinderStack(name, mode, installation, broker, database, folder, extent))
         return stacks[-1]
 
     yield make
     for stack in stacks:
         stack.close()
+
+
+@pytest.fixture
+def cinder(stack: CinderStack) -> Operations:
+    """Operations whose answers are this test's own."""
+    return Operations(stack)
+
+
+@pytest.fixture
+def watch(cinder: Operations, receiver: Receiver, request: pytest.FixtureRequest) -> Watch:
+    """The traces of what `cinder` is asked for."""
+    return Watch(cinder, receiver, request.config.getoption("--update-goldens"))
 
 
 @pytest.fixture(autouse=True)

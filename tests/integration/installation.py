@@ -10,7 +10,22 @@ from pathlib import Path
 from tests.integration.processes import missing, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("cinder-api", "cinder-scheduler", "cinder-volume", "cinder-manage", "uwsgi")
+SCRIPTS = (
+    "cinder-api",
+    "cinder-scheduler",
+    "cinder-volume",
+    "cinder-backup",
+    "cinder-manage",
+    "cinder-rootwrap",
+    "privsep-helper",
+    "uwsgi",
+)
+# Cinder runs `sudo cinder-rootwrap …`, which the real sudo looks for in the system's folders only.
+SUDO = """\
+#!/bin/sh
+[ "$(id -u)" -eq 0 ] && exec "$@"
+exec /usr/bin/sudo --non-interactive env "PATH=$PATH" "$@"
+"""
 
 
 def clean_environment() -> dict[str, str]:
@@ -40,7 +55,14 @@ class Installation:
         self._link_packages()
         for script in SCRIPTS:
             self._copy_script(Path(sys.prefix) / "bin" / script)
+        self.script("sudo").write_text(SUDO)
+        self.script("sudo").chmod(0o755)
         self._install(self._build_wheel())
+
+    def environment(self) -> dict[str, str]:
+        """Return what a service is started with, where its programs come first."""
+        clean = clean_environment()
+        return clean | {"PATH": f"{self.python.parent}{os.pathsep}{clean.get('PATH', '')}"}
 
     def script(self, name: str) -> Path:
         """Return a console script that runs in this virtualenv."""

@@ -51,6 +51,15 @@ def server_binary(name: str, package: str) -> Path:
     return Path(found) if found else missing(f"{name} is not installed (Debian: {package}).")
 
 
+def root_access() -> None:
+    """Make sure that Cinder's commands can be run as root."""
+    if os.geteuid() == 0:
+        return
+    sudo = shutil.which("sudo")
+    if not sudo or subprocess.run([sudo, "--non-interactive", "true"], check=False).returncode:
+        missing("Commands of Cinder's run as root: be root, or let sudo ask for no password.")
+
+
 def missing(sentence: str) -> NoReturn:
     """Skip the test with this sentence; in CI, where nothing may be missing, fail it."""
     if os.environ.get("CI") == "true":

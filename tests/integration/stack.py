@@ -2,10 +2,11 @@
 
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import amqp
 import psutil
@@ -16,21 +17,20 @@ from tests.integration.configuration import (
     API,
     BACKEND,
     BACKEND_FOLDER,
-    CONFIGURATION,
-    HOST,
     PROJECT,
+    ROOTWRAP,
     SCHEDULER,
-    SCHEDULER_QUEUE,
     SERVICES,
+    SMALL,
     UNTRACED,
     UWSGI,
     VOLUME,
-    VOLUME_QUEUE,
+    Extent,
     Mode,
     Tracing,
 )
 from tests.integration.database import Database
-from tests.integration.installation import Installation, clean_environment
+from tests.integration.installation import Installation
 from tests.integration.processes import Process, free_port, listens, wait_until
 
 
@@ -56,10 +56,12 @@ class CinderStack:
         broker: Broker,
         database: Database,
         folder: Path,
+        extent: Extent = SMALL,
     ) -> None:
         self.name = name
         self.mode = mode
         self.folder = folder
+        self.extent = extent
         self.port = free_port()
         self.services: dict[str, Process] = {}
         self._read: dict[str, int] = {}
@@ -70,16 +72,17 @@ class CinderStack:
         database.copy_template(name)
         self._configuration = folder / "cinder.conf"
         self._configuration.write_text(
-            CONFIGURATION.format(
+            extent.configuration(
                 transport_url=broker.url(name),
                 etc=installation.etc,
+                bin=installation.python.parent,
                 folder=folder,
-                host=HOST,
                 port=self.port,
-                backend=BACKEND,
                 connection=database.url(name),
             )
         )
+        rootwrap = ROOTWRAP.format(etc=installation.etc, bin=installation.python.parent)
+        (folder / "rootwrap.conf").write_text(rootwrap)
         uwsgi = UWSGI.format(configuration=self._configuration, port=self.port)
         (folder / "uwsgi.ini").write_text(uwsgi)
 
@@ -97,11 +100,12 @@ class CinderStack:
         started = set(services)
         if API in started:
             wait_until(lambda: self._alive() and listens(self.port), 60, "cinder-api to listen")
-        if VOLUME in started:
-            wait_until(lambda: self._consumed(VOLUME_QUEUE), 60, "cinder-volume")
+        # The scheduler comes last, since it needs the others.
+        for service in sorted(started, key=lambda name: name == SCHEDULER):
+            for queue in self.extent.queue(service):
+                wait_until(lambda queue=queue: self._consumed(queue), 60, queue)
         if SCHEDULER in started:
-            wait_until(lambda: self._consumed(SCHEDULER_QUEUE), 60, "cinder-scheduler")
-            wait_until(self._pool_known, 60, "the scheduler to know the pool")
+            wait_until(self._pools_known, 60, "the scheduler to know the pools")
 
     def start_after_stop(self, tracing: Tracing) -> None:
         """Start all services again after a stop under load, the scheduler last.
@@ -132,12 +136,20 @@ class CinderStack:
 
     def get(self, path: str) -> requests.Response:
         """GET a path of the project."""
+        return self.request("GET", path)
+
+    def request(self, method: str, path: str, body: object = None) -> requests.Response:
+        """Ask the API for something of the project, as its administrator."""
         url = f"http://127.0.0.1:{self.port}/v3/{PROJECT}/{path}"
-        return requests.get(url, headers=self._headers(), timeout=90)
+        return requests.request(method, url, headers=self._headers(), json=body, timeout=90)
+
+    def query(self, statement: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Ask the database, so that no request is traced; `{name}` stands for the schema."""
+        return self._database.query(statement.format(name=self.name), arguments)
 
     def statuses(self) -> dict[str, str]:
         """Return each volume's status, from the database so that no request is traced."""
-        return dict(self._database.query(f"SELECT id, status FROM {self.name}.volumes"))
+        return dict(self.query("SELECT id, status FROM {name}.volumes"))
 
     def wait_available(self, volume_ids: Iterable[str], timeout: float = 90) -> None:
         """Wait until all these volumes can be used."""
@@ -166,9 +178,20 @@ class CinderStack:
             time.sleep(0.1)
         return before
 
-    def slow_down(self, seconds: float) -> None:
-        """Let every create in the driver take so long; 0 ends it."""
-        (self.folder / "slow").write_text(str(seconds))
+    def slow_down(
+        self, seconds: float, method: str = "create_volume", backend: str = BACKEND
+    ) -> None:
+        """Let every call of this method of the driver take so long; 0 ends it."""
+        self._order(backend, method, "slow", str(seconds))
+
+    def fail(self, message: str, method: str = "create_volume", backend: str = BACKEND) -> None:
+        """Let every call of this method of the driver fail, until heal() is called."""
+        self._order(backend, method, "fail", message)
+
+    def heal(self) -> None:
+        """Take back what slow_down() and fail() have ordered."""
+        for order in (self.folder / "orders").glob("*"):
+            order.unlink()
 
     def terminate(self, services: Iterable[str] = SERVICES) -> None:
         """Ask these services to end, all at once, and do not wait."""
@@ -190,6 +213,20 @@ class CinderStack:
                 raise AssertionError(f"still running after {timeout:.0f} s: {sorted(waiting)}")
             time.sleep(0.02)
         return took
+
+    def kill(self, service: str) -> None:
+        """End all processes of a service as `kill -9` does."""
+        self.services.pop(service).kill()
+
+    def suspend(self, service: str) -> None:
+        """Let a service hang."""
+        for process in self.services[service].family():
+            process.suspend()
+
+    def resume(self, service: str) -> None:
+        """Let a service that hangs go on."""
+        for process in self.services[service].family():
+            process.resume()
 
     def restart(self, tracing: Tracing = UNTRACED, services: Iterable[str] = SERVICES) -> None:
         """Stop those of these services that run gracefully, and start all of these."""
@@ -233,10 +270,15 @@ class CinderStack:
         return [self._installation.script(service), "--config-file", self._configuration]
 
     def _environment(self, service: str) -> dict[str, str]:
-        env = clean_environment() | {"PYTHONPATH": str(BACKEND_FOLDER)}
+        env = self._installation.environment() | {"PYTHONPATH": str(BACKEND_FOLDER)}
         if self.mode == "threading" or (self.mode == "uwsgi" and service == API):
             env["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
         return env
+
+    def _order(self, backend: str, method: str, kind: str, value: str) -> None:
+        orders = self.folder / "orders"
+        orders.mkdir(exist_ok=True)
+        (orders / f"{backend}.{method}.{kind}").write_text(value)
 
     def _alive(self) -> bool:
         for name, process in self.services.items():
@@ -254,10 +296,10 @@ class CinderStack:
                 return False
         return bool(declared.consumer_count)
 
-    def _pool_known(self) -> bool:
+    def _pools_known(self) -> bool:
         self._alive()
         answer = self.get("scheduler-stats/get_pools")
-        return answer.ok and bool(answer.json()["pools"])
+        return answer.ok and len(answer.json()["pools"]) == len(self.extent.backends)
 
     def _headers(self) -> dict[str, str]:
         return {

@@ -1,20 +1,23 @@
 """Fifty creates through real Cinder, in each of the ways it runs, and what is recorded of them."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 import pytest
 
 from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.records import MetricPoint
 from otel_cinder.cli.trace import SpanRecord, traces_of
 from tests.integration.arrivals import arrived, settle
 from tests.integration.complaints import MONKEY_PATCHING
 from tests.integration.configuration import API, MODES, SCHEDULER, SERVICES, VOLUME, Mode, Tracing
 from tests.integration.stack import Answer, CinderStack
+from tests.integration.totals import totals, wait_for_totals
 from tests.integration.whole_create import (
     SPANS,
+    TASKS,
     assert_no_span_twice,
     assert_whole_create,
     create_traces,
@@ -60,7 +63,7 @@ def spans(answers: list[Answer], receiver: Receiver) -> list[SpanRecord]:
     return arrived(receiver, COUNT * SPANS)
 
 
-def instances(spans: list[SpanRecord]) -> dict[str, set[str]]:
+def instances(spans: Iterable[SpanRecord | MetricPoint]) -> dict[str, set[str]]:
     """Group the instance ids by service."""
     ids: dict[str, set[str]] = defaultdict(set)
     for span in spans:
@@ -75,7 +78,7 @@ def test_start_is_quiet(from_start: list[SpanRecord]) -> None:
 
 
 def test_each_create_is_one_whole_trace(spans: list[SpanRecord], answers: list[Answer]) -> None:
-    """Fifty creates give fifty traces of 21 spans over three services, and nothing else."""
+    """Fifty creates give fifty traces of 22 spans over three services, and nothing else."""
     traces = traces_of(spans)
     for trace in traces:
         assert_whole_create(trace)
@@ -109,6 +112,48 @@ def test_resource_names_the_process(
         assert ids <= before[service]
     assert {span.resource.get("service.version") for span in spans} == {version("cinder")}
     assert {span.resource.get("service.namespace") for span in spans} == {"cinder"}
+
+
+def test_metrics_count_what_is_not_sampled_too(
+    stack: CinderStack, receiver: Receiver, answers: list[Answer]
+) -> None:
+    """Every worker exports metrics; requests count whether they are sampled or not."""
+    settle(receiver)
+    before = totals(receiver.metrics(), "http.request.method", "taskflow.task.class")
+    receiver.clear()
+    unsampled = [{"traceparent": f"00-{number:032x}-{1:016x}-00"} for number in range(1, 9)]
+    created = stack.create(headers=[*unsampled, *({} for _ in range(8))])
+    stack.wait_available(answer.volume_id for answer in created)
+
+    def counted(points: list[MetricPoint]) -> Counter[tuple[object, ...]]:
+        now = totals(points, "http.request.method", "taskflow.task.class")
+        return Counter({key: now[key] - before[key] for key in now})
+
+    wanted = {
+        ("http.server.request.duration", "POST", None): 16,
+        ("taskflow.flow.duration", None, None): 48,
+        ("cinder.rpc.queue.duration", None, None): 32,
+        ("messaging.client.sent.messages", None, None): 32,
+        ("messaging.client.consumed.messages", None, None): 32,
+        **{("taskflow.task.duration", None, task): 16 for task in TASKS},
+    }
+    points = wait_for_totals(
+        receiver, lambda points: all(counted(points)[key] == wanted[key] for key in wanted)
+    )
+    assert len(create_traces(settle(receiver))) == 8
+    workers = instances(points)
+    assert {service: len(ids) for service, ids in workers.items()} == {
+        API: 2,
+        SCHEDULER: 1,
+        VOLUME: 1,
+    }
+    traces = {trace.trace_id for trace in create_traces(receiver.spans())}
+    assert traces.intersection(
+        trace_id
+        for point in points
+        for trace_id in point.exemplar_trace_ids
+        if point.name == "http.server.request.duration"
+    )
 
 
 def test_idle_cinder_is_quiet(

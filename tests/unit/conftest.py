@@ -58,11 +58,14 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 def _flows_left() -> tuple[dict[Any, Any], dict[Any, Any]]:
     import sys
 
-    flows = sys.modules.get("otel_cinder.seams.flows")
-    left = (dict(flows._engines), dict(flows._pending)) if flows else ({}, {})
-    if flows:
-        flows._engines.clear()
-        flows._pending.clear()
+    package = "otel_cinder.seams.flows"
+    if package not in sys.modules:
+        return {}, {}
+    engines = sys.modules[f"{package}.listener"]._engines
+    pending = sys.modules[f"{package}.atoms"]._pending
+    left = dict(engines), dict(pending)
+    engines.clear()
+    pending.clear()
     return left
 
 

@@ -20,20 +20,33 @@ from otel_cinder.instrumentor import SEAMS, CinderInstrumentor
 from tests.unit.recording import Recorder
 
 LIBRARIES = (
+    "cinder.backup.manager",
+    "cinder.image.image_utils",
+    "cinder.message.api",
+    "cinder.scheduler.filter_scheduler",
+    "cinder.scheduler.manager",
+    "cinder.volume.manager",
     "concurrent.futures.thread",
     "eventlet.greenthread",
     "eventlet.tpool",
     "futurist._futures",
+    "oslo_concurrency.processutils",
+    "oslo_context.context",
     "oslo_messaging.rpc.dispatcher",
     "oslo_messaging.rpc.server",
     "oslo_messaging.transport",
+    "oslo_privsep.priv_context",
     "oslo_service.wsgi",
+    "pymysql",
+    "requests",
     "taskflow.engines.action_engine.engine",
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 22
+PLACES = 54
 """So many places are patched where all of these are imported, and eventlet has not patched."""
+
+EVERYTHING = Settings(clients=True)
 
 
 def places() -> dict[str, Any]:
@@ -49,8 +62,17 @@ def places() -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def spans(instrumented: Callable[..., Recorder]) -> Recorder:
+    """Instrumented, with what is off by default as well."""
+    return instrumented(clients=True)
+
+
 @pytest.fixture(autouse=True)
 def _libraries() -> None:
+    from cinder import objects
+
+    objects.register_all()  # what every service does first: the modules need one another's
     for name in LIBRARIES:
         importlib.import_module(name)
 
@@ -66,11 +88,11 @@ def test_every_seam_fits_the_installed_libraries(spans: Recorder) -> None:
 
 def test_uninstrument_restores_every_original_by_identity() -> None:
     """Each patched place is, after uninstrument(), the object that it was before."""
-    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.instrument(tracer_provider=Recorder().provider, settings=EVERYTHING)
     otel_cinder.uninstrument()
     before = places()
     assert len(before) == PLACES
-    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.instrument(tracer_provider=Recorder().provider, settings=EVERYTHING)
     during = places()
     otel_cinder.uninstrument()
     after = places()
@@ -82,7 +104,7 @@ def test_uninstrument_restores_every_original_by_identity() -> None:
 
 def test_nothing_of_ours_is_left_behind() -> None:
     """After uninstrument() no place holds an object that was made by us or by wrapt for us."""
-    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.instrument(tracer_provider=Recorder().provider, settings=EVERYTHING)
     otel_cinder.uninstrument()
     for target, thing in places().items():
         assert not isinstance(thing, wrapt.ObjectProxy), target
@@ -124,7 +146,7 @@ def test_instrument_again_after_uninstrument() -> None:
 @pytest.mark.parametrize("seam", sorted(SEAMS))
 def test_disabled_seam_is_left_alone(instrumented: Callable[..., Recorder], seam: str) -> None:
     """A seam that the settings disable patches nothing; the others are on."""
-    instrumented(disabled_seams=frozenset({seam}))
+    instrumented(disabled_seams=frozenset({seam}), clients=True)
     assert {row.seam for row in CinderInstrumentor().status()} == {*SEAMS, "runtime"} - {seam}
 
 
@@ -152,12 +174,8 @@ def test_broken_seam_leaves_the_others(
 
     monkeypatch.setitem(SEAMS, "flows", ("threading", broken))
     instrumented()
-    assert {row.seam for row in CinderInstrumentor().status()} == {
-        "http",
-        "rpc",
-        "concurrency",
-        "runtime",
-    }
+    rows = CinderInstrumentor().status()
+    assert {row.seam for row in rows} == {*SEAMS, "runtime"} - {"flows", "clients"}
 
 
 def test_entry_point_is_found() -> None:

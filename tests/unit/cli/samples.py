@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_cinder.cli.trace import SpanRecord
+from otel_cinder.cli.trace import EventRecord, SpanRecord
 
 TRACE_ID = "5f" * 16
 _MS = 1_000_000
@@ -98,11 +98,25 @@ def volume_create() -> list[SpanRecord]:
 
 
 def failed_create() -> list[SpanRecord]:
-    """A flow in which the driver fails, and what is reverted for it."""
+    """A driver that fails, what is reverted for it, and a scheduler that finds no other backend."""
     record = Recorder()
     service = "cinder-volume"
-    flow = record.add(
+    reason = "VolumeBackendAPIException: no space\nleft on the backend"
+    gave_up = EventRecord("cinder.reschedule", _START, {"cinder.schedule.attempt": 1})
+    failed: dict[str, Any] = {"status": "error", "status_message": reason}
+    consumed = record.add(
         None,
+        "process cinder-volume/create_volume",
+        service,
+        0,
+        52,
+        kind="consumer",
+        attributes={"cinder.schedule.attempt": 1, "cinder.rpc.queue.duration": 0.003},
+        events=(gave_up,),
+        **failed,
+    )
+    flow = record.add(
+        consumed,
         "volume_create_manager",
         service,
         0,
@@ -114,16 +128,69 @@ def failed_create() -> list[SpanRecord]:
         "taskflow.task.state": "FAILURE",
         "error.type": "cinder.exception.VolumeBackendAPIException",
     }
-    record.add(
-        flow,
-        "CreateVolumeFromSpecTask",
-        service,
-        5,
-        30,
-        attributes=failure,
-        status="error",
-        status_message="VolumeBackendAPIException: no space\nleft on the backend",
-    )
+    record.add(flow, "CreateVolumeFromSpecTask", service, 5, 30, attributes=failure, **failed)
     reverted = {"taskflow.task.state": "REVERTED"}
-    record.add(flow, "revert OnFailureRescheduleTask", service, 31, 49, attributes=reverted)
+    revert = record.add(
+        flow,
+        "revert OnFailureRescheduleTask",
+        service,
+        31,
+        49,
+        attributes=reverted,
+        events=(gave_up,),
+        **failed,
+    )
+    second = record.add(
+        revert,
+        "process cinder-scheduler/create_volume",
+        "cinder-scheduler",
+        40,
+        60,
+        kind="consumer",
+        attributes={"cinder.schedule.attempt": 2},
+        status="error",
+        status_message="NoValidBackend: No valid backend was found.",
+    )
+    record.add(
+        second,
+        "ScheduleCreateVolumeTask",
+        "cinder-scheduler",
+        41,
+        59,
+        attributes={"taskflow.task.state": "SUCCESS"},
+        status="error",
+        status_message="NoValidBackend: No valid backend was found.",
+        events=_no_backend(),
+    )
     return record.spans
+
+
+def _no_backend() -> tuple[EventRecord, ...]:
+    """What the scheduler tells when no backend is left."""
+    filters = [
+        EventRecord(
+            "cinder.scheduler.filter",
+            _START,
+            {
+                "cinder.scheduler.filter": name,
+                "cinder.scheduler.hosts_before": before,
+                "cinder.scheduler.hosts_after": after,
+            },
+        )
+        for name, before, after in (("AvailabilityZoneFilter", 1, 1), ("CapacityFilter", 1, 0))
+    ]
+    return (
+        *filters,
+        EventRecord("log", _START, {"log.level": "INFO", "log.message": "not shown"}),
+        EventRecord("log", _START, {"log.level": "ERROR", "log.message": "Failed to schedule"}),
+        EventRecord(
+            "cinder.resource.error",
+            _START,
+            {"cinder.resource.type": "volume", "cinder.resource.status": "error"},
+        ),
+        EventRecord(
+            "cinder.user_message",
+            _START,
+            {"cinder.user_message.text": "Could not find any available weighted backend."},
+        ),
+    )

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
+from google.protobuf.json_format import MessageToDict
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -104,11 +112,104 @@ def test_json_is_accepted_over_http(receiver: Receiver) -> None:
     assert [span.name for span in receiver.spans()] == ["json"]
 
 
-def test_metrics_and_logs_are_taken_without_being_kept(receiver: Receiver) -> None:
-    """Other signals are answered with 200; other paths are not found."""
-    assert post(receiver, b"whatever", "/v1/metrics") == 200
+def metrics_body(name: str = "m") -> bytes:
+    """An export of one metric."""
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name=name)
+    metric.gauge.data_points.add(as_int=1).exemplars.add(trace_id=b"\x01" * 16)
+    return bytes(request.SerializeToString())
+
+
+def logs_body(text: str = "line") -> bytes:
+    """An export of one log record."""
+    request = ExportLogsServiceRequest()
+    record = request.resource_logs.add().scope_logs.add().log_records.add(trace_id=b"\x01" * 16)
+    record.body.string_value = text
+    return bytes(request.SerializeToString())
+
+
+def test_all_signals_are_kept(receiver: Receiver) -> None:
+    """Metrics and logs are kept beside the spans, and each signal's requests apart."""
+    assert post(receiver, metrics_body(), "/v1/metrics") == 200
+    assert post(receiver, logs_body(), "/v1/logs") == 200
+    assert post(receiver, body()) == 200
+    assert [point.name for point in receiver.metrics()] == ["m"]
+    assert [line.body for line in receiver.logs()] == ["line"]
+    assert len(receiver.metric_requests) == len(receiver.log_requests) == 1
+    assert len(receiver.requests) == len(receiver.spans()) == 1
+    assert receiver.bodies == [metrics_body(), logs_body(), body()]
+    receiver.clear()
+    assert receiver.metrics() == receiver.logs() == receiver.bodies == []
+
+
+def test_bodies_are_uncompressed(receiver: Receiver) -> None:
+    """What was sent compressed can be searched all the same."""
+    answer = requests.post(
+        f"{receiver.endpoint}/v1/logs",
+        data=gzip.compress(logs_body("needle")),
+        headers={**PROTOBUF, "Content-Encoding": "gzip"},
+        timeout=5,
+    )
+    assert answer.status_code == 200
+    assert b"needle" in receiver.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "data"),
+    [
+        ("/v1/metrics", ExportMetricsServiceRequest, metrics_body()),
+        ("/v1/logs", ExportLogsServiceRequest, logs_body()),
+    ],
+)
+def test_json_of_other_signals(receiver: Receiver, path: str, kind: Any, data: bytes) -> None:
+    """OTLP/JSON with hex ids is read as the same message."""
+    message = MessageToDict(kind.FromString(data))
+    text = json.dumps(message).replace("AQEBAQEBAQEBAQEBAQEBAQ==", "01" * 16)
+    answer = requests.post(
+        receiver.endpoint + path,
+        data=text,
+        headers={"Content-Type": "application/json"},
+        timeout=5,
+    )
+    assert answer.status_code == 200
+    assert [*receiver.metric_requests, *receiver.log_requests] == [kind.FromString(data)]
+
+
+def test_unknown_signals_are_taken_without_being_kept(receiver: Receiver) -> None:
+    """A signal that is none of the three is answered with 200; other paths are not found."""
+    assert post(receiver, b"whatever", "/v1/profiles") == 200
     assert post(receiver, b"whatever", "/elsewhere") == 404
-    assert receiver.requests == []
+    assert post(receiver, b"whatever", "/v1/metrics") == 400
+    assert receiver.requests == receiver.bodies == []
+
+
+def test_waiting_wakes_for_every_signal(receiver: Receiver) -> None:
+    """wait_for looks again when metrics arrive."""
+    sender = threading.Timer(0.1, post, [receiver, metrics_body(), "/v1/metrics"])
+    sender.start()
+    assert receiver.wait_for(lambda _: bool(receiver.metrics()), timeout=5)
+    sender.join()
+
+
+def test_one_path_can_fail_alone(receiver: Receiver) -> None:
+    """With a path, only what is sent there is refused."""
+    receiver.respond(503, path="/v1/metrics")
+    assert post(receiver, metrics_body(), "/v1/metrics") == 503
+    assert post(receiver, body()) == 200
+    assert receiver.metrics() == []
+
+
+@pytest.mark.parametrize(("path", "problems"), [("/v1/metrics", 0), ("/v1/traces", 1)])
+def test_forwarding_where_there_is_no_place_for_it(
+    receiver: Receiver, path: str, problems: int
+) -> None:
+    """That the next endpoint has no place for metrics is no problem; for traces it is."""
+    receiver.respond(404, path=path)
+    with Receiver(forward_to=receiver.endpoint) as first:
+        post(first, metrics_body(), "/v1/metrics")
+        post(first, body())
+    assert len(first.forward_errors) == problems
+    assert len(receiver.bodies) == 1
 
 
 def test_nonsense_is_refused(receiver: Receiver) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,18 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core import exporting
-from otel_cinder.core.exporting import BatchSpanProcessor
+from otel_cinder.core.exporting import (
+    LOGS,
+    METRICS,
+    BatchSpanProcessor,
+    ExportQueue,
+    Signal,
+    flush,
+    shutdown,
+)
 from tests.unit import scripts
 
-FAST = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
+FAST = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 
 
 @pytest.fixture
@@ -33,6 +41,11 @@ def receiver() -> Iterator[Receiver]:
 def to(receiver: Receiver, **more: str) -> dict[str, str]:
     """The environment of a process that exports there."""
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, **more}
+
+
+def spans_to(receiver: Receiver, **more: str) -> dict[str, str]:
+    """The same, for spans alone."""
+    return to(receiver, OTEL_METRICS_EXPORTER="none", **more)
 
 
 class Keeps(SpanExporter):
@@ -258,6 +271,106 @@ def test_loggers_are_hushed_only_in_the_export_thread(queue: BatchSpanProcessor)
     assert queue._hush not in logger.filters
 
 
+# Several signals
+
+
+def several(*exporters: Keeps, endpoint: str = "http://collector:4318") -> list[ExportQueue[Any]]:
+    """A queue for each exporter, with a span in it."""
+    queues = []
+    for keeps in exporters:
+        queue = BatchSpanProcessor(
+            [lambda keeps=keeps: lambda: keeps], endpoint, queue_size=20, batch_size=4, delay=60
+        )
+        end(queue, "a")
+        queues.append(queue)
+    return queues
+
+
+@pytest.fixture
+def stuck() -> Iterator[list[Keeps]]:
+    """Three exporters that hang."""
+    made = [Keeps(), Keeps(), Keeps()]
+    for keeps in made:
+        keeps.may_go.clear()
+    yield made
+    for keeps in made:
+        keeps.may_go.set()
+
+
+@pytest.mark.parametrize("how", [flush, shutdown], ids=lambda how: how.__name__)
+def test_hanging_queues_share_one_deadline(stuck: list[Keeps], how: Any) -> None:
+    """Three queues whose exporters hang take no longer than one."""
+    queues = several(*stuck)
+    begin = time.monotonic()
+    assert not how(queues, 0.5)
+    assert 0.45 <= time.monotonic() - begin < 0.95
+
+
+def test_queues_are_flushed_at_the_same_time(stuck: list[Keeps]) -> None:
+    """One queue's hanging exporter does not keep the others from leaving."""
+    healthy = [Keeps(), Keeps()]
+    assert not flush(several(healthy[0], stuck[0], healthy[1]), 0.3)
+    assert [keeps.names for keeps in healthy] == [["a"], ["a"]]
+
+
+def test_others_learn_of_the_first_ones_collector(stuck: list[Keeps]) -> None:
+    """Where the first queue's exports fail, others with its endpoint are waited for 2 s, not 5."""
+    failing = Keeps()
+    failing.error = ConnectionError("refused")
+    queues = several(failing, stuck[0])
+    assert flush(queues[:1], 5)
+    begin = time.monotonic()
+    assert not flush(queues, 5)
+    assert 1.5 < time.monotonic() - begin < 3.5
+
+
+@pytest.mark.parametrize(
+    ("signal", "more", "check"),
+    [
+        (METRICS, "", ", or set OTEL_METRICS_EXPORTER=none if it takes none"),
+        (LOGS, "raise OTEL_BLRP_MAX_QUEUE_SIZE, or ", ""),
+    ],
+    ids=lambda value: value.noun if isinstance(value, Signal) else "",
+)
+def test_messages_name_what_is_lost(
+    signal: Signal, more: str, check: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full queue, a failing export and its recovery are told with the signal's own noun."""
+    keeps = Keeps()
+    keeps.error = ConnectionError("refused")
+    queue: ExportQueue[Any] = ExportQueue(
+        signal, [lambda: lambda: keeps], "x", queue_size=1, batch_size=1, delay=60
+    )
+    queue._started = True  # the thread, not yet
+    queue.put(types.SimpleNamespace(name="a"))
+    queue.put(types.SimpleNamespace(name="b"))
+    queue._started = False
+    queue.start()
+    assert flush([queue], 5)
+    keeps.error = None
+    queue.put(types.SimpleNamespace(name="c"))
+    shutdown([queue], 5)
+    noun = signal.noun
+    assert caplog.messages == [
+        (
+            f"otel-cinder drops {noun} because 1 wait to be sent to x; {more}look at what keeps "
+            "the collector."
+        ),
+        (
+            f"otel-cinder can't export to x (ConnectionError: refused); Cinder is not affected and "
+            f"{noun} are dropped until it answers. Check the collector and "
+            f"OTEL_EXPORTER_OTLP_ENDPOINT{check}."
+        ),
+        f"otel-cinder exports to x again; 2 {noun} were lost so far.",
+    ]
+    assert (queue.taken, queue.overflowed, queue.sent, queue.failed) == (
+        2,
+        1,
+        1,
+        {"ConnectionError": 1},
+    )
+
+
 # Processes
 
 
@@ -477,7 +590,7 @@ def test_missing_certificate_is_said_once(receiver: Receiver) -> None:
     ran = scripts.run(
         scripts.EXPORTED,
         "span('a'); flush(); span('b'); flush(); print('alive')",
-        env=to(
+        env=spans_to(
             receiver,
             OTEL_EXPORTER_OTLP_ENDPOINT="https://127.0.0.1:1",
             OTEL_EXPORTER_OTLP_CERTIFICATE="/no/such.pem",
@@ -497,7 +610,7 @@ def test_missing_certificate_is_said_once(receiver: Receiver) -> None:
 def test_collector_in_trouble_costs_one_sentence(
     receiver: Receiver, trouble: str, eventlet: bool
 ) -> None:
-    """Down, 503 or hanging: no span blocks, at most one warning, and the stop takes 5 s at most."""
+    """Down, 503 or hanging: no span blocks, one warning a signal, and the stop takes 5 s at most."""
     if trouble == "down":
         receiver.stop()
     elif trouble == "503":
@@ -527,9 +640,11 @@ def test_collector_in_trouble_costs_one_sentence(
     slowest, stopping = ran.said
     assert slowest < 0.5
     assert stopping < 6
-    (said,) = ran.stderr.splitlines()
-    assert said.startswith(f"otel-cinder can't export to {receiver.endpoint} (")
-    assert "Cinder is not affected" in said
+    spans, metrics = sorted(ran.stderr.splitlines(), key=lambda said: "metrics are" in said)
+    for noun, said in (("spans", spans), ("metrics", metrics)):
+        assert said.startswith(f"otel-cinder can't export to {receiver.endpoint} (")
+        assert f"Cinder is not affected and {noun} are dropped until it answers. Check" in said
+    assert "or set OTEL_METRICS_EXPORTER=none" in metrics
 
 
 def test_warning_tells_the_reason(receiver: Receiver) -> None:
@@ -546,7 +661,9 @@ def test_warning_tells_the_reason(receiver: Receiver) -> None:
 def test_stop_with_a_dead_collector_says_what_is_lost(receiver: Receiver) -> None:
     """A process that lives for less than the exporter's 10 s of retries says that spans are lost."""
     receiver.stop()
-    ran = scripts.run(scripts.EXPORTED, "span('a'); otel_cinder.uninstrument()", env=to(receiver))
+    ran = scripts.run(
+        scripts.EXPORTED, "span('a'); otel_cinder.uninstrument()", env=spans_to(receiver)
+    )
     assert ran.seconds < 8
     assert ran.stderr.count("otel-cinder") == 1
 
@@ -569,7 +686,7 @@ def test_process_with_a_hanging_collector_stops_in_time(receiver: Receiver, way:
 def test_exporting_resumes_by_itself(receiver: Receiver) -> None:
     """After an outage spans arrive again, and the log says how many were lost."""
     receiver.stop()
-    env = scripts.environment(to(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="1", **FAST))
+    env = scripts.environment(spans_to(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="1", **FAST))
     script = """
 import sys
 span("lost")
@@ -598,6 +715,27 @@ print(flush(8))
     assert said.count("again; 1 spans were lost so far.") == 1, said
 
 
-def test_real_module_is_the_module_without_eventlet() -> None:
-    """Without eventlet the unpatched module is the module."""
-    assert exporting.real("threading") is threading
+@pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
+def test_all_signals_together_stop_in_time(receiver: Receiver, eventlet: bool) -> None:
+    """With a hanging collector, a stop takes 5 s at most for spans, metrics and logs together."""
+    receiver.respond(hang_seconds=60)
+    ran = scripts.run(
+        scripts.EVENTLET if eventlet else "",
+        scripts.EXPORTED,
+        """
+        import json, time
+        from opentelemetry._logs import LogRecord
+        runtime.measure("cinder.rpc.queue.duration", 1, {})
+        runtime.emit_log(LogRecord(body="a"))
+        span("a")
+        begin = time.monotonic()
+        otel_cinder.uninstrument()
+        print(json.dumps(time.monotonic() - begin))
+        """,
+        env=to(receiver, OTEL_LOGS_EXPORTER="otlp"),
+    )
+    assert 4.5 < ran.said < 5.8
+    nouns = ("spans", "metrics", "log records")
+    assert len(ran.stderr.splitlines()) == 3
+    for noun in nouns:
+        assert f" {noun} unsent (no answer); check the collector" in ran.stderr

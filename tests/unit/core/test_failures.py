@@ -73,3 +73,12 @@ def test_exception_that_cannot_be_printed() -> None:
 def test_unrecorded_span_costs_nothing() -> None:
     """A span that does not record is not asked for anything."""
     record_failure(trace.INVALID_SPAN, ValueError("x"))
+
+
+def test_remote_exceptions_have_the_names_that_they_were_raised_by() -> None:
+    """oslo.messaging rebuilds a remote exception in a class, and module, with `_Remote` behind it."""
+    from otel_cinder.core.failures import class_of
+
+    kind = type("NotFound_Remote", (Exception,), {"__module__": "cinder.exception_Remote"})
+    assert class_of(kind()) == ("cinder.exception", "NotFound")
+    assert class_of(ValueError()) == ("builtins", "ValueError")

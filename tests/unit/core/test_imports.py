@@ -7,6 +7,7 @@ import importlib.resources
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -170,3 +171,24 @@ def test_hooks_cost_the_standard_library_only() -> None:
         """
     )
     assert ran.said == []
+
+
+def test_module_under_way_is_called_back_when_it_is_done(
+    hooks: ImportHooks, package: pathlib.Path
+) -> None:
+    """A module that is being imported when somebody asks for it is seen at the next import."""
+    (package / "half.py").write_text("import waited_for.inner\nVALUE = 3\n")
+    seen: list[int] = []
+
+    def ask() -> None:
+        hooks.when_imported("waited_for.half", lambda: seen.append(half().VALUE))
+
+    def half() -> Any:
+        return sys.modules["waited_for.half"]
+
+    hooks.when_imported("waited_for.inner", ask)
+    importlib.import_module("waited_for.half")
+    assert seen == []
+    (package / "last.py").write_text("")
+    importlib.import_module("waited_for.last")
+    assert seen == [3]

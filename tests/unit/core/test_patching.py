@@ -172,6 +172,43 @@ def test_undo_twice_does_nothing_more(library: Any, patches: PatchSet) -> None:
     assert library.function is plus_one
 
 
+def test_methods_of_a_class_at_hand(patches: PatchSet) -> None:
+    """A class's methods, inherited ones too, are wrapped in one row, and put back or taken off."""
+
+    class Mine(Library):
+        def method(self, value: int) -> int:
+            return value + 10
+
+    own = vars(Mine)["method"]
+    names = ("method", "inherited")
+    patches.wrap_methods("s", Mine, {name: lambda w, _i, a, k: (w(*a, **k), 1) for name in names})
+    assert (Mine().method(1), Mine().inherited()) == ((11, 1), ("inherited", 1))
+    (row,) = patches.status()
+    assert row == Seam("s", f"{__name__}:{Mine.__qualname__}.* (2)", "on")
+    patches.undo()
+    assert row.state == "off"
+    assert vars(Mine)["method"] is own
+    assert "inherited" not in vars(Mine)
+
+
+def test_one_of_a_classs_methods_patched_by_another(patches: PatchSet) -> None:
+    """A row of several methods is not `off` while one of them can't be put back."""
+    cls: Any = type("Mine", (), {name: lambda _self: 1 for name in ("a", "b", "c")})
+    patches.wrap_methods("s", cls, dict.fromkeys(("a", "b", "c"), plus_one))
+    cls.b = lambda _self: 5
+    patches.undo()
+    assert patches.status()[0].state == "skipped: patched again by somebody else"
+    assert (cls().a(), cls().b(), cls().c()) == (1, 5, 1)
+
+
+@pytest.mark.complains
+def test_class_that_cannot_be_changed(patches: PatchSet) -> None:
+    """A class that takes no attributes is skipped, and complained of."""
+    patches.wrap_methods("s", str, {"upper": plus_one})
+    assert patches.status()[0].state.startswith("skipped: TypeError: ")
+    assert "a".upper() == "A"
+
+
 @pytest.mark.complains
 def test_complaint_is_made_once(caplog: pytest.LogCaptureFixture) -> None:
     """An error of our own is logged once for each seam and class, with a traceback."""

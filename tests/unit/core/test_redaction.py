@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import html
+import json
 import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
+from oslo_utils import strutils
 
-from otel_cinder.core.redaction import MESSAGE_LIMIT, STACKTRACE_LIMIT, tail, text
+from otel_cinder.core import literals
+from otel_cinder.core.redaction import (
+    MESSAGE_LIMIT,
+    STACKTRACE_LIMIT,
+    VALUE_LIMIT,
+    command,
+    learn,
+    tail,
+    text,
+    value,
+)
+from tests.corpus import CORPUS, HARMLESS, Planted, survives
 
 
 @pytest.mark.parametrize(
@@ -38,16 +62,119 @@ def test_secrets_are_masked(said: str, kept: str | None) -> None:
     assert "hunter" not in found
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "No valid backend was found: No weighed backends available",
-        "volume 3f2a is in state error",
-        "http://localhost:4318/v1/traces",
-        "size=1 host=node-1@lvm",
-        "",
-    ],
+@pytest.fixture
+def learned() -> Iterator[None]:
+    """What the configuration holds has been learned."""
+    learn(planted.secret for planted in CORPUS if planted.form == "literal")
+    yield
+    literals.forget()
+
+
+def shown(planted: Planted) -> str:
+    """What would be recorded of what holds the secret."""
+    return text(planted.said) if isinstance(planted.said, str) else value(planted.said)
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.name)
+def test_no_planted_secret_survives(planted: Planted) -> None:
+    """No secret, and no half of one, is left of what real Cinders say with secrets in it."""
+    assert not survives(planted, shown(planted))
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.name)
+def test_no_planted_secret_survives_within_more_text(planted: Planted) -> None:
+    """A secret is masked behind and before other text too, and where the text is cut in it."""
+    if not isinstance(planted.said, str):
+        return
+    begin = 'ERROR cinder.volume.manager [req-1 admin] It\'s "failed" (1 of 2): '
+    assert not survives(planted, text(f"{begin}{planted.said}\nTraceback: a='b', c"))
+    for limit in range(8, len(planted.said) + 8, 3):
+        assert not survives(planted, text(planted.said, limit))
+        assert not survives(planted, text("y" * (4 * limit - 20) + " " + planted.said, limit))
+
+
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "repr": lambda said: f"failed: {said!r} (x)",
+    "repr of bytes": lambda said: f"body: {said.encode()!r}",
+    "list": lambda said: str(["sh", "-c", said, "x"]),
+    "repr of a list of reprs": lambda said: repr([repr(said)]),
+    "JSON": lambda said: json.dumps({"a": 1, "message": said, "b": 2}),
+    "JSON in JSON": lambda said: json.dumps(json.dumps([said, "x"])),
+    "XML": lambda said: f"<m>{html.escape(said)}</m>",
+    "JSON in XML": lambda said: f"<m>{html.escape(json.dumps([said]))}</m>",
+    "query": lambda said: f"GET /x?y={quote(said)}&z=1",
+}
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_planted_secret_survives_in_an_encoding(encoding: str) -> None:
+    """A text that is quoted in another, or in two, gives no secret away either."""
+    left = []
+    for planted in CORPUS:
+        if planted.form != "value" and isinstance(planted.said, str):
+            said = ENCODINGS[encoding](planted.said)
+            if survives(planted, text(said)) or survives(planted, text(said, 2048)):
+                left.append((said, text(said)))
+    assert left == []
+
+
+def test_corpus_can_fail() -> None:
+    """Without redaction every planted secret survives: the corpus shows what it is there to show."""
+    assert len(CORPUS) >= 90
+    assert len({planted.secret for planted in CORPUS}) == len(CORPUS)
+    assert [planted for planted in CORPUS if not survives(planted, _unmasked(planted.said))] == []
+
+
+def test_without_learning_literals_survive() -> None:
+    """Nothing but having learned them masks secrets that stand without a name."""
+    left = [planted.form for planted in CORPUS if survives(planted, shown(planted))]
+    assert set(left) == {"literal"}
+    assert len(left) >= 10
+
+
+def test_oslo_misses_most_of_the_corpus() -> None:
+    """oslo.utils alone would leave more than half: why we do not lean on it."""
+    left = [
+        planted
+        for planted in CORPUS
+        if survives(planted, strutils.mask_password(_unmasked(planted.said)))
+    ]
+    assert len(left) > len(CORPUS) / 2
+
+
+# One for each of the patterns of strutils, in the order in which they stand there.
+OSLO_FORMS = (
+    "{key}={secret} rest",
+    "{key} = {secret}",
+    "{key} = '{secret}' rest",
+    '{key}="{secret}"',
+    "{key} '{secret}' rest",
+    "--{key} {secret} rest",
+    "<{key}>{secret}</{key}>",
+    '"{key}" : "{secret}"',
+    "'original_{key}': u'{secret}', 'a': 1",
+    "['tool', 'node.session.{key}', '-v', '{secret}']",
+    "'{key}', '--value', u'{secret}'",
+    "node.session.{key} --value {secret} rest",
+    "{key}2 -v {secret}",
 )
+
+
+@pytest.mark.parametrize("form", OSLO_FORMS)
+@pytest.mark.parametrize("key", strutils._SANITIZE_KEYS)
+def test_what_oslo_masks_is_masked(key: str, form: str) -> None:
+    """Every name of oslo.utils' own list is known, in each of the forms that it knows."""
+    for name in (key, key.upper(), key.capitalize()):
+        said = form.format(key=name, secret="hunter2b")
+        assert "hunter" not in strutils.mask_password(said)
+        assert "hunter" not in text(said)
+    assert json.loads(value({key: "hunter2b"})) == {key: "***"}
+
+
+@pytest.mark.parametrize("said", HARMLESS)
 def test_harmless_text_is_kept(said: str) -> None:
     """Text without a secret is unchanged."""
     assert text(said) == said
@@ -83,6 +210,24 @@ def test_anything_becomes_text() -> None:
 @pytest.mark.parametrize(
     "said",
     [
+        "eyJ" * 100_000,
+        "$6$" * 100_000,
+        "://a:" * 50_000 + "@",
+        "a:b" * 50_000 + "@1",
+        "<password" * 50_000,
+        "<password>" * 50_000,
+        "&lt;password&gt;" * 50_000,
+        "password={" * 50_000,
+        "password=(" + ")" * 100_000,
+        "password=" + ")" * 100_000 + "x ",
+        'password \\"' * 50_000,
+        'curl -u "' * 50_000,
+        "echo " + '"a"' * 50_000,
+        "secret," + "a=b," * 50_000,
+        "rtstool create a " * 50_000,
+        "name=password value" * 50_000,
+        "password=" + "\\" * 100_000,
+        "-----BEGIN PRIVATE KEY-----" * 10_000,
         "a" * 1_000_000,
         "a-" * 200_000,
         "password" * 50_000,
@@ -99,9 +244,9 @@ def test_hostile_text_costs_no_time(said: str) -> None:
     took = []
     for _ in range(3):  # the best of three: others may be at work on this machine
         begin = time.perf_counter()
-        assert len(text(said)) <= MESSAGE_LIMIT
+        assert len(text(said, STACKTRACE_LIMIT)) <= STACKTRACE_LIMIT
         took.append(time.perf_counter() - begin)
-    assert min(took) < 0.05
+    assert min(took) < 0.1
 
 
 def test_tail_keeps_the_end() -> None:
@@ -111,3 +256,186 @@ def test_tail_keeps_the_end() -> None:
     assert len(found) == STACKTRACE_LIMIT
     assert found.startswith("…x")
     assert found.endswith("end")
+
+
+def test_command_is_masked_to_the_ends_of_its_words() -> None:
+    """A blank within a word of a command does not end the secret in it."""
+    words = ["tool", "--password", "two words", "-o", "user=a,secret=two words", "x y", 7]
+    assert command(words) == "tool --password *** -o user=a,secret=*** x y 7"
+    assert command(["curl", "-u", "admin:two words"]) == "curl -u ***"
+    said = "The password is 'two words'."
+    assert command(["sh", "-c", said]) == "sh -c The password is ***"
+    assert len(command(["x" * 100] * 100)) == MESSAGE_LIMIT
+    assert command(object()) == "<unprintable command>"  # type: ignore[arg-type]
+
+
+# Structures
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Pair(NamedTuple):
+    password: str
+    size: int
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    san_password: str
+
+
+@dataclasses.dataclass
+class Slotted:
+    __slots__ = ("missing",)
+    missing: str
+
+
+class Volume:
+    """Looks like one of Cinder's versioned objects: shows all, and loads what it lacks."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # pytest's, to name the test
+            raise AttributeError(name)
+        raise AssertionError(f"{name} was loaded from the database")
+
+    def __repr__(self) -> str:
+        raise AssertionError("repr was called")
+
+    __str__ = __iter__ = items = keys = __len__ = __repr__  # type: ignore[assignment]
+
+
+class Lazy(dict[str, Any]):
+    def items(self) -> Any:
+        raise AssertionError("items was called")
+
+    __iter__ = keys = __repr__ = __getitem__ = items  # type: ignore[assignment]
+
+
+SHOWN: list[tuple[object, str]] = [
+        (None, "null"),
+        (True, "true"),
+        (7, "7"),
+        (0.5, "0.5"),
+        (float("nan"), '"nan"'),
+        ("a\tb", '"a\\tb"'),
+        (b"secret bytes", '"<12 bytes>"'),
+        ([1, (2, 3)], "[1, [2, 3]]"),
+        ({"size": 1, "host": "node@one"}, '{"size": 1, "host": "node@one"}'),
+        ({"a": {"auth_password": "x", "b": ["password=y z"]}}, '{"a": {"auth_password": "***", "b": ["password=*** z"]}}'),
+        ({"password": None, "token": "", "secret": False}, '{"password": null, "token": "", "secret": false}'),
+        ({"connection_info": {"a": 1}, "auth": [2], "volume_metadata": {}}, '{"connection_info": "***", "auth": "***", "volume_metadata": "***"}'),
+        ({"user_data": "x", "provider_auth": "CHAP a b"}, '{"user_data": "***", "provider_auth": "***"}'),
+        ({"provider_location": "10.0.0.1:3260,1 iqn.2010 1"}, '{"provider_location": "10.0.0.1:3260,1 iqn.2010 1"}'),
+        ({1: 2, None: 3, (4,): 5, b"k": 6}, '{"1": 2, "null": 3, "[4]": 5, "<1 bytes>": 6}'),
+        ([{"name": "password", "value": "x"}], '[{"name": "password", "value": "***"}]'),
+        (["-n", "a.password", "-v", "x", "y"], '["-n", "a.password", "-v", "***", "y"]'),
+        (Pair("x", 1), '{"password": "***", "size": 1}'),
+        (Login("a", "x"), '{"user": "a", "san_password": "***"}'),
+        (Slotted.__new__(Slotted), '{"missing": null}'),
+        (Colour.RED, '"Colour.RED"'),
+        (uuid.UUID(int=0), '"00000000-0000-0000-0000-000000000000"'),
+        (dt.datetime(2026, 11, 22), '"2026-11-22T00:00:00"'),
+        (decimal.Decimal("1.5"), '"1.5"'),
+        (Path("/dev/sdb"), '"/dev/sdb"'),
+        (ValueError("password=x"), '"ValueError: password=***"'),
+        (Volume(_obj_id="3f2a", display_name="x"), '"<Volume 3f2a>"'),
+        (Volume(id=7), '"<Volume 7>"'),
+        (Volume(id=["x"]), '"<Volume>"'),
+        (object(), '"<object>"'),
+        (Lazy(size=1), '{"size": 1}'),
+        (collections.OrderedDict(a=1), '{"a": 1}'),
+        (collections.deque([1]), "[1]"),
+        ({"token_count"}, '["token_count"]'),
+        (10**5000, '"<unprintable>"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "shown"), SHOWN, ids=map(str, range(len(SHOWN))))
+def test_any_value_is_shown_as_json(found: object, shown: str) -> None:
+    """Plain values are shown, secrets masked by name; of the host's objects the class and the id."""
+    assert value(found) == shown
+    json.loads(shown)
+
+
+def test_recursion_and_depth_end() -> None:
+    """A structure that holds itself, or is too deep, is shown as far as it goes."""
+    endless: list[Any] = [1]
+    endless.append(endless)
+    assert value(endless) == '[1, "…"]'
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    json.loads(value(deep))
+
+
+@pytest.mark.parametrize("limit", [8, 40, 100, 1000, VALUE_LIMIT])
+@pytest.mark.parametrize(
+    "huge",
+    [
+        {f"key{number}": number for number in range(100_000)},
+        list(range(100_000)),
+        "x" * 1_000_000,
+        "\x00" * 1_000_000,
+        {"k" * 100_000: "v" * 100_000},
+        [[[["x" * 50] * 50] * 50] * 50] * 50,
+        {"a": {"b": {"c": "d" * 1000}}, "e": [{}] * 1000},
+        Volume(id="i" * 10_000),
+    ],
+    ids=[f"huge{number}" for number in range(8)],
+)
+def test_huge_values_are_bounded_json(huge: object, limit: int) -> None:
+    """However much there is, the result is whole JSON of at most so many characters, and soon."""
+    took = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        found = value(huge, limit)
+        took.append(time.perf_counter() - begin)
+        assert len(found) <= limit
+        json.loads(found)
+    assert min(took) < 0.1
+
+
+def test_values_that_fight_back_are_named() -> None:
+    """Whatever a value's class makes raise, nothing is raised."""
+
+    class Text(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+        __len__ = __repr__ = __getitem__ = strip = __str__  # type: ignore[assignment]
+
+    class Number(int):
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    class Failing(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    class Hiding:
+        @property
+        def __class__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("no")
+
+    assert value([Hiding()]) == '["<Hiding>"]'
+    assert value(Text("abc")) == '"abc"'
+    assert value({Text("password"): Text("abc")}) == '{"password": "***"}'
+    assert value([Number(5)]) == "[5]"
+    assert value(Failing()) == '"Failing: <unprintable Failing>"'
+
+
+def _unmasked(said: Any) -> str:
+    """``said`` as it would be shown by whoever has never heard of secrets."""
+    if isinstance(said, BaseException):
+        return str(said)
+    if isinstance(said, (dict, list)):
+        return json.dumps(said, default=str, ensure_ascii=False)
+    return str(said)

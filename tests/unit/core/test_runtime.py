@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 import otel_cinder
-from otel_cinder import cinder
+from otel_cinder.cinder import services
 from otel_cinder.cli.otlp import Receiver
 from otel_cinder.core import runtime as module
 from otel_cinder.core.runtime import SERVICE, Service, process_name, runtime, worker_instance
@@ -90,8 +90,8 @@ def test_process_id_tells_a_fork_that_python_did_not_see(
     assert runtime.flush()
     monkeypatch.undo()
     assert parent is not None
-    assert parent.processor is not None
-    parent.processor.shutdown()
+    assert parent.spans is not None
+    parent.shutdown(5)
     otel_cinder.uninstrument()
     assert sorted(s.name for s in receiver.spans()) == ["child", "parent"]
 
@@ -139,7 +139,7 @@ def test_resource_has_exactly_these_attributes() -> None:
 
 
 def _resource(service: Service | None) -> Any:
-    runtime.identify = cinder.resource_attributes
+    runtime.identify = services.resource_attributes
     return runtime.resource(service).attributes
 
 
@@ -217,7 +217,7 @@ def test_provider_of_the_host_is_used() -> None:
         otel_cinder.instrument()
         runtime.start_span("a", otel_context.get_current()).end()
         print(json.dumps([spans.names, trace.get_tracer_provider() is spans.provider,
-                          runtime._process.processor is None]))
+                          runtime._process.spans is None]))
         otel_cinder.uninstrument()
         """
     )
@@ -226,14 +226,22 @@ def test_provider_of_the_host_is_used() -> None:
 
 @pytest.mark.parametrize(
     "switch",
-    [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}],
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+    ],
     ids=lambda s: next(iter(s)),
 )
 def test_switches_of_the_sdk(receiver: Receiver, switch: dict[str, str]) -> None:
-    """OTEL_SDK_DISABLED and OTEL_TRACES_EXPORTER=none send nothing."""
+    """OTEL_SDK_DISABLED sends nothing, nor does `none` as the exporter of each signal."""
     scripts.run(
         scripts.EXPORTED,
-        "span('a'); assert flush()",
+        """
+        span('a')
+        assert not runtime.measuring
+        runtime.measure("cinder.rpc.queue.duration", 1, {})
+        assert flush()
+        """,
         env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, **switch},
     )
     assert receiver.attempts == 0

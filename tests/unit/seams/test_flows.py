@@ -19,8 +19,8 @@ from taskflow.engines.action_engine import executor as task_executor
 from taskflow.patterns import linear_flow, unordered_flow
 
 import otel_cinder
-from otel_cinder.seams import flows
-from otel_cinder.seams.flows import FlowListener
+from otel_cinder.core.runtime import runtime
+from otel_cinder.seams.flows import FlowListener, atoms, listener
 from tests.unit import scripts
 from tests.unit.recording import Recorder, exception_of
 from tests.unit.seams.atoms import (
@@ -44,7 +44,7 @@ def serial(*atoms: Any, name: str = "volume_create_api", **kwargs: Any) -> linea
 
 
 def nothing_is_left() -> bool:
-    return not flows._engines and not flows._pending
+    return not listener._engines and not atoms._pending
 
 
 # Whole traces
@@ -528,7 +528,7 @@ def test_a_broken_provider_does_not_hurt_the_flow(
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("no span today")
 
-    monkeypatch.setattr(flows.runtime, "start_span", broken)
+    monkeypatch.setattr(runtime, "start_span", broken)
     result = engines.run(serial(Succeeds()))
     assert result == {"value": "done"}
 
@@ -554,13 +554,13 @@ def test_pending_is_empty_when_a_submit_fails(spans: Recorder) -> None:
 def test_listener_by_hand_without_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
     """`with FlowListener(engine)` traces flow and atoms by notification, when nothing is patched."""
     recorded = Recorder()
-    monkeypatch.setattr(flows.runtime, "tracer_provider", recorded.provider)
+    monkeypatch.setattr(runtime, "tracer_provider", recorded.provider)
     engine = engines.load(serial(Succeeds(), Fails()))
     with FlowListener(engine) as listener:
         assert trace.get_current_span() is listener.span
         with pytest.raises(ValueError, match="no space"):
             engine.run()
-    flows.runtime.stop()
+    runtime.stop()
     assert not otel_context.get_current()
     assert recorded.names == [
         "volume_create_api",
@@ -580,11 +580,11 @@ def test_listener_by_hand_without_instrument(monkeypatch: pytest.MonkeyPatch) ->
 def test_listener_by_hand_with_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """By notification retries are followed as well."""
     recorded = Recorder()
-    monkeypatch.setattr(flows.runtime, "tracer_provider", recorded.provider)
+    monkeypatch.setattr(runtime, "tracer_provider", recorded.provider)
     engine = engines.load(serial(FailsTwice(), retry=ThreeTimes()))
     with FlowListener(engine):
         engine.run()
-    flows.runtime.stop()
+    runtime.stop()
     assert recorded.names.count("retry ThreeTimes") == 3
     assert recorded.names.count("FailsTwice") == 3
     assert nothing_is_left()
@@ -667,7 +667,7 @@ def test_green_threads_under_eventlet() -> None:
         import json
         from taskflow import engines
         from taskflow.patterns import unordered_flow
-        from otel_cinder.seams import flows
+        from otel_cinder.seams.flows import atoms, listener
         from tests.unit.seams.atoms import Seen, Sleeps
         seen = {}
         flow = unordered_flow.Flow("f").add(
@@ -677,7 +677,7 @@ def test_green_threads_under_eventlet() -> None:
             "children": sorted(spans.children(spans["f"])),
             "current": seen["A"] == spans["A"].context.span_id,
             "ms": [(spans[n].end_time - spans[n].start_time) / 1e6 for n in ("Short", "Long")],
-            "left": [len(flows._engines), len(flows._pending), len(otel_context.get_current())],
+            "left": [len(listener._engines), len(atoms._pending), len(otel_context.get_current())],
         }))
         """,
     )

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import otel_cinder
 from otel_cinder.cli.otlp import Receiver
+from otel_cinder.core import entry
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 from otel_cinder.seams import http as seam
 from tests.unit.recording import Recorder, exception_of
@@ -217,6 +218,54 @@ def test_work_in_the_application_is_the_apis(spans: Recorder, serve: Serve, stre
 
     assert list(call(serve(app))) == [b"part"]
     assert seen == [Service("cinder-api")]
+
+
+def test_answer_says_its_trace(spans: Recorder, serve: Serve) -> None:
+    """The answer's `traceresponse` names the trace and the request's span, as W3C has it."""
+    response = request(serve(Api()), VOLUMES)
+    (span,) = spans
+    trace_id, span_id = span.context.trace_id, span.context.span_id
+    assert response.headers["traceresponse"] == f"00-{trace_id:032x}-{span_id:016x}-01"
+
+
+def test_unsampled_answer_says_so(instrumented: Callable[..., Recorder], serve: Serve) -> None:
+    """What is not recorded is not said to be."""
+    instrumented(ALWAYS_OFF)
+    assert request(serve(Api()), VOLUMES).headers["traceresponse"].endswith("-00")
+
+
+def test_traceresponse_can_be_switched_off(
+    instrumented: Callable[..., Recorder], serve: Serve
+) -> None:
+    """With OTEL_CINDER_TRACERESPONSE=false the answer is Cinder's alone."""
+    instrumented(traceresponse=False)
+    assert "traceresponse" not in request(serve(Api()), VOLUMES).headers
+
+
+def test_traceresponse_of_the_application_stays(spans: Recorder, serve: Serve) -> None:
+    """Whoever has set the header inside keeps it."""
+
+    def handle(_request: webob.Request) -> webob.Response:
+        return webob.Response(headers={"Traceresponse": "theirs"})
+
+    assert request(serve(Api(handle)), VOLUMES).headers.getall("traceresponse") == ["theirs"]
+
+
+def test_what_is_learned_inside_stands_on_the_request(spans: Recorder, serve: Serve) -> None:
+    """What a cast or a task tells of the request is said on its span; of another volume nothing."""
+
+    def handle(_request: webob.Request) -> webob.Response:
+        with runtime.tracer(otel_context.get_current()).start_as_current_span("inner"):
+            entry.enrich({"cinder.volume.id": "first"})
+            entry.enrich({"cinder.volume.id": "second", "cinder.volume.host": "elsewhere"})
+            entry.enrich({"cinder.volume.id": "first", "cinder.volume.size": 1})
+        return webob.Response()
+
+    request(serve(Api(handle)), VOLUMES)
+    attributes = dict(spans["GET /v3/{project_id}/volumes"].attributes or {})
+    assert attributes["cinder.volume.id"] == "first"
+    assert attributes["cinder.volume.size"] == 1
+    assert "cinder.volume.host" not in attributes
 
 
 def test_each_request_is_its_own_trace(spans: Recorder, serve: Serve) -> None:

@@ -17,8 +17,8 @@ from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
 
 import otel_cinder
-from otel_cinder.core import carrier, patching
-from otel_cinder.seams import rpc as seam
+from otel_cinder.core import carrier, entry, patching
+from otel_cinder.seams.rpc import destinations, messages
 from tests.unit.recording import Recorder, exception_of
 
 REMOTE_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -135,6 +135,49 @@ def test_golden_nested_call_and_cast(wire: Wire, spans: Recorder, golden: Any) -
         wire.client("cinder-volume").cast({"project_id": "p"}, "create_volume")
     settle(wire, spans, 7)
     golden("nested_rpc", spans, parallel=True)
+
+
+# What a message is about
+
+
+def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
+    volume: Wire, spans: Recorder
+) -> None:
+    """The volume is named on the cast, where it is handled, and on the request that sent it."""
+    about = {"versioned_object.data": {"id": "v-1", "size": 1, "provider_auth": "CHAP a b"}}
+    with spans.tracer.start_as_current_span("request") as span:
+        inside = entry.enter(otel_context.get_current(), entry.Entry(span, is_http=True))
+        token = otel_context.attach(inside)
+        volume.client("cinder-volume").cast({}, "create_volume", volume=about)
+        otel_context.detach(token)
+    settle(volume, spans, 3)
+    for name in ("request", "cast cinder-volume/create_volume"):
+        said = dict(spans[name].attributes or {})
+        assert (said["cinder.volume.id"], said["cinder.volume.size"]) == ("v-1", 1)
+    handled = dict(spans["process cinder-volume/create_volume"].attributes or {})
+    assert handled["cinder.volume.id"] == "v-1"
+
+
+def test_handling_is_the_way_in(volume: Wire, spans: Recorder) -> None:
+    """What is learned while a message is handled is said on its span, beside what it said itself."""
+    seen = queue.Queue[Any]()
+
+    def create_volume(_self: Any, _context: Any, **_kwargs: Any) -> None:
+        entry.enrich({"cinder.volume.size": 2, "cinder.volume.host": "h@lvm#pool"})
+        seen.put(entry.current())
+
+    original, Endpoint.create_volume = Endpoint.create_volume, create_volume  # type: ignore[method-assign, assignment]
+    try:
+        about = {"versioned_object.data": {"id": "v-1", "size": 1}}
+        with spans.tracer.start_as_current_span("request"):
+            volume.client("cinder-volume").cast({}, "create_volume", volume=about)
+        settle(volume, spans, 3)
+    finally:
+        Endpoint.create_volume = original  # type: ignore[method-assign]
+    handled = dict(spans["process cinder-volume/create_volume"].attributes or {})
+    assert handled["cinder.volume.size"] == 1
+    assert handled["cinder.volume.host"] == "h@lvm#pool"
+    assert not seen.get(timeout=10).is_http
 
 
 # Casts and calls
@@ -701,7 +744,7 @@ def test_yields_to_the_oslo_messaging_instrumentation(volume: Wire, spans: Recor
 def test_destination_on_rabbitmq(target: dict[str, Any], said: tuple[str, str, str]) -> None:
     """On RabbitMQ the destination is exchange and routing key, its template without the host."""
     rabbit = oslo_messaging.get_rpc_transport(cfg.CONF, "rabbit://guest:guest@127.0.0.1:1/")
-    found = seam._destination(rabbit, oslo_messaging.Target(**target))
+    found = destinations.destination(rabbit, oslo_messaging.Target(**target))
     assert found == {
         "messaging.system": "rabbitmq",
         "messaging.destination.name": said[0],
@@ -714,8 +757,8 @@ def test_system_is_the_drivers() -> None:
     """`messaging.system` tells the real broker."""
     rabbit = oslo_messaging.get_rpc_transport(cfg.CONF, "rabbit://guest:guest@127.0.0.1:1/")
     fake = oslo_messaging.get_rpc_transport(cfg.CONF, "fake://")
-    assert seam._system(rabbit) == "rabbitmq"
-    assert seam._system(fake) == "fake"
+    assert destinations.system(rabbit) == "rabbitmq"
+    assert destinations.system(fake) == "fake"
 
 
 # Robustness
@@ -730,7 +773,7 @@ def test_own_error_does_not_hurt_the_message(
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("no span today")
 
-    monkeypatch.setattr(seam.runtime, "start_span", broken)
+    monkeypatch.setattr(messages.runtime, "start_span", broken)
     with spans.tracer.start_as_current_span("request"):
         assert volume.client("cinder-volume").call({}, "create_volume") == "created"
 

@@ -1,0 +1,69 @@
+"""What the configuration keeps to itself."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+from otel_cinder.core import redaction
+
+_URL_PASSWORD: Final = re.compile(r"(?<=:)[^\s:@/]+(?=@)")
+"""The passwords in a URL of one host or more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
+
+_PATH: Final = re.compile(r"(?:/[\w.-]+){2,}/?")
+
+
+def secret_options(conf: Any) -> set[str]:
+    """The secrets that the configuration holds, each backend's too.
+
+    Taken from the options that are registered as secret, and from what the files say under a name
+    that promises one: a backend's options are registered by the volume service alone, and by no
+    service before it has loaded the driver.
+    """
+    found: set[str] = set()
+    for options in (_registered_secrets(conf), _written_options(conf)):
+        with contextlib.suppress(Exception):  # another release's insides
+            for name, value in options:
+                found.update(_secrets_in(value, redaction.promises_secret(name)))
+    return found
+
+
+def _registered_secrets(conf: Any) -> Iterator[tuple[str, Any]]:
+    groups = {"": conf._opts, **{name: group._opts for name, group in conf._groups.items()}}
+    for group, options in groups.items():
+        for name, registered in list(options.items()):
+            if getattr(registered["opt"], "secret", False):
+                with contextlib.suppress(Exception):  # nothing has been read yet
+                    yield "secret", conf[group][name] if group else conf[name]
+
+
+def _written_options(conf: Any) -> Iterator[tuple[str, str]]:
+    for sections in getattr(conf._namespace, "_parsed", ()):
+        for options in sections.values():
+            for name, values in options.items():
+                for value in values:
+                    yield name, str(value).replace("$$", "$")
+
+
+def _secrets_in(value: Any, is_secret: bool) -> Iterator[str]:
+    """A secret word, the passwords of a URL, or by their names the parts of a structure."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _secrets_in(part, redaction.promises_secret(str(name)))
+    elif isinstance(value, (list, tuple, set)):
+        for part in value:
+            yield from _secrets_in(part, is_secret)
+    elif isinstance(value, str):
+        if "://" in value:
+            for password in _URL_PASSWORD.findall(value):
+                yield password
+                yield unquote(password)
+        elif not is_secret:  # replication_device = backend_id:one,san_password:…
+            for name, _, part in (each.partition(":") for each in value.split(",")):
+                if part and redaction.promises_secret(name):
+                    yield part
+        elif not _PATH.fullmatch(value):
+            yield value

@@ -1,0 +1,102 @@
+"""What Cinder did about a failure, and what the scheduler made of the backends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otel_cinder.cinder.attributes import add
+from otel_cinder.core import conventions, redaction
+
+_KINDS: Final = {
+    "Volume": "volume",
+    "Snapshot": "snapshot",
+    "Backup": "backup",
+    "Group": "group",
+    "GroupSnapshot": "group_snapshot",
+}
+"""Name of a versioned object -> ``cinder.resource.type``."""
+
+_MIGRATION_ERROR: Final = "migration_error"
+"""A volume whose ``migration_status`` is ``error``: its migration failed, it may be as good as ever."""
+
+
+def error_status(values: Mapping[str, Any]) -> str:
+    """The error status among the fields of a volume, say, that are about to be written; or "".
+
+    `migration_error` where it is that of the volume's migration alone.
+    """
+    status = values.get("status")
+    if isinstance(status, str) and (status == "error" or status.startswith("error_")):
+        # To be deleted is what becomes of a volume that could not be managed: no new failure.
+        return "" if status == "error_managing_deleting" else status
+    migration = values.get("migration_status")  # a column, maybe, whose == gives an expression
+    return _MIGRATION_ERROR if isinstance(migration, str) and migration == "error" else ""
+
+
+def status_to_save(resource: Any) -> str | None:
+    """The error status that ``resource.save()`` is about to write; "" if one that is no error.
+
+    None, at next to no cost, if no status has changed: so it is in most cases.
+    """
+    # The set itself: obj_what_changed() copies it, and looks into every object below.
+    changed = getattr(resource, "_changed_fields", None)
+    if changed is None:
+        changed = resource.obj_what_changed()
+    if "status" not in changed and "migration_status" not in changed:
+        return None
+    names = [name for name in ("status", "migration_status") if name in changed]
+    return error_status({name: getattr(resource, name) for name in names})
+
+
+def failed_resource(resource: Any) -> tuple[str, str, str | None]:
+    """Type and id of a versioned object, and why it failed, if it says so itself.
+
+    The type is empty for objects of no interest.
+    """
+    kind = _KINDS.get(resource.obj_name(), "")
+    reason = None
+    if kind == "backup" and "fail_reason" in resource.obj_what_changed():
+        reason = resource.fail_reason
+    return kind, str(resource.id), reason or None
+
+
+def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+    """What the user is told, from the arguments of ``message.api.API.create``; whether of an error."""
+    attributes: dict[str, str] = {}
+    level = str(asked.get("level", "ERROR"))
+    add(attributes, conventions.MESSAGE_LEVEL, level)
+    fields = sys.modules.get("cinder.message.message_field")
+    action = asked.get("action")
+    if fields is not None:
+        detail_id = fields.translate_detail_id(asked.get("exception"), asked.get("detail"))
+        add(attributes, conventions.MESSAGE_DETAIL_ID, str(detail_id))
+        add(attributes, conventions.MESSAGE_TEXT, str(fields.translate_detail(detail_id)))
+        if action:
+            add(attributes, conventions.MESSAGE_ACTION, str(fields.translate_action(action[0])))
+    return attributes, level.upper() == "ERROR"
+
+
+def attempt_made(filter_properties: Any) -> dict[str, Any]:
+    """Which attempt to create a volume has failed, and where, as the scheduler wrote it down."""
+    attributes: dict[str, Any] = {}
+    retry = (filter_properties or {}).get("retry") or {}
+    add(attributes, conventions.ATTEMPT, retry.get("num_attempts"))
+    # The volume's own host has been emptied by now. "hosts" is the older name.
+    backends = retry.get("backends") or retry.get("hosts") or [None]
+    add(attributes, conventions.HOST, backends[-1])
+    return attributes
+
+
+def backend_name(state: Any) -> str:
+    """The name of a backend or pool that the scheduler looks at: ``host@backend#pool``."""
+    return str(getattr(state, "backend_id", None) or getattr(state, "host", state))
+
+
+def choice(weighed: Any) -> dict[str, Any]:
+    """The backend that the scheduler chose, and its weight."""
+    return {
+        conventions.HOST: redaction.text(backend_name(weighed.obj), 255),
+        conventions.WEIGHT: float(weighed.weight),
+    }

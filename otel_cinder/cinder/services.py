@@ -1,0 +1,59 @@
+"""Cinder's services: what they are called, and what they tell each other all day."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final
+
+from otel_cinder.core import conventions
+from otel_cinder.core.runtime import Service, process_name, worker_instance
+
+API: Final = "cinder-api"
+
+SERVICES: Final = frozenset({API, "cinder-scheduler", "cinder-volume", "cinder-backup"})
+"""Binaries, which are also the topics that their RPC servers listen on."""
+
+_CHATTER: Final = frozenset(
+    {
+        "notify_service_capabilities",
+        "publish_service_capabilities",
+        "report_state",
+        "request_service_capabilities",
+        "update_host_capabilities",
+        "update_service_capabilities",
+    }
+)
+"""RPC methods that the services send each other all day without being asked."""
+
+
+def resource_attributes(service: Service | None) -> Mapping[str, str]:
+    """``service.*`` of a service at work, or of this process where nothing says which is."""
+    name, instance = service or (process_name(), "")
+    attributes = {
+        conventions.SERVICE_NAME: name,
+        conventions.SERVICE_NAMESPACE: "cinder",
+        conventions.SERVICE_INSTANCE: instance or worker_instance(),
+    }
+    with contextlib.suppress(metadata.PackageNotFoundError):  # a source tree on the path
+        attributes[conventions.SERVICE_VERSION] = metadata.version("cinder")
+    return attributes
+
+
+def service_of(topic: str, endpoints: list[Any]) -> Service | None:
+    """The service whose RPC server listens on ``topic``; None if it is not one of Cinder's.
+
+    The instance is the manager's host (``host@backend`` for a volume service), which is stable
+    over restarts and differs between the backends of one host.
+    """
+    name = topic.partition(".")[0]
+    if name not in SERVICES:
+        return None
+    host = next((h for h in (getattr(e, "host", None) for e in endpoints) if h), "")
+    return Service(name, str(host))
+
+
+def is_chatter(method: str) -> bool:
+    """Whether an RPC method is sent periodically, by nobody's request."""
+    return method in _CHATTER

@@ -1,0 +1,196 @@
+"""Secrets that are known word for word: the configuration's, and a request's own token.
+
+They are found where nothing else gives them away: ``login failed for admin/S3cr3t!``.
+
+No locks, which a fork could leave locked: what is shared is replaced as a whole, and whoever comes
+second builds it anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from otel_cinder.core.patterns import MASK
+
+_SHORTEST: Final = 6
+_LONGEST: Final = 160
+"""Characters of a literal; a longer one, a private key say, is known by its pieces."""
+_LONGEST_FORM: Final = 12 * _LONGEST
+"""Characters that one of them takes in any form: ``%F0%9F%94%91`` at worst for each."""
+_MOST: Final = 256
+"""Literals that are known at once; the cost of a text grows with them."""
+
+_WORDS: Final = frozenset(
+    {
+        "administrator",
+        "anonymous",
+        "available",
+        "backends",
+        "certificate",
+        "changeme",
+        "cinder-volume",
+        "connection",
+        "controller",
+        "database",
+        "default",
+        "defaults",
+        "disabled",
+        "hypervisor",
+        "internal",
+        "keystone",
+        "localhost",
+        "metadata",
+        "openstack",
+        "password",
+        "passwords",
+        "project",
+        "provider",
+        "rabbitmq",
+        "required",
+        "scheduler",
+        "secret",
+        "service",
+        "services",
+        "snapshot",
+        "snapshots",
+        "storage",
+        "username",
+        "volumes",
+    }
+)
+"""Bad passwords that stand in harmless texts all the time, so that they can't be masked there."""
+
+_HIDDEN: Final = otel_context.create_key("otel-cinder-hidden")
+
+_known: dict[str, None] = {}
+_built: tuple[int, re.Pattern[str] | None] = (0, None)
+"""How many literals were known when the pattern was made, and the pattern of all their forms."""
+
+
+def learn(values: Iterable[object]) -> None:
+    """Mask these secrets in every text of this process, and of what it forks, from now on.
+
+    What is too short to be told from a harmless word is left out; what would be more than 256
+    secrets in all as well.
+    """
+    global _built
+    for value in values:
+        for piece in _pieces(value):
+            if len(_known) < _MOST:
+                _known[piece] = None
+    # Another thread may have learned meanwhile, and have built before us with more.
+    while _built[0] != len(_known):
+        known = list(_known)
+        _built = (len(known), re.compile(_alternation(known)))
+
+
+def forget() -> None:
+    """Know no secret any more."""
+    global _built
+    _known.clear()
+    _built = (0, None)
+
+
+def hiding(context: Context, *secrets: object) -> Context:
+    """``context`` in which these secrets, a request's token say, are masked in every text.
+
+    They go wherever the trace goes, to other greenthreads and threads too, and nowhere else. What
+    is None, or too short to be told from a harmless word, is left out.
+    """
+    pieces = [piece for secret in secrets for piece in _pieces(secret)]
+    if not pieces:
+        return context
+    hidden: Any = otel_context.get_value(_HIDDEN, context) or ()
+    forms = {form: None for piece in pieces for form in _spellings(piece)}
+    return otel_context.set_value(_HIDDEN, (*hidden, *forms), context)
+
+
+def mask(found: str, cut: int) -> str:
+    """The first ``cut`` characters of ``found``, or fewer, without the secrets that are known."""
+    hidden: Any = otel_context.get_value(_HIDDEN)
+    pattern = _built[1]
+    if pattern is None and not hidden:
+        return found[:cut]
+    is_cut = len(found) > cut + _LONGEST_FORM
+    found = found[: cut + _LONGEST_FORM]
+    for secret in hidden or ():
+        if secret in found:
+            found = found.replace(secret, MASK)
+    if pattern is not None:
+        found = pattern.sub(_mask_whole, found)
+    # The last one may have been cut in two, so that it wasn't found.
+    return found[:-_LONGEST_FORM][:cut] if is_cut else found[:cut]
+
+
+def _pieces(value: object) -> list[str]:
+    """``value`` as literals of a bounded length; none if it can't be told from a harmless word."""
+    if not isinstance(value, str):
+        return []
+    found = value.strip()
+    if len(found) < _SHORTEST or found.lower() in _WORDS or not any(map(str.isalnum, found)):
+        return []
+    if found.isalpha() and len(found) < 8:
+        return []
+    count = -(-len(found) // _LONGEST)
+    size = -(-len(found) // count)
+    return [found[begin : begin + size] for begin in range(0, len(found), size)]
+
+
+def _spellings(secret: str) -> set[str]:
+    """``secret`` as it stands in URLs, JSON, XML, a shell's words and Python's reprs."""
+    if secret.isalnum() and secret.isascii():
+        return {secret}
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        html.escape(secret),
+        secret.replace("'", "'\"'\"'"),
+        secret.replace("\\", "\\\\").replace("'", "\\'"),
+    }
+
+
+def _encodings(secret: str) -> list[str]:
+    """What base64 makes of ``secret``, wherever it stands in what is encoded."""
+    found = []
+    for before in range(3):
+        data = bytes(before) + secret.encode("utf-8", "replace")
+        encoded = base64.b64encode(data).decode()
+        # Without the characters that say something of the neighbours as well.
+        found.append(encoded[(0, 2, 3)[before] : len(data) // 3 * 4])
+    return [one for one in found if len(one) >= _SHORTEST]
+
+
+def _alternation(known: list[str]) -> str:
+    """A pattern of all forms, in two steps so that it is left soon: ``a(?:bc|d)|e(?:f)``."""
+    forms: dict[str, set[str]] = {}
+    for secret in known:
+        for form in [*_spellings(secret), *_encodings(secret)]:
+            forms.setdefault(form[:1], set()).add(form[1:])
+    return "|".join(
+        f"{re.escape(first)}(?:{'|'.join(map(re.escape, sorted(rest, key=len, reverse=True)))})"
+        for first, rest in forms.items()
+    )
+
+
+def _mask_whole(match: re.Match[str]) -> str:
+    """The mask, unless a mere word or number is only a part of another."""
+    found = match[0]
+    if found not in _known or not (found.isalpha() or found.isdigit()):
+        return MASK
+    text, begin, end = match.string, match.start(), match.end()
+    around = text[max(0, begin - 1) : begin] + text[end : end + 1]
+    return found if any(map(str.isalnum, around)) else MASK

@@ -1,0 +1,44 @@
+"""LogQueue: log records on their way to the collector, for those who want more than span events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otel_cinder.core import conventions
+from otel_cinder.core.exporting import LOGS, ExportQueue, Load
+from otel_cinder.version import __version__
+
+_SCOPE: Final = InstrumentationScope(conventions.SCOPE, __version__)
+
+
+class LogQueue(ExportQueue[tuple[Any, LogRecord]]):
+    """The queue of ``(service, record)``. For the other arguments see `ExportQueue`.
+
+    Args:
+        resource: the resource of a service.
+    """
+
+    def __init__(
+        self,
+        load_exporters: Sequence[Load],
+        endpoint: str,
+        resource: Callable[[Any], Resource],
+        **sizes: Any,
+    ) -> None:
+        super().__init__(LOGS, load_exporters, endpoint, **sizes)
+        self._resource = resource
+
+    def _send(self, exporter: Any, batch: Sequence[tuple[Any, LogRecord]]) -> Any:
+        from opentelemetry.sdk._logs import ReadableLogRecord
+
+        return exporter.export(
+            [
+                ReadableLogRecord(record, self._resource(service), _SCOPE)
+                for service, record in batch
+            ]
+        )

@@ -1,0 +1,257 @@
+"""Metrics: one table of instruments, and the queue that measurements take to them.
+
+Cinder's threads only put what they have measured into a queue. The SDK's instruments live in the
+export thread, one provider a service, so none of the SDK's locks is ever taken in a thread of
+Cinder's, and none is held when the process forks.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.resources import Resource
+
+from otel_cinder.core import conventions, redaction
+from otel_cinder.core.exporting import METRICS, ExportQueue, Load
+from otel_cinder.version import __version__
+
+BOUNDARIES_S: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+    *(30, 60, 120, 300, 600),
+)
+"""Upper bounds of every histogram's buckets, in seconds: those that the semantic conventions give
+for durations, and on to ten minutes, which a volume made from an image may well take."""
+
+SETS_LIMIT: Final = 2000
+"""Sets of attributes that an instrument keeps apart, as the specification has it. The SDK has this
+limit itself in its latest releases; those before keep all that they get."""
+
+QUEUE_SIZE: Final = 10_000
+"""Measurements that may wait for the export thread."""
+
+_ROUND_S: Final = 1.0
+"""Seconds after which measurements leave the queue, and let go of their spans, at the latest."""
+
+_VALUE_LIMIT: Final = 256
+"""Characters of an attribute's value that are kept."""
+
+Record = Callable[[float, Mapping[str, Any], Context], None]
+
+
+Measurement = tuple[Any, str, float, Mapping[str, Any], Context]
+"""Service, name, value, attributes, and the context in which it was measured. A plain tuple: the
+named one takes five times as long to make. The attributes must not be changed any more."""
+
+
+class Instruments:
+    """The instruments of `conventions.METRICS` on one meter, each made when it is first used."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._records: dict[str, Record] = {}
+
+    def record(
+        self, name: str, value: float, attributes: Mapping[str, Any], context: Context
+    ) -> None:
+        """Record ``value`` with the instrument ``name``. Raises KeyError if there is none."""
+        record = self._records.get(name)
+        if record is None:
+            record = self._records.setdefault(name, _Limited(_instrument(self._meter, name)))
+        record(value, attributes, context)
+
+
+class _Limited:
+    """Records with an instrument, and keeps the sets of attributes safe, and not too many."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+        self._sets: dict[frozenset[tuple[str, Any]], dict[str, Any]] = {}
+
+    def __call__(self, value: float, attributes: Mapping[str, Any], context: Context) -> None:
+        try:
+            key = frozenset(attributes.items())
+        except TypeError:  # a list among the values
+            attributes = _safe(attributes)
+            key = frozenset(attributes.items())
+        safe = self._sets.get(key)
+        if safe is None:
+            safe = {conventions.OVERFLOW: True}
+            if len(self._sets) < SETS_LIMIT:
+                safe = self._sets[key] = _safe(attributes)
+        self._record(value, safe, context)
+
+
+def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that can be encoded: one that can't would take all metrics with it, each time."""
+    return {
+        name: value
+        if isinstance(value, (bool, int, float))
+        else redaction.text(value, _VALUE_LIMIT)
+        for name, value in attributes.items()
+        if value is not None
+    }
+
+
+def _instrument(meter: Meter, name: str) -> Any:
+    """The method that records a value with the instrument ``name``."""
+    kind, unit, meaning, _ = conventions.METRICS[name]
+    if kind == "histogram":
+        return meter.create_histogram(
+            name, unit, meaning, explicit_bucket_boundaries_advisory=BOUNDARIES_S
+        ).record
+    if kind == "counter":
+        return meter.create_counter(name, unit, meaning).add
+    if kind == "updowncounter":
+        return meter.create_up_down_counter(name, unit, meaning).add
+    return meter.create_gauge(name, unit, meaning).set
+
+
+@functools.cache
+def _provider_class() -> Any:
+    # Late, as all of the SDK's metrics: imported in the export thread, where nobody waits for it.
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    class Provider(MeterProvider):
+        def _handle_fork(self) -> None:
+            """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
+
+    return Provider
+
+
+class _Service(NamedTuple):
+    """A service's instruments, and what reads them, one reader an exporter."""
+
+    instruments: Instruments
+    readers: list[Any]
+
+
+class MetricQueue(ExportQueue[Measurement]):
+    """Takes measurements to their instruments, and collects these every ``interval`` seconds.
+
+    Args:
+        interval: seconds between two collections; a flush collects, too.
+        resource: the resource of a service.
+        prepare: called in the export thread once the SDK's metrics are imported.
+        observe: adds what is observed of this process, to the first service's meter.
+    """
+
+    def __init__(
+        self,
+        load_exporters: Sequence[Load],
+        endpoint: str,
+        *,
+        interval: float,
+        resource: Callable[[Any], Resource],
+        prepare: Callable[[], None],
+        observe: Callable[[Meter], None],
+    ) -> None:
+        super().__init__(
+            METRICS,
+            load_exporters,
+            endpoint,
+            queue_size=QUEUE_SIZE,
+            batch_size=QUEUE_SIZE // 2,
+            delay=min(interval, _ROUND_S),
+        )
+        self._interval = interval
+        self._resource = resource
+        self._prepare = prepare
+        self._observe = observe
+        self._seen: list[Any] = []
+        self._services: dict[Any, _Service] = {}
+        self._left_out: set[str] = set()
+        self._due = math.inf
+
+    def see(self, service: Any) -> None:
+        """Start collecting for the process, under ``service`` if it is the first one seen."""
+        if not self._seen and not self._stopping:
+            self._seen.append(service)
+            self.start()
+
+    def _load(self) -> None:
+        super()._load()
+        importlib.import_module("opentelemetry.sdk.metrics.export")
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._prepare()
+        self._due = time.monotonic() + self._interval
+
+    def _work(self, *, asked: bool) -> None:
+        self._record_all()
+        now = time.monotonic()
+        if asked or now >= self._due:
+            self._due = now + self._interval
+            self._collect()
+
+    def _record_all(self) -> None:
+        for service in self._seen:
+            self._of(service)
+        for _ in range(len(self._queue)):
+            service, name, value, attributes, context = self._queue.popleft()
+            try:
+                self._of(service).instruments.record(name, value, attributes, context)
+            except Exception as error:
+                if name not in self._left_out:
+                    self._left_out.add(name)
+                    self._report(
+                        "otel-cinder leaves out measurements of %s because of %s: %s; Cinder is "
+                        "not affected. Please report it.",
+                        name,
+                        type(error).__name__,
+                        redaction.text(error),
+                    )
+
+    def _of(self, service: Any) -> _Service:
+        found = self._services.get(service)
+        if found is None:
+            found = self._services[service] = self._make(service)
+        return found
+
+    def _make(self, service: Any) -> _Service:
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        # As the SDK's own periodic reader does: the exporter says what its backend likes.
+        readers = [
+            InMemoryMetricReader(
+                getattr(exporter, "_preferred_temporality", None),
+                getattr(exporter, "_preferred_aggregation", None),
+            )
+            for exporter in self._exporters
+        ]
+        # Its atexit hook would run behind our flush.
+        provider = _provider_class()(readers, self._resource(service), shutdown_on_exit=False)
+        meter = provider.get_meter(conventions.SCOPE, __version__)
+        if not self._services:
+            self._observe(meter)
+        return _Service(Instruments(meter), readers)
+
+    def _collect(self) -> None:
+        deliveries = []
+        for index, exporter in enumerate(self._exporters):
+            read = [each.readers[index].get_metrics_data() for each in self._services.values()]
+            found = [one for data in read if data is not None for one in data.resource_metrics]
+            if found:
+                deliveries.append((exporter, found))
+        if deliveries:
+            self._export(deliveries)
+
+    def _send(self, exporter: Any, batch: Sequence[Any]) -> Any:
+        from opentelemetry.sdk.metrics.export import MetricsData
+
+        return exporter.export(MetricsData(resource_metrics=batch))
+
+    def _size(self, batch: Sequence[Any]) -> int:
+        return sum(
+            len(metric.data.data_points)
+            for of_resource in batch
+            for of_scope in of_resource.scope_metrics
+            for metric in of_scope.metrics
+        )

@@ -1,0 +1,170 @@
+"""The inside of `Runtime` in one process: providers, queues, and how they are flushed."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics._internal import _ProxyMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Tracer
+
+from otel_cinder.core import conventions, exporters, exporting
+from otel_cinder.core.exporting import METRICS, SPANS, BatchSpanProcessor, ExportQueue
+from otel_cinder.core.health import Health
+from otel_cinder.core.logs import LogQueue
+from otel_cinder.core.metrics import Instruments, MetricQueue
+from otel_cinder.core.native import threads_are_green
+from otel_cinder.core.sampling import EntrySampler, Tally
+from otel_cinder.version import __version__
+
+if TYPE_CHECKING:
+    from otel_cinder.core.runtime import Runtime, Service
+
+
+class _IdGenerator(RandomIdGenerator):
+    """Random ids from a source of this process's own.
+
+    The SDK's generator draws from ``random``'s global state, which workers that uWSGI forks in C
+    would share: they would give out the same ids.
+    """
+
+    def __init__(self) -> None:
+        source = random.Random(os.urandom(32))
+        self._draw = source.getrandbits
+
+    def generate_trace_id(self) -> int:
+        return self._draw(128) or self.generate_trace_id()
+
+    def generate_span_id(self) -> int:
+        return self._draw(64) or self.generate_span_id()
+
+
+class _TracerProvider(TracerProvider):
+    def _handle_fork(self) -> None:
+        """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
+
+
+class Process:
+    """The providers of one process, one a service, over one export queue for each signal.
+
+    Making it starts nothing: of two threads that make one at the same time, one's is forgotten.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.pid = os.getpid()
+        self.tracers: dict[Service | None, Tracer] = {}
+        self._runtime = runtime
+        self._resources: dict[Service | None, Resource] = {}
+        self._tally = Tally()
+        self._given = runtime.tracer_provider or _tracer_provider_of_the_host()
+        self._given_meters = runtime.meter_provider or _meter_provider_of_the_host()
+        self.spans: BatchSpanProcessor | None = None
+        if self._given is None and not exporters.disabled(SPANS, os.environ):
+            self.spans = exporters.spans(os.environ)
+        self.instruments: Instruments | None = None
+        """Where measurements go at once, on a provider that is not ours."""
+        self.metrics: MetricQueue | None = None
+        if self._given_meters is not None:
+            meter = self._given_meters.get_meter(conventions.SCOPE, __version__)
+            self.instruments = Instruments(meter)
+        # Who has a provider of his own for spans, and none for metrics, wants none.
+        elif self._given is None and not exporters.disabled(METRICS, os.environ):
+            self.metrics = exporters.metrics(
+                os.environ,
+                self.resource,
+                runtime.use_native_locks,
+                Health(self._tally, self.spans, runtime.seams).observe,
+            )
+        self.logs: LogQueue | None = None
+        if runtime.logs_exported:
+            self.logs = exporters.logs(os.environ, self.resource)
+
+    def tracer(self, service: Service | None) -> Tracer:
+        """The tracer of a service; made at its first span."""
+        found = self.tracers.get(service)
+        if found is None:
+            provider = self._given or self._provider(service)
+            found = provider.get_tracer(conventions.SCOPE, __version__)
+            self.tracers[service] = found
+            if self.metrics is not None:
+                self.metrics.see(service)
+        return found
+
+    def resource(self, service: Service | None) -> Resource:
+        """The resource of a service, which is the same for all its signals."""
+        found = self._resources.get(service)
+        if found is None:
+            found = self._resources[service] = self._runtime.resource(service)
+        return found
+
+    def flush(self, timeout: float) -> bool:
+        """Export what was recorded; False if it took longer than ``timeout`` seconds."""
+        begin = time.monotonic()
+        others = self._flush_the_hosts(timeout)
+        in_time = exporting.flush(self._queues, timeout)
+        for thread in others:
+            thread.join(max(timeout - (time.monotonic() - begin), 0))
+        return in_time and not any(thread.is_alive() for thread in others)
+
+    def shutdown(self, timeout: float) -> None:
+        """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
+        exporting.shutdown(self._queues, timeout)
+
+    def withdraw(self) -> None:
+        """Leave nothing of this in a child, whose threads may have the same idents."""
+        for queue in self._queues:
+            queue.withdraw()
+
+    @property
+    def _queues(self) -> list[ExportQueue[Any]]:
+        return [queue for queue in (self.spans, self.metrics, self.logs) if queue is not None]
+
+    def _flush_the_hosts(self, timeout: float) -> list[threading.Thread]:
+        """Flush the providers that are not ours, in threads: it takes as long as their exporter."""
+        if threads_are_green():
+            return []  # the SDK's own processors could hang us
+        providers = (self._given, self._given_meters)
+        flushes: list[Callable[[int], Any] | None] = [
+            getattr(provider, "force_flush", None) for provider in providers
+        ]
+        threads = [
+            threading.Thread(target=flush, args=(int(timeout * 1000),), daemon=True)
+            for flush in flushes
+            if flush is not None
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _provider(self, service: Service | None) -> trace.TracerProvider:
+        provider = _TracerProvider(
+            resource=self.resource(service),
+            id_generator=_IdGenerator(),
+            span_limits=SpanLimits(),
+            # Its atexit hook would shut the shared queue down; ours flushes all of them.
+            shutdown_on_exit=False,
+        )
+        trusts = self._runtime.settings.trust_inbound
+        provider.sampler = EntrySampler(provider.sampler, self._tally, trusts=trusts)
+        if self.spans is not None:
+            provider.add_span_processor(self.spans)
+        return provider
+
+
+def _tracer_provider_of_the_host() -> trace.TracerProvider | None:
+    """The provider that somebody has set in this process, if any. It is used, not replaced."""
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+
+
+def _meter_provider_of_the_host() -> metrics.MeterProvider | None:
+    provider = metrics.get_meter_provider()
+    return None if isinstance(provider, _ProxyMeterProvider) else provider

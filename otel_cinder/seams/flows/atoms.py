@@ -1,0 +1,321 @@
+"""The spans of tasks and retries, timed by the functions that run their own code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, Status, StatusCode
+from taskflow import states
+from taskflow.types.failure import Failure
+
+from otel_cinder.core import conventions, entry, redaction
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import end_span, runtime
+
+if TYPE_CHECKING:
+    from otel_cinder.seams.flows.listener import FlowListener
+
+SEAM: Final = "flows"
+
+_EXECUTOR: Final = "taskflow.engines.action_engine.executor"
+
+_LISTENER: Final = otel_context.create_key("otel-cinder-flow-listener")
+"""Context key: a weak reference to the `FlowListener` whose engine is at work. Weak, because a
+context may be kept by a thread that outlives the flow, and the engine holds all its results."""
+
+_MARK: Final = "_otel_cinder"
+"""Attribute of the functions that stand in for TaskFlow's own."""
+
+_pending: dict[int, _Place] = {}
+"""Atoms handed to an executor, by ``id``. Left when the atom starts, or its flow ends."""
+
+Describe = Callable[[Any], Mapping[str, Any]]
+
+
+def patch(patches: PatchSet, describe: Describe) -> None:
+    """Time the atoms; ``describe`` says what a task's result tells of the request."""
+    # Only where another thread may run the task; the serial executor runs it right there.
+    for method in ("execute_task", "revert_task"):
+        patches.wrap(SEAM, f"{_EXECUTOR}:ParallelTaskExecutor.{method}", _submit)
+    # Plain functions, not wrapt proxies: a process executor pickles them by name.
+    for kind in (Task, Retry):
+        for verb in ("execute", "revert"):
+            patches.replace(
+                SEAM,
+                f"{_EXECUTOR}:_{verb}_{kind.noun}",
+                functools.partial(_around_atom, kind, verb, describe),
+            )
+
+
+class _Place(NamedTuple):
+    """Where an atom belongs."""
+
+    atom: Any
+    context: Context
+    listener: FlowListener
+    uuid: str
+
+
+class Kind:
+    """What tasks and retries are called, in TaskFlow and in our conventions."""
+
+    noun: str
+    prefix: str
+    name: str
+    uuid: str
+    state: str
+
+
+class Task(Kind):
+    """A task."""
+
+    noun = "task"
+    prefix = ""
+    name = conventions.TASK_NAME
+    uuid = conventions.TASK_UUID
+    state = conventions.TASK_STATE
+
+
+class Retry(Kind):
+    """A retry controller."""
+
+    noun = "retry"
+    prefix = "retry "
+    name = conventions.RETRY_NAME
+    uuid = conventions.RETRY_UUID
+    state = conventions.RETRY_STATE
+
+
+def listened(context: Context, listener: Any) -> Context:
+    """``context`` with a weak reference to the listener whose engine is at work in it."""
+    return otel_context.set_value(_LISTENER, listener, context)
+
+
+def forget(listener: FlowListener) -> None:
+    """Drop the atoms that were handed to an executor which never ran them."""
+    for key, place in list(_pending.items()):
+        if place.listener is listener:
+            _pending.pop(key, None)
+
+
+def causes(listener: FlowListener) -> tuple[Link, ...]:
+    """A link to the atom whose failure is why others revert."""
+    return () if listener.failed is None else (Link(listener.failed[1]),)
+
+
+def _listener(context: Context) -> FlowListener | None:
+    """The listener whose atoms are to be timed here, and not by notification."""
+    found: Any = context.get(_LISTENER)
+    listener: FlowListener | None = found() if found is not None else None
+    return listener if listener is not None and listener.times_atoms else None
+
+
+def _submit(
+    wrapped: Callable[..., Any], _executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Remember where an atom belongs until it runs, maybe in another thread."""
+    context = otel_context.get_current()
+    listener = _listener(context)
+    if listener is None:
+        return wrapped(*args, **kwargs)
+    task = args[0] if args else kwargs["task"]
+    uuid = args[1] if len(args) > 1 else kwargs.get("task_uuid", "")
+    _pending[id(task)] = _Place(task, context, listener, uuid)
+    try:
+        return wrapped(*args, **kwargs)
+    except BaseException:
+        _pending.pop(id(task), None)
+        raise
+
+
+def _around_atom(
+    kind: type[Kind], verb: str, describe: Describe, original: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The function that runs an atom, in a span that is current while it runs."""
+    executes = verb == "execute"
+    prefix = kind.prefix if executes else f"revert {kind.prefix}"
+
+    @functools.wraps(original)
+    def run(atom: Any, arguments: Any, *args: Any, **kwargs: Any) -> Any:
+        place = _pending.pop(id(atom), None)
+        if place is None or place.atom is not atom:
+            # In the engine's own thread: a retry, or a serial engine's task.
+            context = otel_context.get_current()
+            listener = _listener(context)
+            if listener is None:
+                return original(atom, arguments, *args, **kwargs)
+            place = _Place(atom, context, listener, "")
+        listener = place.listener
+        context = place.context
+        token = None
+        span: Span = trace.INVALID_SPAN
+        state = states.SUCCESS if executes else states.REVERTED
+        started = time.perf_counter()
+        try:
+            if listener.span.is_recording():
+                span = listener.tracer.start_span(
+                    prefix + short(atom.name),
+                    context,
+                    attributes=_describe(kind, verb, place, arguments, state),
+                    links=() if executes else causes(listener),
+                )
+                context = trace.set_span_in_context(span, context)
+            token = otel_context.attach(context)
+        except Exception as error:
+            complain(SEAM, error)
+        try:
+            outcome = original(atom, arguments, *args, **kwargs)
+            if isinstance(outcome[1], Failure):
+                state = _fail(place, kind, verb, span, outcome[1])
+            elif executes and kind is Task:
+                _tell_results(atom, outcome[1], span, context, describe)
+            return outcome
+        except BaseException as error:  # KeyboardInterrupt, GreenletExit: TaskFlow lets them pass
+            state = _fail(place, kind, verb, span, error)
+            raise
+        finally:
+            if token is not None:
+                otel_context.detach(token)
+            end_span(span)
+            if kind is Task:
+                runtime.measure(
+                    conventions.TASK_DURATION,
+                    time.perf_counter() - started,
+                    _measured(type(atom).__name__, state, listener.name),
+                    context,
+                )
+
+    run.__dict__[_MARK] = True
+    return run
+
+
+def _describe(
+    kind: type[Kind], verb: str, place: _Place, arguments: Any, state: str
+) -> dict[str, Any]:
+    atom, uuid = place.atom, place.uuid
+    attributes: dict[str, Any] = {
+        kind.name: plain(atom.name),
+        conventions.CODE_FUNCTION: _function(type(atom), verb),  # type: ignore[arg-type]
+        # What it will be unless it fails. Set at the end, it'd cost as much as all the others.
+        kind.state: state,
+    }
+    if not uuid:
+        uuid = _uuid(place.listener.engine.storage, atom.name)
+    if kind is Retry:
+        history = arguments.get("history")
+        # On revert the history holds the last attempt; on execute it's about to be made.
+        attempts = len(history) if history is not None else 0
+        attributes[conventions.RETRY_ATTEMPT] = attempts + (verb == "execute")
+    elif verb == "execute" and atom.save_as:
+        attributes[conventions.TASK_PROVIDES] = sorted(atom.save_as)
+    if uuid:
+        attributes[kind.uuid] = uuid
+    return attributes
+
+
+def _uuid(storage: Any, name: str) -> str:
+    """An atom's uuid, without the lock of ``get_atom_uuid``, which costs 4 µs a task."""
+    found: str = getattr(storage, "_atom_name_to_uuid", {}).get(name) or storage.get_atom_uuid(name)
+    return found
+
+
+def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe: Describe) -> None:
+    """Say what the results tell of the request, and the results themselves where it is wanted."""
+    if not span.is_recording():
+        return
+    try:
+        entry.enrich(describe(result), context)
+        if runtime.settings.result_values and atom.save_as:
+            results = {
+                name: result if index is None else result[index]
+                for name, index in atom.save_as.items()
+            }
+            span.set_attribute(conventions.TASK_RESULTS, redaction.value(results))
+    except Exception as error:
+        complain(SEAM, error)
+
+
+def _fail(
+    place: _Place, kind: type[Kind], verb: str, span: Span, problem: Failure | BaseException
+) -> str:
+    """Mark the atom as failed, remember it as what the others revert for; returns its state."""
+    state: str = states.FAILURE if verb == "execute" else states.REVERT_FAILURE
+    try:
+        failure = set_outcome(span, kind, state, problem)
+        if isinstance(problem, BaseException):
+            failure = record_failure(span, problem)
+        if verb == "execute":
+            if kind is Task:
+                place.listener.failed = (short(place.atom.name), span.get_span_context())
+            way_in = entry.current(place.context)
+            if way_in is not None:
+                way_in.failure = failure
+    except Exception as error:
+        complain(SEAM, error)
+    return state
+
+
+def set_outcome(span: Span, kind: type[Kind], state: str, result: Any) -> tuple[str, str] | None:
+    """Say how an atom ended; returns class and message of what it failed by, if it did."""
+    span.set_attribute(kind.state, state)
+    if not isinstance(result, Failure):
+        return None
+    if result.exception is not None:
+        return record_failure(span, result.exception, stacktrace=result.traceback_str or "")
+    # It came from another process, as text.
+    name = next(iter(result), "Failure").rpartition(".")[2]
+    span.set_attribute(conventions.ERROR_TYPE, name)
+    message = redaction.text(result.exception_str)
+    span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
+    return name, message
+
+
+@functools.lru_cache(maxsize=1024)
+def _measured(name: str, state: str, flow: str) -> dict[str, Any]:
+    return {
+        conventions.TASK_CLASS: name,
+        conventions.TASK_STATE: state,
+        conventions.FLOW_NAME: flow,
+    }
+
+
+plain = functools.lru_cache(maxsize=1024)(redaction.plain)
+
+
+@functools.lru_cache(maxsize=1024)
+def short(name: str) -> str:
+    """``cinder.volume.flows.api.create_volume.QuotaReserveTask;volume:create`` -> its class.
+
+    Cinder names its tasks by module and class, with what tells them apart behind a semicolon;
+    TaskFlow's own default is the same without the latter. Other names are taken as they are.
+    """
+    head = plain(name).partition(";")[0]
+    return head.rpartition(".")[2] or head
+
+
+@functools.lru_cache(maxsize=1024)
+def _function(atom_class: type, verb: str) -> str:
+    return f"{atom_class.__module__}.{atom_class.__qualname__}.{verb}"
+
+
+def run_in_process(engine: Any) -> bool:
+    """Whether the engine's atoms run in this process: serially, in threads or greenthreads."""
+    return _is_local(type(getattr(engine, "_task_executor", None)))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=64)
+def _is_local(executor: type) -> bool:
+    return executor.__module__ == _EXECUTOR and "Process" not in executor.__name__
+
+
+def are_timed() -> bool:
+    """Whether `patch` is in force."""
+    return hasattr(getattr(sys.modules.get(_EXECUTOR), "_execute_task", None), _MARK)

@@ -1,0 +1,382 @@
+"""The spans of messages: where they are sent, and where they are handled."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+
+from otel_cinder.core import carrier, conventions, redaction
+from otel_cinder.core.carrier import Arrival
+from otel_cinder.core.entry import Entry, enrich, enter
+from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.seams.rpc import destinations
+from otel_cinder.seams.rpc.destinations import topic_name
+
+SEAM: Final = "rpc"
+
+_SERVER: Final = otel_context.create_key("otel-cinder-rpc-server")
+"""Context key: the RPC server whose message is being dispatched."""
+
+ServiceOf = Callable[[str, list[Any]], Service | None]
+IsChatter = Callable[[str], bool]
+Describe = Callable[[str, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+def patch(
+    patches: PatchSet, service_of: ServiceOf, is_chatter: IsChatter, describe: Describe
+) -> None:
+    """Patch sending and dispatching.
+
+    Args:
+        service_of: the service that listens on a topic, from the topic and its endpoints.
+        is_chatter: whether a method is sent periodically, by nobody's request.
+        describe: attributes from a message's topic, context dictionary and the message itself.
+    """
+    sender = _Sender(describe)
+    receiver = _Receiver(service_of, is_chatter, describe)
+    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", sender.send)
+    # The dispatcher does not know which server's it is: the topic is the server's.
+    patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", receiver.incoming)
+    patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", receiver.dispatch)
+
+
+class _Sender:
+    def __init__(self, describe: Describe) -> None:
+        self._describe = describe
+
+    def send(
+        self,
+        wrapped: Callable[..., Any],
+        transport: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Send a message in a span, and with it in the message's context."""
+        context = otel_context.get_current()
+        current = trace.get_current_span(context).get_span_context()
+        span: Span | None = None
+        measured: _Measured | None = None
+        try:
+            target, sent_context, message = _arguments(args, kwargs)
+            waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
+            method = f"{topic_name(target.topic)}/{message.get('method')}"
+            # Without a span it is periodic chatter: nobody asked for it.
+            asked_for = current.is_valid or runtime.settings.periodic
+            if asked_for:
+                measured = _Measured("call" if waits else "cast", method, transport, target)
+            if (
+                asked_for
+                and isinstance(sent_context, dict)
+                and not _traced_by_another(sent_context, current)
+            ):
+                recorded = current.trace_flags.sampled or not current.is_valid
+                if recorded and not _somebody_else_traces():
+                    asked = self._describe(topic_name(target.topic), sent_context, message)
+                    span = _start_sent(context, transport, target, method, asked, waits)
+                    enrich(asked, context)
+                    context = trace.set_span_in_context(span, context)
+                sent = current if span is None else span.get_span_context()
+                keys = carrier.inject(sent, fanout=bool(target.fanout))
+                args, kwargs = _with_context(args, kwargs, {**sent_context, **keys})
+        except Exception as error:
+            complain(SEAM, error)
+        return _run(span, context, measured, wrapped, args, kwargs)
+
+
+def _start_sent(
+    context: Context,
+    transport: Any,
+    target: Any,
+    method: str,
+    asked: Mapping[str, Any],
+    waits: bool,
+) -> Span:
+    attributes: dict[str, Any] = {
+        **destinations.destination(transport, target),
+        conventions.MESSAGING_OPERATION_NAME: "call" if waits else "cast",
+        conventions.MESSAGING_OPERATION_TYPE: "send",
+        **_rpc(method),
+        **asked,
+    }
+    if target.fanout:
+        attributes[conventions.FANOUT] = True
+    return runtime.start_span(
+        method if waits else f"cast {method}",
+        context,
+        SpanKind.CLIENT if waits else SpanKind.PRODUCER,
+        attributes,
+    )
+
+
+class _Receiver:
+    def __init__(self, service_of: ServiceOf, is_chatter: IsChatter, describe: Describe) -> None:
+        self._service_of = service_of
+        self._is_chatter = is_chatter
+        self._describe = describe
+
+    def incoming(
+        self,
+        wrapped: Callable[..., Any],
+        server: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Let `dispatch` know which server has taken the message."""
+        token = otel_context.attach(otel_context.set_value(_SERVER, server))
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            otel_context.detach(token)
+
+    def dispatch(
+        self,
+        wrapped: Callable[..., Any],
+        dispatcher: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Dispatch a message in a span under the sender's, and without the keys in its context."""
+        received = time.time()
+        context = base = otel_context.get_current()
+        span: Span | None = None
+        measured: _Measured | None = None
+        try:
+            incoming = args[0] if args else kwargs["incoming"]
+            server: Any = base.get(_SERVER)
+            target = getattr(server, "_target", None)
+            remote, sent, fanout = _take(incoming)
+            method = (
+                f"{topic_name(getattr(target, 'topic', None))}/{incoming.message.get('method')}"
+            )
+            is_call = _is_call(incoming)
+            transport = getattr(server, "transport", None)
+            if self._is_asked_for(incoming, remote, fanout=fanout):
+                measured = _Measured("answer" if is_call else "process", method, transport, target)
+            service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
+            if service is not None:
+                context = otel_context.set_value(SERVICE, service, context)
+            if isinstance(incoming.ctxt, dict):
+                context = redaction.hiding(context, incoming.ctxt.get("auth_token"))
+            current = trace.get_current_span(base).get_span_context()
+            if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
+                # Otherwise somebody else's span of this message is current already.
+                # Unsampled, a fan-out's parent stays: what it decided is not decided again.
+                if remote.is_valid and not (fanout and remote.trace_flags.sampled):
+                    parent = trace.NonRecordingSpan(remote)
+                    context = trace.set_span_in_context(parent, context)
+                asked: dict[str, Any] = {}
+                sampled = remote.trace_flags.sampled or not remote.is_valid
+                if measured and sampled and not _somebody_else_traces():
+                    asked = self._ask(target, incoming)
+                    span = _start_received(
+                        context, transport, target, method, asked, remote, is_call, fanout
+                    )
+                    context = trace.set_span_in_context(span, context)
+                entry = Entry(span or trace.get_current_span(context), asked, is_http=False)
+                context = enter(context, entry)
+            if sent is not None:
+                _say_wait(span, method, received - sent, context)
+        except Exception as error:
+            complain(SEAM, error)
+        return _run(span, context, measured, wrapped, args, kwargs)
+
+    def _is_asked_for(self, incoming: Any, remote: SpanContext, *, fanout: bool) -> bool:
+        """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
+        request: a search for the request would find each of these traces.
+        """
+        if runtime.settings.periodic or (remote.is_valid and not fanout):
+            return True
+        return not self._is_chatter(str(incoming.message.get("method")))
+
+    def _ask(self, target: Any, incoming: Any) -> dict[str, Any]:
+        if not isinstance(incoming.ctxt, dict):
+            return {}
+        topic = topic_name(getattr(target, "topic", None))
+        return self._describe(topic, incoming.ctxt, incoming.message)
+
+
+def _start_received(
+    context: Context,
+    transport: Any,
+    target: Any,
+    method: str,
+    asked: Mapping[str, Any],
+    remote: SpanContext,
+    is_call: bool,
+    fanout: bool,
+) -> Span:
+    attributes: dict[str, Any] = {
+        **destinations.source(transport, target, fanout=fanout),
+        conventions.MESSAGING_OPERATION_NAME: "process",
+        conventions.MESSAGING_OPERATION_TYPE: "process",
+        **_rpc(method),
+        **asked,
+    }
+    if fanout:
+        attributes[conventions.FANOUT] = True
+    return runtime.start_span(
+        method if is_call else f"process {method}",
+        context,
+        SpanKind.SERVER if is_call else SpanKind.CONSUMER,
+        attributes,
+        [Link(remote)] if remote.is_valid else (),
+    )
+
+
+class _Measured:
+    """How long one message's sending or handling takes, and how it ends."""
+
+    __slots__ = ("_attributes", "_kind", "_started")
+
+    def __init__(self, kind: str, method: str, transport: Any, target: Any) -> None:
+        self._kind = kind
+        if kind in ("call", "answer"):
+            self._attributes: dict[str, Any] = _rpc(method)
+        else:
+            topic = topic_name(getattr(target, "topic", None))
+            self._attributes = {
+                conventions.MESSAGING_SYSTEM: destinations.system(transport),
+                conventions.MESSAGING_OPERATION_NAME: kind,
+                conventions.MESSAGING_TEMPLATE: topic,
+                conventions.RPC_METHOD: method,
+            }
+        self._started = time.perf_counter()
+
+    def fail(self, error: BaseException) -> None:
+        self._attributes[conventions.ERROR_TYPE] = _unwrapped(error)[1]
+
+    def end(self, context: Context) -> None:
+        seconds = time.perf_counter() - self._started
+        duration, count = _METRICS[self._kind]
+        runtime.measure(duration, seconds, self._attributes, context)
+        if count:
+            runtime.measure(count, 1, self._attributes, context)
+
+
+_METRICS: Final = {
+    "cast": (conventions.MESSAGING_SEND_DURATION, conventions.MESSAGING_SENT),
+    "process": (conventions.MESSAGING_PROCESS_DURATION, conventions.MESSAGING_CONSUMED),
+    "call": (conventions.RPC_CLIENT_DURATION, ""),
+    "answer": (conventions.RPC_SERVER_DURATION, ""),
+}
+"""What is done with a message -> the metrics of its duration and of its number."""
+
+
+def _run(
+    span: Span | None,
+    context: Context,
+    measured: _Measured | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    token = otel_context.attach(context)
+    try:
+        return wrapped(*args, **kwargs)
+    except BaseException as error:
+        try:
+            if measured is not None:
+                measured.fail(error)
+            if span is not None:
+                _record(span, error)
+        except Exception as problem:
+            complain(SEAM, problem)
+        raise
+    finally:
+        otel_context.detach(token)
+        if span is not None:
+            end_span(span)
+        if measured is not None:
+            measured.end(context)
+
+
+def _record(span: Span, error: BaseException) -> None:
+    """Record what really went wrong: unwrapped, and a remote exception by its own class."""
+    error, name = _unwrapped(error)
+    record_failure(span, error, error_type=name)
+
+
+def _unwrapped(error: BaseException) -> tuple[BaseException, str]:
+    exc_info = getattr(error, "exc_info", None)
+    if type(error).__name__ == "ExpectedException" and exc_info:
+        error = exc_info[1]
+    # oslo.messaging's RemoteError has it, for a class that the sender may not import.
+    name = getattr(error, "exc_type", None) or class_of(error)[1]
+    return error, str(name)
+
+
+def _take(incoming: Any) -> Arrival:
+    """Take the keys out of a message, so that nobody behind us notices them.
+
+    The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
+    """
+    found = incoming.ctxt
+    if not isinstance(found, dict) or carrier.KEYS.isdisjoint(found):
+        return carrier.NOTHING
+    incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
+    return carrier.extract(found)
+
+
+def _say_wait(span: Span | None, method: str, seconds: float, context: Context) -> None:
+    if seconds >= 0:
+        name, metric, value = conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds
+    else:
+        name, metric, value = conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, 1
+    if span is not None:
+        span.set_attribute(name, round(abs(seconds), 6))
+    runtime.measure(metric, value, {conventions.RPC_METHOD: method}, context)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    names = ("target", "ctxt", "message")
+    target, sent_context, message = (
+        args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names)
+    )
+    return target, sent_context, message
+
+
+def _with_context(
+    args: tuple[Any, ...], kwargs: dict[str, Any], sent_context: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(args) > 1:
+        return (args[0], sent_context, *args[2:]), kwargs
+    return args, {**kwargs, "ctxt": sent_context}
+
+
+def _rpc(method: str) -> dict[str, Any]:
+    return {conventions.RPC_SYSTEM: "oslo.messaging", conventions.RPC_METHOD: method}
+
+
+def _is_call(incoming: Any) -> bool:
+    """Whether the sender waits for an answer. The drivers keep it under different names."""
+    if hasattr(incoming, "reply_q"):  # RabbitMQ
+        return bool(incoming.reply_q)
+    return bool(getattr(incoming, "_reply_q", None) or getattr(incoming, "_reply_to", None))
+
+
+def _traced_by_another(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
+    """Whether the message already carries the current span: oslo.messaging's own tracing is on."""
+    found = sent_context.get(carrier.TRACEPARENT)
+    return current.is_valid and isinstance(found, str) and f"{current.span_id:016x}" in found
+
+
+def _somebody_else_traces() -> bool:
+    """Whether another makes these spans: the context is still carried, but spans are left to it.
+
+    opentelemetry-instrumentation-oslo-messaging for the process, osprofiler for one request.
+    """
+    module = sys.modules.get("opentelemetry.instrumentation.oslo_messaging")
+    other = getattr(module, "OsloMessagingInstrumentor", None)
+    if other is not None and getattr(other(), "is_instrumented_by_opentelemetry", False):
+        return True
+    profiler = sys.modules.get("osprofiler.profiler")
+    return profiler is not None and profiler.get() is not None

@@ -1,0 +1,69 @@
+"""Whether what arrived is on the list in `docs/reference.md`, by the tables it is made from."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.trace import SpanRecord
+from otel_cinder.core import conventions
+
+# What an angle-bracketed part of a listed name stands for. A flow's and a task's name is whatever
+# its author called it: one word.
+PARTS = {
+    "METHOD": r"[A-Z]+",
+    "route": r"/\S*(?: [\w-]+)?",
+    "topic": r"[\w-]+",
+    "method": r"\w+",
+    "program": r"[\w.+-]+",
+    "function": r"\w+",
+    "VERB": r"[A-Z]+",
+    "table": r"[\w.]+",
+}
+
+
+def unlisted(receiver: Receiver) -> list[str]:
+    """Name everything that arrived and is not on the list, each once."""
+    found = [*_of_spans(receiver.spans()), *_of_metrics(receiver)]
+    return sorted(set(found))
+
+
+def _pattern(listed: str) -> re.Pattern[str]:
+    parts = re.split(r"<(\w+)>", listed)
+    regex = "".join(
+        PARTS.get(part, r"[\w.]+") if index % 2 else re.escape(part)
+        for index, part in enumerate(parts)
+    )
+    return re.compile(regex)
+
+
+PATTERNS = [_pattern(name) for name in conventions.SPANS]
+
+
+def _of_spans(spans: Iterable[SpanRecord]) -> Iterator[str]:
+    for span in spans:
+        if not any(pattern.fullmatch(span.name) for pattern in PATTERNS):
+            yield f"span {span.name}"
+        for where in (span.attributes, span.resource, *(link.attributes for link in span.links)):
+            yield from _of_attributes(where, span.name)
+        for event in span.events:
+            if event.name not in conventions.EVENTS:
+                yield f"event {event.name} of {span.name}"
+            yield from _of_attributes(event.attributes, event.name)
+
+
+def _of_metrics(receiver: Receiver) -> Iterator[str]:
+    for point in receiver.metrics():
+        listed = conventions.METRICS.get(point.name)
+        if listed is None:
+            yield f"metric {point.name}"
+            continue
+        if point.unit != listed.unit:
+            yield f"unit {point.unit} of metric {point.name}"
+        for name in set(point.attributes) - {*listed.attributes, conventions.OVERFLOW}:
+            yield f"attribute {name} of metric {point.name}"
+
+
+def _of_attributes(attributes: Iterable[str], where: str) -> Iterator[str]:
+    for name in attributes:
+        if name not in conventions.ATTRIBUTES:
+            yield f"attribute {name} of {where}"

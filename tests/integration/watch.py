@@ -1,0 +1,68 @@
+"""Which traces came of a test's own requests, and how they are held against a golden."""
+
+from collections.abc import Sequence
+
+import requests
+
+from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
+from tests.integration import drawing
+from tests.integration.arrivals import settle
+from tests.integration.operations import Operations
+
+
+class Watch:
+    """The traces of the requests since the watch began; made by the fixture of this name."""
+
+    def __init__(self, cinder: Operations, receiver: Receiver, update: bool) -> None:
+        self._cinder, self._receiver, self._update = cinder, receiver, update
+
+    def begin(self) -> None:
+        """Forget what was asked for in preparation."""
+        self._cinder.answers.clear()
+
+    def traces(self, name: str, trace_ids: Sequence[str] = ()) -> list[Trace]:
+        """Wait for the spans; return each request's trace, or these, drawn as in the golden.
+
+        A fan-out starts traces of its own that link to the request's; those are not among them.
+        """
+        arrived = traces_of(settle(self._receiver))
+        if trace_ids:
+            traces = [trace for trace in arrived if trace.trace_id in trace_ids]
+        else:
+            traces = [self._trace_of(answer, arrived) for answer in self._cinder.answers]
+        drawing.compare(name, traces, self._update)
+        return traces
+
+    def whole(self, name: str, *services: str) -> list[Trace]:
+        """Check that each trace is whole and without errors, and that these services took part.
+
+        Commands may fail: Cinder tries what a host or an image has.
+        """
+        traces = self.traces(name)
+        for trace in traces:
+            assert trace.is_whole, drawing.draw([trace])
+        assert not [span.name for span in errors(traces) if not is_command(span)]
+        assert {service for trace in traces for service in trace.services} == set(services)
+        return traces
+
+    def _trace_of(self, answer: requests.Response, arrived: list[Trace]) -> Trace:
+        """Return the only trace that begins with the request which was answered so."""
+        request_id = answer.headers["x-openstack-request-id"]
+        (trace,) = [
+            trace
+            for trace in arrived
+            for span in trace.tops()
+            if span.kind == "server" and span.attributes.get("openstack.request_id") == request_id
+        ]
+        return trace
+
+
+def errors(traces: list[Trace]) -> list[SpanRecord]:
+    """List the spans that ended in an error."""
+    return [span for trace in traces for span in trace.spans if span.status == "error"]
+
+
+def is_command(span: SpanRecord) -> bool:
+    """Tell whether the span is of a program or of a function of the privileged daemon."""
+    return span.name.startswith(("execute ", "privsep "))

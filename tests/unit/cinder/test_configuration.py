@@ -1,0 +1,63 @@
+"""The secrets that cinder.conf holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from oslo_config import cfg
+
+from otel_cinder.cinder import configuration
+
+CONFIGURATION = """\
+[DEFAULT]
+transport_url = rabbit://openstack:R4bb%21t@one:5672,b:sec0ndpw@two:5672//
+weird = Quux$$9!
+[database]
+connection = mysql+pymysql://cinder:DbPassw0rd@db/cinder
+[one]
+san_password = S3cr3t!
+replication_device = backend_id:two,san_password:Repl1ca,san_ip:192.0.2.1
+plain = readable
+ssl_key_file = /etc/ssl/private/cinder.key
+[registered_by_nobody]
+hpe3par_password = "with blanks"
+[keystone_authtoken]
+password = password
+username = cinder
+"""
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> cfg.ConfigOpts:
+    """A configuration as a service has it, not read yet."""
+    conf = cfg.ConfigOpts()
+    conf.register_opts([cfg.StrOpt("transport_url", secret=True), cfg.StrOpt("weird", secret=True)])
+    device = cfg.MultiOpt("replication_device", item_type=cfg.types.Dict(), secret=True)
+    conf.register_opts([cfg.StrOpt("san_password", secret=True), device], group="one")
+    (tmp_path / "cinder.conf").write_text(CONFIGURATION)
+    return conf
+
+
+def test_secrets_of_the_configuration(configured: cfg.ConfigOpts, tmp_path: Path) -> None:
+    """Secret options are found, registered or not, in URLs and structures too; nothing else is."""
+    assert configuration.secret_options(configured) == set()
+    configured(["--config-file", str(tmp_path / "cinder.conf")])
+    found = configuration.secret_options(configured)
+    assert found == {
+        "R4bb%21t",
+        "R4bb!t",
+        "sec0ndpw",
+        "Quux$9!",
+        "DbPassw0rd",
+        "S3cr3t!",
+        "Repl1ca",
+        "with blanks",
+        "password",
+    }
+
+
+def test_secrets_of_an_odd_configuration() -> None:
+    """What is no configuration, or not one that we know, has no secrets and raises nothing."""
+    assert configuration.secret_options(None) == set()
+    assert configuration.secret_options(object()) == set()

@@ -1,0 +1,65 @@
+"""Cinder's services."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from otel_cinder.cinder import services
+from otel_cinder.core.runtime import Service
+
+
+@pytest.mark.parametrize(
+    ("topic", "hosts", "service"),
+    [
+        ("cinder-volume", ["h@lvm"], Service("cinder-volume", "h@lvm")),
+        ("cinder-volume.h@lvm", [None, "h@lvm"], Service("cinder-volume", "h@lvm")),
+        ("cinder-scheduler", [], Service("cinder-scheduler")),
+        ("cinder-backup", ["h"], Service("cinder-backup", "h")),
+        ("nova-compute", ["h"], None),
+        ("", [], None),
+    ],
+)
+def test_service_of_a_topic(topic: str, hosts: list[Any], service: Service | None) -> None:
+    """Cinder's topics name its services; the manager's host is the instance."""
+    assert services.service_of(topic, [SimpleNamespace(host=host) for host in hosts]) == service
+
+
+def test_endpoint_without_a_host() -> None:
+    """Endpoints that have no host, like oslo.messaging's own, are passed over."""
+    assert services.service_of("cinder-volume", [object()]) == Service("cinder-volume")
+
+
+@pytest.mark.parametrize(
+    ("method", "chatter"),
+    [("report_state", True), ("publish_service_capabilities", True), ("create_volume", False)],
+)
+def test_chatter(method: str, chatter: bool) -> None:
+    """What the services send each other all day is known by its method."""
+    assert services.is_chatter(method) is chatter
+
+
+def test_resource_attributes_without_a_service() -> None:
+    """Where the work does not say which service it is, the process does."""
+    found = services.resource_attributes(None)
+    assert found["service.namespace"] == "cinder"
+    assert found["service.instance.id"]
+
+
+def test_names_are_those_of_the_installed_cinder() -> None:
+    """The chatter that is listed exists in Cinder's RPC interfaces."""
+    import pathlib
+    from importlib import util
+
+    spec = util.find_spec("cinder")
+    if spec is None or spec.origin is None:
+        pytest.skip("Cinder is not installed")
+    folder = pathlib.Path(spec.origin).parent
+    source = "".join(
+        (folder / service / "rpcapi.py").read_text()
+        for service in ("scheduler", "volume", "backup")
+    )
+    missing = {name for name in services._CHATTER if f"{name}" not in source}
+    assert missing <= {"report_state", "request_service_capabilities", "update_host_capabilities"}

@@ -1,0 +1,383 @@
+"""Spans of the managers' calls on their drivers, with the demo's driver and real managers."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wrapt
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode
+from oslo_config import cfg
+
+import otel_cinder
+from otel_cinder.core import patching
+from otel_cinder.instrumentor import CinderInstrumentor
+from tests.unit import scripts
+from tests.unit.recording import Recorder, exception_of
+
+with warnings.catch_warnings():  # Cinder's policies say on import what is deprecated
+    warnings.simplefilter("ignore")
+    from cinder import objects
+
+    objects.register_all()
+    from cinder.volume import configuration, driver
+    from cinder.volume import manager as volume_manager
+
+    from otel_cinder.cli.demo.driver import SparseFileDriver
+
+OPTIONS = volume_manager.volume_backend_opts
+VOLUME = SimpleNamespace(name="volume-1", size=1)
+HERE = "otel_cinder.cli.demo.driver.SparseFileDriver"
+BASE = "cinder.volume.driver"
+
+
+@pytest.fixture(autouse=True)
+def _managers_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume manager that is made of its driver alone; the real one is in the last test."""
+
+    def init(manager: Any, made: Any) -> None:
+        manager.driver = made
+
+    monkeypatch.setattr(volume_manager.VolumeManager, "__init__", init)
+
+
+@pytest.fixture
+def make(tmp_path: Any) -> Iterator[Callable[..., Any]]:
+    """Makes a driver, of the demo's class if no other is named, and its manager."""
+    cfg.CONF.set_override("state_path", str(tmp_path))
+
+    def made(cls: Any = SparseFileDriver, backend: str = "one", host: str = "node@one") -> Any:
+        settings = configuration.Configuration(OPTIONS, config_group=backend)
+        found = cls(configuration=settings, host=host)
+        volume_manager.VolumeManager(found)
+        found.do_setup(None)
+        return found
+
+    yield made
+    cfg.CONF.clear_override("state_path")
+
+
+def rows() -> list[str]:
+    """The places of drivers in the status, and how they fare."""
+    found = CinderInstrumentor().status()
+    return [f"{row.target} {row.state}" for row in found if ".*" in row.target]
+
+
+class Odd(SparseFileDriver):
+    """Has whatever else a driver may have."""
+
+    @staticmethod
+    def static() -> str:
+        return "static"
+
+    @classmethod
+    def of_class(cls) -> str:
+        return cls.__name__
+
+    @property
+    def field(self) -> str:
+        return "field"
+
+    def lines(self) -> Iterator[str]:
+        yield "line"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[str]:
+        yield "locked"
+
+    def _private(self) -> str:
+        return "private"
+
+    def set_initialized(self) -> None:
+        super().set_initialized()
+
+    def create_volume(self, volume: Any) -> None:
+        super().create_volume(volume)
+        self.extend_volume(volume, 2)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(self.extend_volume, volume, 3).result(10)
+
+    def retype(self, context: Any, volume: Any, new_type: Any, diff: Any, host: Any) -> Any:
+        return new_type.extend_volume(volume, 4)
+
+    def delete_volume(self, volume: Any) -> None:
+        raise ValueError("no such LUN, password=hunter2")
+
+    def revert_to_snapshot(self, context: Any, volume: Any, snapshot: Any) -> None:
+        raise NotImplementedError
+
+
+def test_call_is_a_span(spans: Recorder, make: Callable[..., Any]) -> None:
+    """A call on the driver is a span below the current one, with its backend and function."""
+    made = make()
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+    span = spans["SparseFileDriver.create_volume"]
+    assert dict(span.attributes) == {
+        "cinder.backend": "one",
+        "code.function.name": f"{HERE}.create_volume",
+    }
+    assert spans.children(spans["request"]) == ["SparseFileDriver.create_volume"]
+    assert span.status.status_code is StatusCode.UNSET
+    assert (made._folder / "volume-1").stat().st_size == 1 << 30
+
+
+def test_result_and_arguments_pass(spans: Recorder, make: Callable[..., Any]) -> None:
+    """The driver gets what it was given, by position or keyword, and its result comes back."""
+    made = make()
+    with spans.tracer.start_as_current_span("request"):
+        answer = made.initialize_connection(VOLUME, connector={"host": "h"})
+        assert answer["driver_volume_type"] == "local"
+        assert SparseFileDriver.get_volume_stats(made, refresh=True)["vendor_name"] == "otel-cinder"
+    assert spans.children(spans["request"]) == [
+        "SparseFileDriver.initialize_connection",
+        "SparseFileDriver.get_volume_stats",
+    ]
+
+
+def test_inherited_method_names_the_class_that_defines_it(
+    spans: Recorder, make: Callable[..., Any]
+) -> None:
+    """The span bears the driver's name, the function that of the base class it was written in."""
+    made = make()
+    with spans.tracer.start_as_current_span("request"):
+        made.clone_image(None, VOLUME, None, None, None)
+    span = spans["SparseFileDriver.clone_image"]
+    assert span.attributes["code.function.name"] == f"{BASE}.VolumeDriver.clone_image"
+
+
+def test_nothing_is_traced_without_a_span(spans: Recorder, make: Callable[..., Any]) -> None:
+    """A periodic task's calls start no traces."""
+    make().get_volume_stats(refresh=True)
+    assert len(spans) == 0
+
+
+def test_nothing_is_traced_in_an_unsampled_request(
+    instrumented: Callable[..., Recorder], make: Callable[..., Any]
+) -> None:
+    """Where the request is not sampled, neither are its calls."""
+    spans = instrumented(ALWAYS_OFF)
+    made = make()
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+    assert len(spans) == 0
+
+
+def test_driver_calling_itself_is_one_span(spans: Recorder, make: Callable[..., Any]) -> None:
+    """super(), self and a pool's thread within a call are parts of it."""
+    made = make(Odd)
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+        made.extend_volume(VOLUME, 2)
+    assert spans.children(spans["request"]) == ["Odd.create_volume", "Odd.extend_volume"]
+    assert len(spans) == 3
+
+
+def test_driver_calling_another_is_two_spans(spans: Recorder, make: Callable[..., Any]) -> None:
+    """What a driver calls on another backend's is that one's call."""
+    one, two = make(Odd), make(Odd, "two", "node@two")
+    with spans.tracer.start_as_current_span("request"):
+        one.retype(None, VOLUME, two, None, None)
+    inner = spans["Odd.extend_volume"]
+    assert inner.parent.span_id == spans["Odd.retype"].context.span_id
+    assert inner.attributes["cinder.backend"] == "two"
+
+
+def test_class_of_two_backends_is_patched_once(spans: Recorder, make: Callable[..., Any]) -> None:
+    """Two backends may have drivers of one class: each says its own name, in one span a call."""
+    drivers = [make(), make(backend="two", host="node@two")]
+    assert rows() == [
+        f"otel_cinder.cli.demo.driver:SparseFileDriver.* ({len(patched(SparseFileDriver))}) on"
+    ]
+    with spans.tracer.start_as_current_span("request"):
+        for made in drivers:
+            made.create_volume(VOLUME)
+    found = spans.all("SparseFileDriver.create_volume")
+    assert [span.attributes["cinder.backend"] for span in found] == ["one", "two"]
+
+
+def patched(cls: type) -> list[str]:
+    """Names of what is wrapped on a class."""
+    return [name for name, entry in vars(cls).items() if isinstance(entry, wrapt.FunctionWrapper)]
+
+
+def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[..., Any]) -> None:
+    """One backend's class may be another's base: a call is one span all the same."""
+    make()
+    made = make(Odd)
+    with spans.tracer.start_as_current_span("request"):
+        made.extend_volume(VOLUME, 2)
+        made.clone_image(None, VOLUME, None, None, None)
+    assert spans.children(spans["request"]) == ["Odd.extend_volume", "Odd.clone_image"]
+    assert len(spans) == 3
+    found = [s.attributes["code.function.name"] for s in spans if s.name != "request"]
+    assert found == [f"{HERE}.extend_volume", f"{BASE}.VolumeDriver.clone_image"]
+
+
+def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> None:
+    """What reads or sets a field, is private, of the class, or goes on after it returned."""
+    made = make(Odd)
+    with spans.tracer.start_as_current_span("request"):
+        made.set_initialized()
+        assert made.initialized
+        assert made.get_version() == "1.0.0"
+        assert (made.static(), made.of_class(), made.field) == ("static", "Odd", "field")
+        assert (list(made.lines()), made._private()) == (["line"], "private")
+        with made.locked() as found:
+            assert found == "locked"
+    assert spans.names == ["request"]
+
+
+def test_failure_is_recorded(spans: Recorder, make: Callable[..., Any]) -> None:
+    """What the driver raises is on its span, masked, and goes on as it is."""
+    made = make(Odd)
+    with (
+        spans.tracer.start_as_current_span("request", record_exception=False),
+        contextlib.suppress(ValueError),
+    ):
+        made.delete_volume(VOLUME)
+    span = spans["Odd.delete_volume"]
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "ValueError"
+    assert exception_of(span)["exception.message"] == "no such LUN, password=***"
+
+
+def test_not_implemented_is_no_failure(spans: Recorder, make: Callable[..., Any]) -> None:
+    """NotImplementedError is a driver's way to say that Cinder is to do it another way."""
+    made = make(Odd)
+    with spans.tracer.start_as_current_span("request"), contextlib.suppress(NotImplementedError):
+        made.revert_to_snapshot(None, VOLUME, None)
+    span = spans["Odd.revert_to_snapshot"]
+    assert span.status.status_code is StatusCode.UNSET
+    assert (span.events, "error.type" in span.attributes) == ((), False)
+
+
+def test_backend_without_a_host_of_its_own(spans: Recorder, make: Callable[..., Any]) -> None:
+    """Where the host names no backend, the section of the configuration does, if it is one."""
+    one, none = make(host="node"), make(backend="backend_defaults", host="node")
+    with spans.tracer.start_as_current_span("request"):
+        one.create_volume(VOLUME)
+        none.create_volume(VOLUME)
+    first, second = spans.all("SparseFileDriver.create_volume")
+    assert first.attributes["cinder.backend"] == "one"
+    assert "cinder.backend" not in second.attributes
+
+
+def test_driver_that_delegates_is_left_alone(spans: Recorder, make: Callable[..., Any]) -> None:
+    """Methods that come from __getattr__ are called as ever, without spans."""
+    inner = make()
+    otel_cinder.uninstrument()
+    otel_cinder.instrument(tracer_provider=spans.provider)
+
+    class Proxy(driver.ProxyVD):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+    made = Proxy()
+    volume_manager.VolumeManager(made)
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+    assert spans.names == ["request"]
+
+
+def test_uninstrument_restores_the_class(make: Callable[..., Any]) -> None:
+    """After uninstrument() a driver's class holds what it held, by identity, and no more."""
+    before = [dict(vars(cls)) for cls in Odd.__mro__]
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    make()
+    make(Odd)
+    assert patched(Odd)
+    otel_cinder.uninstrument()
+    after = [dict(vars(cls)) for cls in Odd.__mro__]
+    for was, now in zip(before, after, strict=True):
+        assert list(was) == list(now)
+        assert all(now[name] is thing for name, thing in was.items())
+    assert [row.rpartition(" ")[2] for row in rows()] == ["off", "off"]
+
+
+@pytest.mark.complains
+def test_broken_describing_does_not_hurt(spans: Recorder, make: Callable[..., Any]) -> None:
+    """A driver whose host can't be read is called, once, without a span; we complain."""
+
+    class Broken(SparseFileDriver):
+        @property
+        def host(self) -> str:
+            raise RuntimeError("not yet")
+
+        @host.setter
+        def host(self, value: str) -> None: ...
+
+    made = make(Broken)
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+    assert spans.names == ["request"]
+    assert ("driver", RuntimeError) in patching._complained
+    assert (made._folder / "volume-1").exists()
+
+
+def test_manager_without_a_driver(spans: Recorder) -> None:
+    """A manager that has made no driver is left alone."""
+    volume_manager.VolumeManager(None)
+    assert rows() == []
+
+
+MANAGERS = """
+import json, os, sys, warnings; warnings.simplefilter("ignore")
+os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
+import otel_cinder
+from tests.unit.recording import Recorder
+spans = Recorder()
+otel_cinder.instrument(tracer_provider=spans.provider)
+from cinder import monkey_patch; monkey_patch.patch(backend="threading")
+from cinder import objects; objects.register_all()
+from cinder import rpc
+from cinder.backup import manager as backup
+from cinder.volume import manager as volume
+from cinder.db import migration
+from oslo_config import cfg
+with open(folder + "/cinder.conf", "w") as file:
+    file.write(f'''
+[DEFAULT]
+transport_url = fake://
+state_path = {folder}
+backup_driver = cinder.backup.drivers.posix.PosixBackupDriver
+backup_posix_path = {folder}/backups
+[database]
+connection = sqlite:///{folder}/db
+[one]
+volume_driver = otel_cinder.cli.demo.driver.SparseFileDriver
+''')
+cfg.CONF(["--config-file", folder + "/cinder.conf"], project="cinder")
+migration.db_sync()
+rpc.init(cfg.CONF)
+made = volume.VolumeManager(host="node@one", service_name="one")
+cfg.CONF.register_opts(volume.volume_backend_opts, group="one")
+made.driver.do_setup(None)
+with spans.tracer.start_as_current_span("request"):
+    made.driver.get_volume_stats(refresh=True)
+    backup.BackupManager(host="node").service(None).check_for_setup_error()
+print(json.dumps({s.name: dict(s.attributes) for s in spans}))
+"""
+
+
+def test_real_managers() -> None:
+    """Cinder's own managers: the volume manager's driver, and the drivers a backup manager makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = scripts.run(f"folder = {folder!r}", MANAGERS).said
+    assert said == {
+        "SparseFileDriver.get_volume_stats": {
+            "cinder.backend": "one",
+            "code.function.name": f"{BASE}.BaseVD.get_volume_stats",
+        },
+        "PosixBackupDriver.check_for_setup_error": {
+            "code.function.name": "cinder.backup.driver.BackupDriver.check_for_setup_error"
+        },
+        "request": {},
+    }

@@ -1,0 +1,854 @@
+"""Failures that Cinder handles by itself, with its own objects, flows and managers on SQLite."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import oslo_messaging
+import pytest
+import webob
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Span, StatusCode
+
+import otel_cinder
+from otel_cinder.core import conventions, entry
+from otel_cinder.core.entry import Entry
+from otel_cinder.core.runtime import runtime
+from otel_cinder.instrumentor import CinderInstrumentor
+from otel_cinder.seams import handled as seam
+from tests.unit.recording import Recorder
+from tests.unit.scripts import run
+from tests.unit.seams.applications import Api, load
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Cinder's, and its libraries'
+
+ERROR = conventions.RESOURCE_ERROR_EVENT
+MESSAGE = conventions.USER_MESSAGE_EVENT
+PROJECT = "f1b4c6d0"
+
+
+_MODULES = (
+    "backup.manager",
+    "context",
+    "db.api",
+    "db.models",
+    "exception",
+    "message.api",
+    "message.message_field",
+    "scheduler.flows.create_volume",
+    "scheduler.manager",
+    "volume.flows.common",
+    "volume.flows.manager.create_volume",
+)
+
+
+def imported() -> Any:
+    """Cinder's package, with what the tests use of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import cinder.objects
+
+        cinder.objects.register_all()  # first, as its services do
+        for name in _MODULES:
+            importlib.import_module(f"cinder.{name}")
+    return cinder
+
+
+class Cinder:
+    """What a service has at hand."""
+
+    def __init__(self, cinder: Any) -> None:
+        self.context = cinder.context.RequestContext("user", PROJECT, is_admin=True)
+        self.exception = cinder.exception
+        self.objects = cinder.objects
+        self.flows = cinder.volume.flows
+        self.field = cinder.message.message_field
+        self.messages = cinder.message.api.API()
+        self.db = cinder.db.api
+        self.scheduler = cinder.scheduler
+        self.backup = cinder.backup
+
+    def volume(self, **fields: Any) -> Any:
+        """A volume that is being created."""
+        made = {"id": str(uuid.uuid4()), "volume_type_id": "t", "status": "creating", "size": 1}
+        self.db.volume_create(self.context, {**made, "project_id": PROJECT, **fields})
+        return self.objects.Volume.get_by_id(self.context, made["id"])
+
+    def status(self, volume: Any) -> str:
+        """What the database has."""
+        found: str = self.objects.Volume.get_by_id(self.context, volume.id).status
+        return found
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
+    """Cinder, on a database of its own."""
+    from oslo_config import cfg
+
+    package = imported()
+    cfg.CONF([], project="cinder", default_config_files=[])
+    oslo_messaging.get_notification_transport(cfg.CONF, "fake://").cleanup()  # and its options
+    path = tmp_path_factory.mktemp("cinder") / "cinder.sqlite"
+    cfg.CONF.set_override("connection", f"sqlite:///{path}", "database")
+    package.db.models.BASE.metadata.create_all(package.db.api.get_engine())
+    cinder = Cinder(package)
+    yield cinder
+    cinder.db.dispose_engine()
+    cfg.CONF.clear_override("connection", "database")
+    cfg.CONF.reset()
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The attributes of each resource error that was counted."""
+    found: list[dict[str, Any]] = []
+
+    def measure(name: str, value: float, attributes: Any, context: Any = None) -> None:
+        if name == conventions.RESOURCE_ERRORS:
+            assert value == 1
+            found.append(dict(attributes))
+
+    monkeypatch.setattr(runtime, "measure", measure)
+    return found
+
+
+@pytest.fixture
+def cinder(database: Cinder, spans: Recorder, measured: list[dict[str, Any]]) -> Cinder:
+    """Cinder, instrumented."""
+    return database
+
+
+@contextmanager
+def work(recorder: Recorder, name: str = "process", *, is_http: bool = False) -> Iterator[Span]:
+    """A message, or a request, that is being worked on."""
+    span = recorder.tracer.start_span(name)
+    context = trace.set_span_in_context(
+        span, entry.enter(otel_context.get_current(), Entry(span, is_http=is_http))
+    )
+    token = otel_context.attach(context)
+    try:
+        yield span
+    finally:
+        otel_context.detach(token)
+        span.end()
+
+
+def events(span: ReadableSpan, name: str) -> list[dict[str, Any]]:
+    return [dict(event.attributes or {}) for event in span.events if event.name == name]
+
+
+def told(span: ReadableSpan) -> list[tuple[Any, ...]]:
+    """Type, status and class of each resource's failure."""
+    return [
+        (said["cinder.resource.type"], said["cinder.resource.status"], said["error.type"])
+        for said in events(span, ERROR)
+    ]
+
+
+def untouched(recorder: Recorder) -> None:
+    for span in recorder:
+        assert not span.events
+        assert span.status.status_code is StatusCode.UNSET
+
+
+# Statuses
+
+
+def test_error_out_tells_why(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """A volume that is put into error marks the task and its message, with error_out's reason."""
+    volume = cinder.volume()
+    with work(spans), spans.tracer.start_as_current_span("task"):
+        cinder.flows.common.error_out(volume, reason=LookupError("no backend"))
+    assert cinder.status(volume) == "error"
+    for name in ("task", "process"):
+        assert spans[name].status.description == "LookupError: no backend"
+        assert events(spans[name], ERROR) == [
+            {
+                "cinder.resource.type": "volume",
+                "cinder.resource.id": volume.id,
+                "cinder.resource.status": "error",
+                "error.type": "LookupError",
+                "cinder.reason": "no backend",
+            }
+        ]
+    assert measured == [
+        {
+            "cinder.resource.type": "volume",
+            "cinder.resource.status": "error",
+            "error.type": "LookupError",
+        }
+    ]
+
+
+def test_reason_does_not_outlive_error_out(cinder: Cinder, spans: Recorder) -> None:
+    """What error_out was told is not the reason of what fails after it."""
+    with work(spans):
+        cinder.flows.common.error_out(cinder.volume(), reason="first")
+        volume = cinder.volume()
+        volume.status = "error"
+        volume.save()
+    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+        "first",
+        "no reason given",
+    ]
+    assert seam._reason.get() is None
+
+
+def test_status_set_while_an_exception_is_handled(cinder: Cinder, spans: Recorder) -> None:
+    """The exception that is being handled is the reason, although nobody names it."""
+    volume = cinder.volume()
+    with work(spans):
+        try:
+            raise LookupError("gone")
+        except LookupError:
+            volume.status = "error_deleting"
+            volume.save()
+    assert told(spans["process"]) == [("volume", "error_deleting", "LookupError")]
+
+
+def test_no_status_no_failure(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """Saving something else, or a status that is no error, marks nothing."""
+    volume = cinder.volume()
+    with work(spans):
+        volume.host = "node-1@lvm#pool"
+        volume.save()
+        volume.status = "available"
+        volume.migration_status = "success"
+        volume.save()
+        volume.save()
+    assert cinder.status(volume) == "available"
+    untouched(spans)
+    assert measured == []
+
+
+def test_volume_that_is_in_error_already(cinder: Cinder, spans: Recorder) -> None:
+    """Saving something else of a volume in error is no new failure."""
+    volume = cinder.volume(status="error")
+    with work(spans):
+        volume.host = "node-1@lvm#pool"
+        volume.save()
+    untouched(spans)
+
+
+def test_one_failure_is_told_once(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """The same status, saved again in the same message, even by another object, is no new failure."""
+    volume = cinder.volume()
+    with work(spans):
+        cinder.flows.common.error_out(volume, reason=LookupError("none"))
+        cinder.flows.common.error_out(volume)
+        cinder.flows.common.error_out(cinder.objects.Volume.get_by_id(cinder.context, volume.id))
+    assert told(spans["process"]) == [("volume", "error", "LookupError")]
+    assert len(measured) == 1
+
+
+def test_second_failure_after_a_recovery(
+    cinder: Cinder, spans: Recorder, measured: list[Any]
+) -> None:
+    """A volume that has recovered in between fails twice."""
+    volume = cinder.volume()
+    with work(spans):
+        for status in ("error", "available", "error"):
+            volume.status = status
+            volume.save()
+    assert len(events(spans["process"], ERROR)) == len(measured) == 2
+
+
+def test_failed_migration(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """A migration's error is told as such: the volume itself may be available."""
+    volume = cinder.volume(status="maintenance", migration_status="migrating")
+    with work(spans):
+        volume.update({"migration_status": "error", "status": "available"})
+        volume.save()
+    assert told(spans["process"]) == [("volume", "migration_error", "unknown")]
+    assert len(measured) == 1
+
+
+def test_every_kind_of_resource(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """Snapshots, backups, groups and their snapshots are told by their own type."""
+    objects = cinder.objects
+    volume = cinder.volume()
+    snapshot = objects.Snapshot(
+        cinder.context, volume_id=volume.id, status="creating", volume_type_id="t"
+    )
+    backup = objects.Backup(
+        cinder.context, volume_id=volume.id, status="creating", user_id="u", project_id=PROJECT
+    )
+    whose = {"user_id": "u", "project_id": PROJECT, "group_type_id": str(uuid.uuid4())}
+    group = objects.Group(cinder.context, status="available", **whose)
+    for made in (snapshot, backup, group):
+        made.create()
+    cinder.volume(group_id=group.id)  # an empty group has no snapshots
+    group_snapshot = objects.GroupSnapshot(
+        cinder.context, status="creating", group_id=group.id, **whose
+    )
+    group_snapshot.create()
+    with work(spans):
+        for resource in (snapshot, backup, group, group_snapshot):
+            resource.status = "error"
+            resource.save()
+    found = ["snapshot", "backup", "group", "group_snapshot"]
+    assert told(spans["process"]) == [(kind, "error", "unknown") for kind in found]
+    assert [said["cinder.resource.type"] for said in measured] == found
+
+
+def test_backup_says_why_itself(cinder: Cinder, spans: Recorder) -> None:
+    """A backup's fail_reason is the reason where nothing else is."""
+    from cinder.volume import volume_utils
+
+    backup = cinder.objects.Backup(
+        cinder.context, volume_id="v", status="creating", user_id="u", project_id=PROJECT
+    )
+    backup.create()
+    with work(spans):
+        volume_utils.update_backup_error(backup, "no target, password=hunter2")
+    (said,) = events(spans["process"], ERROR)
+    assert said["cinder.reason"] == "no target, password=***"
+    assert "hunter2" not in spans["process"].to_json()
+
+
+def test_failing_save_is_not_the_reason(
+    cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database fails too, its exception passes, and the failure is told for its own."""
+    volume = cinder.volume()
+    gone = ConnectionError("the database is gone")
+
+    def update(*_args: Any) -> None:
+        raise gone
+
+    monkeypatch.setattr(cinder.db, "volume_update", update)
+    with work(spans), pytest.raises(ConnectionError) as raised:
+        volume.status = "error"
+        volume.save()
+    assert raised.value is gone
+    assert told(spans["process"]) == [("volume", "error", "unknown")]
+    monkeypatch.undo()
+
+
+def test_update_past_the_objects(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """What a manager writes to the database directly is told as well, and once."""
+    volume = cinder.volume(status="extending")
+    with work(spans):
+        cinder.db.volume_update(cinder.context, volume.id, {"size": 2})
+        cinder.db.volume_update(cinder.context, volume.id, {"status": "error_extending"})
+        volume.status = "error_extending"
+        volume.save()
+    assert told(spans["process"]) == [("volume", "error_extending", "unknown")]
+    assert len(measured) == 1
+    assert cinder.status(volume) == "error_extending"
+
+
+def test_compare_and_swap(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """A status that is only written to a resource in a certain state counts if it was written."""
+    volume = cinder.volume(status="reverting")
+    with work(spans):
+        assert not volume.update_single_status_where("error", "in-use")
+        untouched(spans)
+        assert volume.update_single_status_where("error", "reverting")
+        volume.conditional_update({"status": "error_managing_deleting"}, {})
+    assert told(spans["process"]) == [("volume", "error", "unknown")]
+    assert len(measured) == 1
+
+
+def test_status_that_a_request_sets(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """An administrator's os-reset_status to error is a success."""
+    volume = cinder.volume(status="available")
+    with work(spans, "POST", is_http=True):
+        cinder.db.volume_update(cinder.context, volume.id, {"status": "error"})
+        volume.status = "error"
+        volume.save()
+    untouched(spans)
+    assert measured == []
+
+
+def test_backup_status_that_an_administrator_sets(
+    cinder: Cinder, spans: Recorder, measured: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup's os-reset_status is a message to the backup service; a success, too."""
+    manager = object.__new__(cinder.backup.manager.BackupManager)
+    backup = cinder.objects.Backup(
+        cinder.context, volume_id="v", status="available", service="s", user_id="u"
+    )
+    backup.project_id = PROJECT
+    backup.create()
+    monkeypatch.setattr(manager, "_is_our_backup", lambda _backup: True, raising=False)
+    monkeypatch.setattr(
+        manager, "_cleanup_temp_volumes_snapshots_for_one_backup", lambda *_: None, raising=False
+    )
+    monkeypatch.setattr("cinder.volume.volume_utils.notify_about_backup_usage", lambda *_a, **_k: 0)
+    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    with work(spans):
+        manager.reset_status(cinder.context, backup, "error")
+    assert backup.status == "error"
+    untouched(spans)
+    assert measured == []
+
+
+def test_request_that_fails_a_resource(
+    cinder: Cinder, spans: Recorder, measured: list[Any]
+) -> None:
+    """A request's own span gets the event; whether it is an error says its answer."""
+    volume = cinder.volume()
+    with work(spans, "DELETE", is_http=True):
+        try:
+            raise LookupError("no key")
+        except LookupError:
+            volume.update({"status": "error_deleting"})
+            volume.save()
+    assert told(spans["DELETE"]) == [("volume", "error_deleting", "LookupError")]
+    assert spans["DELETE"].status.status_code is StatusCode.UNSET
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("code", [202, 409, 500])
+def test_answer_decides_over_a_real_request(
+    cinder: Cinder, spans: Recorder, tmp_path: pathlib.Path, code: int
+) -> None:
+    """Behind the API's own middleware a request is an error by a 5xx alone, and has the event."""
+    volume = cinder.volume()
+
+    def handle(_request: webob.Request) -> webob.Response:
+        cinder.flows.common.error_out(volume, LookupError("no broker"))
+        return webob.Response(status=code)
+
+    webob.Request.blank("/v3/f1/volumes").get_response(load(Api(handle), tmp_path))
+    span = spans["GET /v3/{project_id}/volumes"]
+    assert told(span) == [("volume", "error", "LookupError")]
+    assert (span.status.status_code is StatusCode.ERROR) == (code == 500)
+    assert (span.attributes or {}).get("error.type") == ("500" if code == 500 else None)
+
+
+def test_unsampled_failures_count(
+    database: Cinder, instrumented: Callable[..., Recorder], measured: list[Any]
+) -> None:
+    """Without a sampled span nothing is recorded, but each failure is counted, once."""
+    spans = instrumented(ALWAYS_OFF)
+    volume = database.volume()
+    with work(spans):
+        database.flows.common.error_out(volume, reason=LookupError("none"))
+        database.flows.common.error_out(volume)
+    assert len(spans) == 0
+    assert [said["error.type"] for said in measured] == ["LookupError"]
+
+
+def test_failures_outside_a_trace_count(
+    cinder: Cinder, spans: Recorder, measured: list[Any]
+) -> None:
+    """What fails while a service starts is nobody's span, and is counted."""
+    cinder.flows.common.error_out(cinder.volume(), reason=LookupError("none"))
+    assert len(spans) == 0
+    assert [said["error.type"] for said in measured] == ["LookupError"]
+
+
+def test_secrets_in_the_reason(cinder: Cinder, spans: Recorder) -> None:
+    """No part of the span shows a password that is in the reason."""
+    with work(spans):
+        cinder.flows.common.error_out(cinder.volume(), ValueError("auth_password=hunter2"))
+    assert "auth_password=***" in spans["process"].to_json()
+    assert "hunter2" not in spans["process"].to_json()
+
+
+# The scheduler
+
+
+class _Notifier:
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.error = self.info = lambda *_: None
+
+
+class _Driver:
+    """A scheduler driver that finds no backend."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def is_ready(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_args: Any) -> None:
+            raise self._error
+
+        return fail
+
+
+@pytest.fixture
+def manager(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A scheduler that finds no backend for anything."""
+    made = object.__new__(cinder.scheduler.manager.SchedulerManager)
+    made.driver = _Driver(cinder.exception.NoValidBackend(reason="too small"))
+    made.message_api = cinder.messages
+    made._startup_delay = False
+    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    return made
+
+
+def test_create_that_finds_no_backend(
+    cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """The flow ends in success; its task and the message are errors, and say why, once each."""
+    volume = cinder.volume()
+    with work(spans):
+        cinder.scheduler.flows.create_volume.get_flow(
+            cinder.context, manager.driver, {"volume_id": volume.id}, {}, volume
+        ).run()
+    assert cinder.status(volume) == "error"
+    assert spans["volume_create_scheduler"].attributes["taskflow.flow.state"] == "SUCCESS"  # type: ignore[index]
+    for name in ("ScheduleCreateVolumeTask", "process"):
+        description = spans[name].status.description
+        assert description is not None
+        assert description.startswith("NoValidBackend: No valid backend was found. too small")
+        assert told(spans[name]) == [("volume", "error", "NoValidBackend")]
+        (said,) = events(spans[name], MESSAGE)
+        assert said.pop("cinder.reason") == "No valid backend was found. too small"
+        assert said == {
+            "cinder.user_message.action": "schedule allocate volume",
+            "cinder.user_message.detail_id": "003",
+            "cinder.user_message.text": "Could not find any available weighted backend.",
+            "cinder.user_message.level": "ERROR",
+            "error.type": "NoValidBackend",
+        }
+    assert len(measured) == 1
+
+
+def test_retype_that_finds_no_backend(
+    cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """The message is an error; the volume has the status it had, and is not counted as in error."""
+    volume = cinder.volume(status="retyping", previous_status="available")
+    spec = {"volume_id": volume.id, "volume_type": {"id": "t"}}
+    with work(spans):
+        manager.retype(cinder.context, volume, request_spec=spec)
+    assert cinder.status(volume) == "available"
+    assert told(spans["process"]) == [("volume", "available", "NoValidBackend")]
+    assert spans["process"].status.status_code is StatusCode.ERROR
+    assert measured == []
+
+
+def test_migration_that_finds_no_backend(
+    cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """A migration that is not to be is counted as one that failed."""
+    volume = cinder.volume(status="available", migration_status="starting")
+    with work(spans):
+        manager.migrate_volume(
+            cinder.context,
+            volume,
+            "node-2@lvm",
+            False,
+            request_spec={"volume_id": volume.id},
+            filter_properties={},
+        )
+    assert told(spans["process"]) == [("volume", "migration_error", "NoValidBackend")]
+    assert [said["cinder.resource.status"] for said in measured] == ["migration_error"]
+
+
+def test_manage_that_finds_no_backend(
+    cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """A volume that could not be managed is told by the status that the database has."""
+    volume = cinder.volume(status="managing", host="node-1@lvm")
+    with work(spans):
+        manager.manage_existing(cinder.context, volume, request_spec={"volume_id": volume.id})
+    assert cinder.status(volume) == "error_managing"
+    assert told(spans["process"]) == [("volume", "error_managing", "NoValidBackend")]
+    assert len(measured) == 1
+
+
+def test_snapshot_that_does_not_fit(
+    cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """A snapshot that the scheduler fails is told with its reason."""
+    volume = cinder.volume()
+    snapshot = cinder.objects.Snapshot(
+        cinder.context, volume_id=volume.id, status="creating", volume_type_id="t"
+    )
+    snapshot.create()
+    with work(spans):
+        manager.create_snapshot(
+            cinder.context, volume, snapshot, "node-1@lvm", request_spec={"volume_properties": {}}
+        )
+    assert told(spans["process"]) == [("snapshot", "error", "NoValidBackend")]
+    assert len(measured) == 1
+
+
+def test_unexpected_failure_passes_the_scheduler(
+    cinder: Cinder, manager: Any, spans: Recorder
+) -> None:
+    """What the manager re-raises is raised, and is the very exception."""
+    error = RuntimeError("boom")
+    manager.driver = _Driver(error)
+    volume = cinder.volume(status="managing", host="node-1@lvm")
+    with work(spans), pytest.raises(RuntimeError) as raised:
+        manager.manage_existing(cinder.context, volume, request_spec={"volume_id": volume.id})
+    assert raised.value is error
+    assert told(spans["process"]) == [("volume", "error_managing", "RuntimeError")]
+
+
+# Messages to the user
+
+
+def test_message_from_the_request_context(cinder: Cinder, spans: Recorder) -> None:
+    """A message that takes what it is about from the context is told once."""
+    context = cinder.context.elevated()
+    context.message_action = cinder.field.Action.BACKUP_CREATE
+    context.message_resource_type = cinder.field.Resource.VOLUME_BACKUP
+    context.message_resource_id = "b"
+    with work(spans):
+        cinder.messages.create_from_request_context(
+            context, detail=cinder.field.Detail.BACKUP_SERVICE_DOWN
+        )
+    (said,) = events(spans["process"], MESSAGE)
+    assert said["cinder.user_message.action"] == "create backup"
+    assert said["cinder.user_message.detail_id"] == "018"
+    assert spans["process"].status.description == "unknown: Backup service is down."
+
+
+def test_message_that_is_no_error(cinder: Cinder, spans: Recorder) -> None:
+    """A warning is an event of the span at work; nothing becomes an error by it."""
+    with work(spans), spans.tracer.start_as_current_span("task"):
+        cinder.messages.create(
+            cinder.context,
+            cinder.field.Action.BACKUP_CREATE,
+            detail=cinder.field.Detail.INCREMENTAL_BACKUP_FORCES_FULL_BACKUP,
+            level="WARNING",
+        )
+    (said,) = events(spans["task"], MESSAGE)
+    assert said["cinder.user_message.level"] == "WARNING"
+    assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
+    assert not spans["process"].events
+
+
+def test_message_does_not_hide_the_failure(cinder: Cinder, spans: Recorder) -> None:
+    """A message without an exception goes with the failure that is known."""
+    volume = cinder.volume()
+    with work(spans):
+        cinder.flows.common.error_out(volume, LookupError("LUN 3 is full"))
+        cinder.messages.create(
+            cinder.context,
+            cinder.field.Action.EXTEND_VOLUME,
+            resource_uuid=volume.id,
+            detail=cinder.field.Detail.DRIVER_FAILED_EXTEND,
+        )
+    (said,) = events(spans["process"], MESSAGE)
+    assert said["cinder.reason"] == "LUN 3 is full"
+    assert spans["process"].status.description == "LookupError: LUN 3 is full"
+
+
+def test_unsampled_message(database: Cinder, instrumented: Callable[..., Recorder]) -> None:
+    """Without a sampled span the message is written, and that is all."""
+    spans = instrumented(ALWAYS_OFF)
+    with work(spans):
+        database.messages.create(database.context, database.field.Action.ATTACH_VOLUME)
+    assert len(spans) == 0
+
+
+# Rescheduling
+
+
+class _SchedulerRpc:
+    """Casts, in a span of its own."""
+
+    def __init__(self, spans: Recorder, error: Exception | None = None) -> None:
+        self._spans = spans
+        self._error = error
+
+    def create_volume(self, *_args: Any, **_kwargs: Any) -> None:
+        with self._spans.tracer.start_as_current_span("cast"):
+            if self._error:
+                raise self._error
+
+
+class _Manager:
+    def driver_delete_volume(self, _volume: Any) -> None:
+        raise LookupError("there is none")
+
+
+def reschedule(cinder: Cinder, spans: Recorder, rpc: _SchedulerRpc, cause: Any) -> Any:
+    """Revert a creation that has failed on its first backend."""
+    task = cinder.flows.manager.create_volume.OnFailureRescheduleTask(
+        cinder.context, None, _Manager(), rpc, do_reschedule=True
+    )
+    retry = {"num_attempts": 1, "hosts": ["a@lvm#p"], "backends": ["a@lvm#p"]}
+    volume = cinder.volume(host="a@lvm#p")
+    with work(spans), spans.tracer.start_as_current_span("revert"):
+        return task.revert(
+            cinder.context,
+            None,
+            {"CreateVolumeFromSpecTask": cause},
+            volume,
+            request_spec={},
+            filter_properties={"retry": retry},
+        )
+
+
+def failed(error: Exception) -> Any:
+    from taskflow.types.failure import Failure
+
+    try:
+        raise error
+    except type(error):
+        return Failure()
+
+
+def test_reschedule(cinder: Cinder, spans: Recorder) -> None:
+    """The reverting task and the message say which attempt failed, where and why; the cast is fine."""
+    rpc = _SchedulerRpc(spans)
+    assert reschedule(cinder, spans, rpc, failed(LookupError("LUN 3 is full"))) is True
+    for name in ("revert", "process"):
+        assert events(spans[name], conventions.RESCHEDULE_EVENT) == [
+            {
+                "cinder.schedule.attempt": 1,
+                "cinder.volume.host": "a@lvm#p",
+                "error.type": "LookupError",
+                "cinder.reason": "LUN 3 is full",
+            }
+        ]
+        assert spans[name].status.description == "LookupError: LUN 3 is full"
+    assert spans["cast"].status.status_code is StatusCode.UNSET
+
+
+def test_reschedule_that_fails(cinder: Cinder, spans: Recorder) -> None:
+    """The exception of a failing cast passes; the first reason stays."""
+    error = RuntimeError("no broker")
+    rpc = _SchedulerRpc(spans, error)
+    with pytest.raises(RuntimeError) as raised:
+        reschedule(cinder, spans, rpc, failed(LookupError("LUN 3 is full")))
+    assert raised.value is error
+    assert spans["process"].status.description == "LookupError: LUN 3 is full"
+
+
+# Guests
+
+
+@pytest.mark.complains
+def test_our_own_errors_do_not_reach_cinder(
+    cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where marking fails, statuses are saved and messages written all the same."""
+
+    def broken(*_args: Any, **_kwargs: Any) -> Any:
+        raise RuntimeError("ours")
+
+    volume = cinder.volume()
+    with work(spans):
+        monkeypatch.setattr("otel_cinder.core.entry.fail", broken)
+        cinder.flows.common.error_out(volume, reason="none")
+        monkeypatch.setattr("otel_cinder.core.entry.why", broken)
+        second = cinder.volume()
+        cinder.flows.common.error_out(second, reason="none")
+        cinder.db.volume_update(cinder.context, second.id, {"status": "error"})
+        assert second.conditional_update({"status": "error"}, {})
+        cinder.messages.create(cinder.context, cinder.field.Action.ATTACH_VOLUME)
+        assert reschedule(cinder, spans, _SchedulerRpc(spans), failed(LookupError("x")))
+    assert cinder.status(volume) == cinder.status(second) == "error"
+
+
+def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
+    """Each place holds the very object that it held before."""
+
+    def places() -> dict[str, Any]:
+        found = {}
+        for row in CinderInstrumentor().status():
+            if row.seam != seam.SEAM:
+                continue
+            module, _, path = row.target.partition(":")
+            owner: Any = importlib.import_module(module)
+            *parents, name = path.split(".")
+            for parent in parents:
+                owner = getattr(owner, parent)
+            found[row.target] = vars(owner)[name]
+        return found
+
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    rows = [row for row in CinderInstrumentor().status() if row.seam == seam.SEAM]
+    assert {row.state for row in rows} == {"on"}
+    during = places()
+    otel_cinder.uninstrument()
+    before = places()
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    otel_cinder.uninstrument()
+    assert before
+    for target, original in places().items():
+        assert original is before[target], target
+        assert during[target] is not original, target
+
+
+@pytest.mark.parametrize(
+    ("service", "modules"),
+    [
+        ("api", ["cmd.api", "api.v3.router"]),
+        ("uwsgi", ["wsgi.wsgi", "api.v3.router"]),
+        ("scheduler", ["cmd.scheduler", "scheduler.manager", "scheduler.filter_scheduler"]),
+        ("volume", ["cmd.volume", "volume.manager"]),
+        ("backup", ["cmd.backup", "backup.manager"]),
+    ],
+)
+def test_services_import_what_is_patched(service: str, modules: list[str]) -> None:
+    """In the order in which a service imports Cinder, its places are patched, without a word."""
+    ran = run(
+        f"""
+        import warnings; warnings.simplefilter("ignore")
+        from otel_cinder import activation
+        activation.activate()
+        import importlib, json, logging, sys
+        logging.basicConfig(level="WARNING")
+        first, *others = {modules}
+        importlib.import_module("cinder." + first)
+        from cinder import objects
+        objects.register_all()  # as its main() does
+        for module in others:
+            importlib.import_module("cinder." + module)
+        from otel_cinder.instrumentor import CinderInstrumentor
+        rows = [r for r in CinderInstrumentor().status() if r.seam in ("handled", "scheduler")]
+        waiting = [r.target for r in rows if r.state == "waiting"]
+        missed = [target for target in waiting if target.partition(":")[0] in sys.modules]
+        print(json.dumps([{{r.target: r.state for r in rows}}, missed]))
+        """,
+        env={"OTEL_CINDER_ENABLED": "true", "OTEL_TRACES_EXPORTER": "none"},
+    )
+    found, missed = ran.said
+    assert missed == []
+    assert "otel-cinder" not in ran.stderr
+    states = {target.partition("cinder.")[2]: state for target, state in found.items()}
+    assert set(states.values()) <= {"on", "waiting"}
+    common = {
+        "objects.volume:Volume.save",
+        "objects.snapshot:Snapshot.save",
+        "objects.backup:Backup.save",
+        "objects.group:Group.save",
+        "objects.group_snapshot:GroupSnapshot.save",
+        "objects.base:CinderPersistentObject.conditional_update",
+        "db.api:volume_update",
+        "message.api:API.create",
+    }
+    create = "volume.flows.common:error_out"
+    manager = "scheduler.manager:SchedulerManager"
+    choose = "scheduler.filter_scheduler:FilterScheduler"
+    own = {
+        "api": {create},
+        "uwsgi": {create},
+        "scheduler": {
+            create,
+            f"{manager}._set_volume_state_and_notify",
+            f"{manager}._set_snapshot_state_and_notify",
+            "scheduler.base_filter:BaseFilterHandler.get_filtered_objects",
+            f"{choose}._choose_top_backend",
+            f"{choose}._choose_top_backend_generic_group",
+        },
+        "volume": {
+            create,
+            "volume.flows.manager.create_volume:OnFailureRescheduleTask._reschedule",
+        },
+        "backup": {"backup.manager:BackupManager.reset_status"},
+    }
+    assert common | own[service] <= {name for name, state in states.items() if state == "on"}
