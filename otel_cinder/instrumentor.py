@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -91,7 +92,6 @@ def _clients(patches: PatchSet) -> None:
 
 def _configuration(patches: PatchSet) -> None:
     """Learn the configuration's secrets whenever it is read; and now, if that has been done."""
-    import oslo_config.cfg
 
     def read(wrapped: Callable[..., Any], conf: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)
@@ -103,7 +103,7 @@ def _configuration(patches: PatchSet) -> None:
 
     for method in ("__call__", "mutate_config_files", "reload_config_files"):
         patches.wrap("runtime", f"oslo_config.cfg:ConfigOpts.{method}", read)
-    redaction.learn(configuration.secret_options(oslo_config.cfg.CONF))
+    redaction.learn(configuration.secret_options(sys.modules["oslo_config.cfg"].CONF))
 
 
 SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {

@@ -165,6 +165,8 @@ def _state(span: SpanRecord) -> tuple[str, str]:
 
 def _error(span: SpanRecord) -> str:
     """The error's type and message, if the span has one."""
+    if span.status != "error":
+        return ""
     kind, message = span.attributes.get("error.type"), span.status_message
     for event in span.events:
         if event.name == "exception":

@@ -191,7 +191,9 @@ COMMAND = _attribute("process.executable.name", "the program: `lvcreate`")
 COMMAND_LINE = _attribute(
     "process.command_line", "the program with its arguments, secrets masked, bounded"
 )
-EXIT_CODE = _attribute("process.exit.code", "what the program returned")
+EXIT_CODE = _attribute(
+    "process.exit.code", "what the program returned; not 0 is no error by itself"
+)
 IMAGE_ID = _attribute("cinder.image.id", "the image")
 IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
 IMAGE_FORMAT = _attribute("cinder.image.format", "the format that an image is converted to: `raw`")

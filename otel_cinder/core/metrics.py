@@ -125,6 +125,22 @@ def _provider_class() -> Any:
     return Provider
 
 
+def _reader(exporter: Any) -> Any:
+    """What reads for ``exporter``, which knows its backend's likings: as the SDK's readers ask it."""
+    from opentelemetry.sdk.metrics import Histogram
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.metrics.view import (
+        ExplicitBucketHistogramAggregation,
+        ExponentialBucketHistogramAggregation,
+    )
+
+    liked = dict(getattr(exporter, "_preferred_aggregation", None) or {})
+    if not isinstance(liked.get(Histogram), ExponentialBucketHistogramAggregation):
+        # The instruments advise the same, which the SDK heeds only since 1.31.
+        liked[Histogram] = ExplicitBucketHistogramAggregation(BOUNDARIES_S)
+    return InMemoryMetricReader(getattr(exporter, "_preferred_temporality", None), liked)
+
+
 class _Service(NamedTuple):
     """A service's instruments, and what reads them, one reader an exporter."""
 
@@ -216,16 +232,7 @@ class MetricQueue(ExportQueue[Measurement]):
         return found
 
     def _make(self, service: Any) -> _Service:
-        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
-        # As the SDK's own periodic reader does: the exporter says what its backend likes.
-        readers = [
-            InMemoryMetricReader(
-                getattr(exporter, "_preferred_temporality", None),
-                getattr(exporter, "_preferred_aggregation", None),
-            )
-            for exporter in self._exporters
-        ]
+        readers = [_reader(exporter) for exporter in self._exporters]
         # Its atexit hook would run behind our flush.
         provider = _provider_class()(readers, self._resource(service), shutdown_on_exit=False)
         meter = provider.get_meter(conventions.SCOPE, __version__)

@@ -20,9 +20,16 @@ from otel_cinder.core.patching import PatchSet, complain
 
 SEAM: Final = "concurrency"
 
-_INFRASTRUCTURE: Final = ("amqp.", "kombu.", "opentelemetry.", "otel_cinder.", "oslo_messaging.")
+_INFRASTRUCTURE: Final = (
+    "amqp.",
+    "kombu.",
+    "opentelemetry.",
+    "oslo_messaging.",
+    "oslo_privsep.",
+    "otel_cinder.",
+)
 """Modules whose threads serve all requests, although one of them starts them: a connection's
-heartbeat, the thread that waits for RPC replies."""
+heartbeat, the thread that waits for RPC replies, or for the privileged daemon's."""
 
 _EMPTY: Final = Context()
 

@@ -11,6 +11,7 @@ from tests.integration.complaints import complaints
 from tests.integration.configuration import SMALL, Extent, Mode
 from tests.integration.database import TEMPLATE, Database
 from tests.integration.installation import Installation
+from tests.integration.names import unlisted
 from tests.integration.operations import Operations
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
@@ -94,6 +95,15 @@ def unsoiled_logs(request: pytest.FixtureRequest) -> Iterator[None]:
     stack = request.node.funcargs.get("stack")
     if isinstance(stack, CinderStack):
         assert not complaints(stack.new_logs())
+
+
+@pytest.fixture(autouse=True)
+def listed_names(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test with a collector: nothing arrived that is not on the list in the docs."""
+    yield
+    receiver = request.node.funcargs.get("receiver")
+    if isinstance(receiver, Receiver):
+        assert not unlisted(receiver)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -317,6 +317,27 @@ def test_temporality_is_the_exporters(receiver: Receiver, monkeypatch: pytest.Mo
     assert [(point.value, point.temporality) for point in found[:2]] == [(1, "delta")] * 2
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("", "histogram"), ("base2_exponential_bucket_histogram", "exponential_histogram")],
+)
+def test_aggregation_is_the_exporters(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, said: str, kind: str
+) -> None:
+    """Our buckets, unless OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION says none."""
+    if said:
+        name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+        monkeypatch.setenv(name, said)
+    otel_cinder.instrument()
+    runtime.measure(WAIT, 1, {}, Context())
+    otel_cinder.uninstrument()
+    (request,) = receiver.metric_requests
+    metric = request.resource_metrics[0].scope_metrics[0].metrics[0]
+    assert (metric.name, metric.WhichOneof("data")) == (WAIT, kind)
+    if not said:
+        assert tuple(metric.histogram.data_points[0].explicit_bounds) == BOUNDARIES_S
+
+
 def test_racing_threads_lose_nothing(receiver: Receiver) -> None:
     """Twenty threads that measure at once: every measurement arrives."""
     otel_cinder.instrument()
