@@ -97,6 +97,18 @@ for _name, _meaning in {
     user_agent_attributes.USER_AGENT_ORIGINAL: "the caller's program",
 }.items():
     _attribute(_name, _meaning)
+HEADERS = {
+    "http.request.header.": _attribute(
+        "http.request.header.<name>",
+        "`host` or `user-agent`, where OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST "
+        "asks for it; no other",
+    ),
+    "http.response.header.": _attribute(
+        "http.response.header.<name>",
+        "what OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE asks for",
+    ),
+}
+"""Beginnings of names that a request's spans have by the contrib package's own settings."""
 HTTP_ROUTE = _attribute(
     http_attributes.HTTP_ROUTE, "the matched route, a template: `/v3/{project_id}/volumes`"
 )

@@ -18,9 +18,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, redaction
+from otel_cinder.core import conventions, redaction, spans
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder.core.runtime import runtime
 
 SEAM: Final = "commands"
 
@@ -88,7 +88,7 @@ def _execute(
     except Exception as error:
         complain(SEAM, error)
         return wrapped(*args, **kwargs)
-    return _in_span(span, context, wrapped, args, kwargs)
+    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
 
 
 def _ssh_execute(
@@ -108,7 +108,7 @@ def _ssh_execute(
         complain(SEAM, error)
         return wrapped(*args, **kwargs)
     # No exit code but a failure's: success may also mean that the other side has sent none.
-    return _in_span(span, context, wrapped, args, kwargs)
+    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
 
 
 def _privileged(
@@ -140,7 +140,12 @@ def _privileged(
     except Exception as error:
         complain(SEAM, error)
         return wrapped(*args, **kwargs)
-    return _in_span(span, context, wrapped, args, kwargs, exit_code)
+
+    def succeed(span: Span) -> None:
+        if exit_code is not None:
+            span.set_attribute(conventions.EXIT_CODE, exit_code)
+
+    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail, succeed=succeed)
 
 
 def _start(
@@ -159,32 +164,6 @@ def _start(
     )
 
 
-def _in_span(
-    span: Span,
-    context: Context,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    exit_code: int | None = None,
-) -> Any:
-    """Call ``wrapped`` in ``span``; ``exit_code`` is said of its success."""
-    token = otel_context.attach(trace.set_span_in_context(span, context))
-    try:
-        result = wrapped(*args, **kwargs)
-        if exit_code is not None:
-            span.set_attribute(conventions.EXIT_CODE, exit_code)
-        return result
-    except BaseException as error:
-        try:
-            _record(span, error)
-        except Exception as problem:
-            complain(SEAM, problem)
-        raise
-    finally:
-        otel_context.detach(token)
-        end_span(span)
-
-
 def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> None:
     """Say a process's exit code (negative: the signal that ended it), then what the caller wants."""
     try:
@@ -196,7 +175,7 @@ def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> N
         then(process)
 
 
-def _record(span: Span, error: BaseException) -> None:
+def _fail(span: Span, error: BaseException) -> None:
     """Say what a command failed by. That alone is no error of the span's.
 
     Cinder and os-brick probe: whether ``nvme`` is there, whether a path is a mount. Whether it

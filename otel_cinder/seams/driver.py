@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions
+from otel_cinder.core import conventions, spans
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder.core.runtime import runtime
 
 SEAM: Final = "driver"
 
@@ -109,27 +110,18 @@ class _Drivers:
             span = runtime.start_span(
                 f"{type(driver).__name__}.{name}", context, attributes=attributes
             )
-            inside = otel_context.set_value(_AT_WORK, id(driver), context)
-            token = otel_context.attach(trace.set_span_in_context(span, inside))
+            context = otel_context.set_value(_AT_WORK, id(driver), context)
         except Exception as error:
             complain(SEAM, error)
             return wrapped(*args, **kwargs)
-        try:
-            return wrapped(*args, **kwargs)
-        except NotImplementedError:
-            # How a driver says that this is not for it: Cinder does it another way, or fails
-            # itself, which its own span then shows. Nothing has failed here, so there is no
-            # error.type either.
-            raise
-        except BaseException as error:
-            try:
-                record_failure(span, error)
-            except Exception as problem:
-                complain(SEAM, problem)
-            raise
-        finally:
-            otel_context.detach(token)
-            end_span(span)
+        return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
+
+
+def _fail(span: Span, error: BaseException) -> None:
+    # NotImplementedError is how a driver says that this is not for it: Cinder does it another way,
+    # or fails itself, which its own span then shows. Nothing has failed here.
+    if not isinstance(error, NotImplementedError):
+        record_failure(span, error)
 
 
 def _methods(driver: type) -> Iterator[str]:

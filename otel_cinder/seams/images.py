@@ -18,10 +18,9 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, redaction
-from otel_cinder.core.failures import record_failure
+from otel_cinder.core import conventions, redaction, spans
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder.core.runtime import runtime
 
 SEAM: Final = "images"
 
@@ -96,34 +95,16 @@ def _call(
     try:
         arguments = _bind(wrapped, args, kwargs)
         span = runtime.start_span(name, context, attributes=describe(arguments))
-        token = otel_context.attach(trace.set_span_in_context(span, context))
     except Exception as error:
         complain(SEAM, error)
         return wrapped(*args, **kwargs)
-    try:
-        result = wrapped(*args, **kwargs)
-        _set_bytes(span, measure, arguments)
-        return result
-    except BaseException as error:
-        try:
-            record_failure(span, error)
-        except Exception as problem:
-            complain(SEAM, problem)
-        raise
-    finally:
-        otel_context.detach(token)
-        end_span(span)
 
-
-def _set_bytes(
-    span: Span, measure: Callable[[Arguments], int | None], arguments: Arguments
-) -> None:
-    try:
+    def succeed(span: Span) -> None:
         found = measure(arguments)
         if found is not None:
             span.set_attribute(conventions.IMAGE_BYTES, found)
-    except Exception as error:
-        complain(SEAM, error)
+
+    return spans.call(SEAM, span, context, wrapped, args, kwargs, succeed=succeed)
 
 
 _signature = functools.lru_cache(maxsize=16)(inspect.signature)

@@ -65,5 +65,5 @@ def _of_metrics(receiver: Receiver) -> Iterator[str]:
 
 def _of_attributes(attributes: Iterable[str], where: str) -> Iterator[str]:
     for name in attributes:
-        if name not in conventions.ATTRIBUTES:
+        if name not in conventions.ATTRIBUTES and not name.startswith(tuple(conventions.HEADERS)):
             yield f"attribute {name} of {where}"

@@ -1,0 +1,57 @@
+"""A call of the host's in a span of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import complain
+from otel_cinder.core.runtime import end_span
+
+Fail = Callable[[Span, BaseException], Any]
+Succeed = Callable[[Span], Any]
+
+
+def call(
+    seam: str,
+    span: Span,
+    context: Context,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    fail: Fail = record_failure,
+    succeed: Succeed | None = None,
+) -> Any:
+    """Call ``wrapped`` once, with ``span`` current in ``context``, and end the span.
+
+    Args:
+        seam: named in complaints.
+        fail: says of the span what was raised, which goes on unchanged.
+        succeed: says of the span what is known once the call has returned.
+    """
+    token = otel_context.attach(trace.set_span_in_context(span, context))
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        try:
+            fail(span, error)
+        except Exception as problem:
+            complain(seam, problem)
+        raise
+    else:
+        if succeed is not None:
+            try:
+                succeed(span)
+            except Exception as problem:
+                complain(seam, problem)
+        return result
+    finally:
+        otel_context.detach(token)
+        end_span(span)

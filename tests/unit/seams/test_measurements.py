@@ -1,0 +1,232 @@
+"""What the seams measure, sampled or not."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import webob
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from taskflow import engines
+from taskflow.patterns import linear_flow
+
+import otel_cinder
+from otel_cinder.core import carrier
+from otel_cinder.core.settings import Settings
+from tests.unit.recording import Recorder
+from tests.unit.seams.applications import Api, load
+from tests.unit.seams.atoms import Fails, Succeeds
+from tests.unit.seams.test_rpc import Wire
+
+VOLUMES = "/v3/aaaa-1111/volumes"
+
+Found = dict[str, list[tuple[dict[str, Any], float]]]
+
+
+class Meters:
+    """Instrumented, with what is measured to be read."""
+
+    def __init__(self, *, sampled: bool) -> None:
+        self._reader = InMemoryMetricReader()
+        self.recorder = Recorder(None if sampled else ALWAYS_OFF)
+        otel_cinder.instrument(
+            tracer_provider=self.recorder.provider,
+            meter_provider=MeterProvider([self._reader], shutdown_on_exit=False),
+            settings=Settings(),
+        )
+
+    def read(self) -> Found:
+        """Metric -> its attributes and the number of its measurements, or its sum."""
+        found: Found = {}
+        data = self._reader.get_metrics_data()
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics if data else ():
+            found[metric.name] = [
+                (dict(point.attributes), getattr(point, "count", None) or point.value)
+                for point in metric.data.data_points
+            ]
+        return found
+
+    def exemplars(self) -> dict[str, set[int]]:
+        """Metric -> the trace ids that its exemplars name; to be asked once."""
+        data = self._reader.get_metrics_data()
+        assert data is not None
+        return {
+            metric.name: {
+                exemplar.trace_id
+                for point in metric.data.data_points
+                for exemplar in point.exemplars
+            }
+            for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        }
+
+
+@pytest.fixture(params=[True, False], ids=["sampled", "unsampled"])
+def meters(request: pytest.FixtureRequest) -> Iterator[Meters]:
+    """Instrumented, sampled and not."""
+    yield Meters(sampled=request.param)
+    otel_cinder.uninstrument()
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """A broker with a cinder-volume on it."""
+    wire = Wire()
+    wire.serve("cinder-volume", "node@lvm")
+    yield wire
+    wire.stop()
+
+
+def run(*tasks: Any) -> None:
+    engine = engines.load(linear_flow.Flow("volume_create_api").add(*tasks))
+    engine.run()
+
+
+def test_flow_and_its_tasks(meters: Meters) -> None:
+    """Flow and tasks are measured by name and final state, each once."""
+    run(Succeeds(name="one"), Succeeds(name="two"))
+    found = meters.read()
+    flow = {"taskflow.flow.name": "volume_create_api"}
+    assert found["taskflow.flow.duration"] == [({**flow, "taskflow.flow.state": "SUCCESS"}, 1)]
+    task = {"taskflow.task.class": "Succeeds", "taskflow.task.state": "SUCCESS", **flow}
+    assert found["taskflow.task.duration"] == [(task, 2)]
+
+
+def test_flow_that_fails(meters: Meters) -> None:
+    """A flow that reverts is measured as such, and so is each task that did."""
+    with pytest.raises(ValueError, match="no space"):
+        run(Succeeds(), Fails())
+    found = meters.read()
+    ((flow, _),) = found["taskflow.flow.duration"]
+    assert flow["taskflow.flow.state"] == "REVERTED"
+    tasks = {
+        (said["taskflow.task.class"], said["taskflow.task.state"]): count
+        for said, count in found["taskflow.task.duration"]
+    }
+    assert tasks == {
+        ("Succeeds", "SUCCESS"): 1,
+        ("Fails", "FAILURE"): 1,
+        ("Fails", "REVERTED"): 1,
+        ("Succeeds", "REVERTED"): 1,
+    }
+
+
+def test_request(meters: Meters, tmp_path: pathlib.Path) -> None:
+    """A request is measured by its route, without an id, and by how it was answered."""
+    app = load(Api(), tmp_path)
+    webob.Request.blank(VOLUMES).get_response(app)
+    ((said, count),) = meters.read()["http.server.request.duration"]
+    assert said == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "http.route": "/v3/{project_id}/volumes",
+        "url.scheme": "http",
+    }
+    assert count == 1
+
+
+def test_request_that_raises(meters: Meters, tmp_path: pathlib.Path) -> None:
+    """An application that raises counts as 500, by the exception's class."""
+
+    def raises(_request: webob.Request) -> webob.Response:
+        raise KeyError("x")
+
+    app = load(Api(raises), tmp_path)
+    with pytest.raises(KeyError):
+        webob.Request.blank(VOLUMES).get_response(app)
+    ((said, _),) = meters.read()["http.server.request.duration"]
+    assert (said["http.response.status_code"], said["error.type"]) == (500, "KeyError")
+
+
+def test_made_up_method(meters: Meters, tmp_path: pathlib.Path) -> None:
+    """A method that a caller has made up is _OTHER."""
+    webob.Request.blank(VOLUMES, method="BREW").get_response(load(Api(), tmp_path))
+    ((said, _),) = meters.read()["http.server.request.duration"]
+    assert said["http.request.method"] == "_OTHER"
+
+
+def in_request(meters: Meters, work: Callable[[], Any]) -> None:
+    with meters.recorder.tracer.start_as_current_span("request"):
+        work()
+
+
+def wait_for(meters: Meters, name: str) -> Found:
+    """A cast is answered by nobody: wait until its handling has been measured."""
+    deadline = time.monotonic() + 10
+    while name not in (found := meters.read()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+def test_cast(meters: Meters, wire: Wire) -> None:
+    """A cast is measured where it is sent and where it is handled, and so is its wait."""
+    in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
+    found = wait_for(meters, "messaging.process.duration")
+    said = {
+        "messaging.system": "fake",
+        "messaging.destination.template": "cinder-volume",
+        "rpc.method": "cinder-volume/create_volume",
+    }
+    sent = {**said, "messaging.operation.name": "cast"}
+    handled = {**said, "messaging.operation.name": "process"}
+    assert found["messaging.client.operation.duration"] == [(sent, 1)]
+    assert found["messaging.client.sent.messages"] == [(sent, 1)]
+    assert found["messaging.process.duration"] == [(handled, 1)]
+    assert found["messaging.client.consumed.messages"] == [(handled, 1)]
+    assert found["cinder.rpc.queue.duration"] == [({"rpc.method": said["rpc.method"]}, 1)]
+
+
+def test_call_that_fails(meters: Meters, wire: Wire) -> None:
+    """A call is measured on both sides, by the class of what it failed by."""
+
+    def call() -> None:
+        with pytest.raises(KeyError):
+            wire.client("cinder-volume").call({}, "get_volume")
+
+    in_request(meters, call)
+    said = {
+        "rpc.system.name": "oslo.messaging",
+        "rpc.method": "cinder-volume/get_volume",
+        "error.type": "KeyError",
+    }
+    found = wait_for(meters, "rpc.server.call.duration")
+    assert found["rpc.client.call.duration"] == [(said, 1)]
+    assert found["rpc.server.call.duration"] == [(said, 1)]
+
+
+def test_wait_by_clocks_that_disagree(
+    meters: Meters, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that came before it was sent is counted, and not among the waits."""
+    real = time.time_ns
+    monkeypatch.setattr(carrier.time, "time_ns", lambda: real() + 60_000_000_000)
+    in_request(meters, lambda: wire.client("cinder-volume").call({}, "create_volume"))
+    found = meters.read()
+    assert found["cinder.rpc.clock_skews"] == [({"rpc.method": "cinder-volume/create_volume"}, 1)]
+    assert "cinder.rpc.queue.duration" not in found
+
+
+def test_chatter_is_not_measured(meters: Meters, wire: Wire) -> None:
+    """What the services tell each other all day is not among the messages."""
+    wire.client("cinder-volume").cast({}, "report_state")
+    wire.next_handled()
+    time.sleep(0.05)
+    assert not [name for name in meters.read() if name.startswith(("messaging", "rpc"))]
+
+
+@pytest.mark.parametrize("meters", [True], indirect=True)
+def test_exemplars_name_the_trace(meters: Meters, tmp_path: pathlib.Path) -> None:
+    """A measurement of a sampled request leads to its trace."""
+    webob.Request.blank(VOLUMES).get_response(load(Api(), tmp_path))
+    run(Succeeds())
+    request, flow = (
+        meters.recorder[name].context.trace_id
+        for name in ("GET /v3/{project_id}/volumes", "volume_create_api")
+    )
+    found = meters.exemplars()
+    assert found["http.server.request.duration"] == {request}
+    assert found["taskflow.task.duration"] == {flow}
