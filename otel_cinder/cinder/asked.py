@@ -16,14 +16,23 @@ _PATTERN: Final = re.compile(r"\{(\w+):[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 _OLD_STYLE: Final = re.compile(r":\((\w+)\)|(?<=/):(\w+)")
 """Routes' other way to write a variable: ``/volumes/:(id)``, ``/volumes/:id``."""
 
+_VERSION: Final = re.compile(r"/v\d{1,2}$")
+"""Where Cinder mounts its API. What stands before it is the deployment's, or a proxy's header's,
+which anybody may have written."""
+
 _BODY_LIMIT: Final = 128 * 1024
 """Bytes of a request's body that are read to find what was asked; Cinder's own limit is less."""
 
 
-def request_attributes(environ: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+def request_attributes(
+    environ: Mapping[str, Any], *, whole: bool = True
+) -> tuple[str | None, dict[str, Any]]:
     """Name and attributes of an API request, from what Cinder's middleware left in ``environ``.
 
     The name is None where no route matched (404s, and what keystone refused before the router).
+
+    Args:
+        whole: whether all is wanted; else only what names the request, without an id in it.
     """
     attributes: dict[str, Any] = {}
     context = environ.get("cinder.context")
@@ -32,23 +41,25 @@ def request_attributes(environ: Mapping[str, Any]) -> tuple[str | None, dict[str
     route = getattr(environ.get("routes.route"), "routepath", None)
     if not isinstance(route, str):
         return None, attributes
-    prefix = environ.get("SCRIPT_NAME") or ""
+    version = _VERSION.search(str(environ.get("SCRIPT_NAME") or ""))
     template = _OLD_STYLE.sub(
         lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
     )
-    template = prefix + "/" + template.lstrip("/")
+    template = (version[0] if version else "") + "/" + template.lstrip("/")
     # The format suffix that Routes appends to each resource: /volumes.{format}
     template = template.removesuffix(".{format}").removesuffix("{.format}")
     attributes[conventions.HTTP_ROUTE] = template
     name = f"{redaction.http_method(environ)} {template}"
     try:
         routing = environ["wsgiorg.routing_args"][1]
-        body = _body(environ)
-        _add_path_ids(attributes, template, routing)
-        for asked in body.values():
-            if isinstance(asked, dict):
-                _add_asked(attributes, asked, creates=template.endswith("/volumes"))
-        action = _action(routing, body)
+        # Of one key, as Cinder wants it: a body that it refuses may have any number.
+        body = _body(environ) if whole or routing.get("action") == "action" else {}
+        action = _action(routing, body) if len(body) == 1 else None
+        if whole:
+            _add_path_ids(attributes, template, routing)
+            for asked in body.values() if len(body) == 1 else ():
+                if isinstance(asked, dict):
+                    _add_asked(attributes, asked, creates=template.endswith("/volumes"))
     except (AttributeError, KeyError, IndexError, TypeError):
         action = None
     if action:

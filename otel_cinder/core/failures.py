@@ -7,6 +7,7 @@ import traceback
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import conventions, redaction
+from otel_cinder.core.patching import complain
 
 _REMOTE = "_Remote"
 """What oslo.messaging appends to module and class of an exception that a call brought back."""
@@ -15,7 +16,7 @@ _REMOTE = "_Remote"
 def class_of(error: BaseException) -> tuple[str, str]:
     """Module and name of an exception's class; of a remote one as it was raised."""
     kind = type(error)
-    return kind.__module__.removesuffix(_REMOTE), kind.__qualname__.removesuffix(_REMOTE)
+    return str(kind.__module__).removesuffix(_REMOTE), kind.__qualname__.removesuffix(_REMOTE)
 
 
 def record_failure(
@@ -27,6 +28,8 @@ def record_failure(
 ) -> tuple[str, str]:
     """Mark ``span`` as failed by ``error``; returns ``error.type`` and the message, masked.
 
+    Never raises: it stands where the host's exception is on its way.
+
     Args:
         error_type: ``error.type`` where it isn't the class's name: a remote exception's, say.
         stacktrace: the frames where ``error`` has lost them. They never hold the message, which
@@ -34,20 +37,22 @@ def record_failure(
     """
     module, name = class_of(error)
     message = redaction.text(error)
-    if not span.is_recording():
-        return error_type or name, message
-    if stacktrace is None:
-        stacktrace = "".join(traceback.format_tb(error.__traceback__))
-    span.set_status(Status(StatusCode.ERROR, f"{error_type or name}: {message}"))
-    span.set_attribute(conventions.ERROR_TYPE, error_type or name)
-    span.add_event(
-        conventions.EXCEPTION_EVENT,
-        {
-            conventions.EXCEPTION_TYPE: f"{module}.{name}",
-            conventions.EXCEPTION_MESSAGE: message,
-            conventions.EXCEPTION_STACKTRACE: redaction.text(
-                redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
-            ),
-        },
-    )
+    try:
+        if span.is_recording():
+            if stacktrace is None:
+                stacktrace = "".join(traceback.format_tb(error.__traceback__))
+            span.set_status(Status(StatusCode.ERROR, f"{error_type or name}: {message}"))
+            span.set_attribute(conventions.ERROR_TYPE, error_type or name)
+            span.add_event(
+                conventions.EXCEPTION_EVENT,
+                {
+                    conventions.EXCEPTION_TYPE: f"{module}.{name}",
+                    conventions.EXCEPTION_MESSAGE: message,
+                    conventions.EXCEPTION_STACKTRACE: redaction.text(
+                        redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
+                    ),
+                },
+            )
+    except Exception as problem:  # a processor or provider of the host's
+        complain("failures", problem)
     return error_type or name, message

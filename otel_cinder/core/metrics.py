@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
 
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.exporting import METRICS, ExportQueue, Load
@@ -45,8 +47,10 @@ _VALUE_LIMIT: Final = 256
 Record = Callable[[float, Mapping[str, Any], Context], None]
 
 
-Measurement = tuple[Any, str, float, Mapping[str, Any], Context]
-"""Service, name, value, attributes, and the context in which it was measured. A plain tuple: the
+_EMPTY: Final = Context()
+
+Measurement = tuple[Any, str, float, Mapping[str, Any], SpanContext]
+"""Service, name, value, attributes, and the span in which it was measured. A plain tuple: the
 named one takes five times as long to make. The attributes must not be changed any more."""
 
 
@@ -211,8 +215,9 @@ class MetricQueue(ExportQueue[Measurement]):
         for service in self._seen:
             self._of(service)
         for _ in range(len(self._queue)):
-            service, name, value, attributes, context = self._queue.popleft()
+            service, name, value, attributes, span = self._queue.popleft()
             try:
+                context = trace.set_span_in_context(trace.NonRecordingSpan(span), _EMPTY)
                 self._of(service).instruments.record(name, value, attributes, context)
             except Exception as error:
                 if name not in self._left_out:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 import sys
@@ -40,6 +41,39 @@ class _Patch:
     original: Any
     replacement: Any
     inherited: bool
+
+
+@functools.cache
+def _function_wrapper() -> Any:
+    """A FunctionWrapper of wrapt's that can be pickled and copied as the function itself can."""
+    import wrapt  # late: it imports ssl
+
+    function: Any = wrapt.FunctionWrapper
+    bound: Any = wrapt.BoundFunctionWrapper
+
+    class Bound(bound):  # type: ignore[misc]
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return getattr, (self.__self__, self.__name__)
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            return getattr(copy.deepcopy(self.__self__, memo), self.__name__)
+
+        def __copy__(self) -> Any:
+            return self
+
+    class Wrapper(function):  # type: ignore[misc]
+        __bound_function_wrapper__ = Bound
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return self.__qualname__  # found by its name, like any function
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            return self
+
+        def __copy__(self) -> Any:
+            return self
+
+    return Wrapper
 
 
 class PatchSet:
@@ -86,9 +120,7 @@ class PatchSet:
         self._hooks.when_imported(module, lambda: self._apply(row, factory))
 
     def _wrapped(self, wrapper: Wrapper, original: Any) -> Any:
-        import wrapt  # late: it imports ssl
-
-        return wrapt.FunctionWrapper(original, wrapper, enabled=lambda: self.enabled)
+        return _function_wrapper()(original, wrapper, enabled=lambda: self.enabled)
 
     def _apply(self, row: Seam, factory: Factory) -> None:
         module, _, path = row.target.partition(":")

@@ -135,7 +135,9 @@ class Runtime:
                     return
             if process.metrics is not None:
                 where = otel_context.get_current() if context is None else context
-                process.metrics.put((where.get(SERVICE), name, value, attributes, where))
+                # Not the context itself: the queue would keep spans, and tokens, in it alive.
+                span = trace.get_current_span(where).get_span_context()
+                process.metrics.put((where.get(SERVICE), name, value, attributes, span))
             elif process.instruments is not None:
                 where = otel_context.get_current() if context is None else context
                 process.instruments.record(name, value, attributes, where)

@@ -132,8 +132,8 @@ def _privileged(
         function, *words = args
         attributes = {conventions.CODE_FUNCTION: f"{function.__module__}.{function.__qualname__}"}
         if function.__name__ in _EXECUTES:
-            span = _start([str(word) for word in words], context, attributes)
             exit_code = _only_exit_code(kwargs)
+            span = _start([str(word) for word in words], context, attributes)
         else:
             name = f"privsep {function.__name__}"
             span = runtime.start_span(name, context, attributes=attributes)

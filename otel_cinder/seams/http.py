@@ -13,7 +13,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -70,7 +70,7 @@ _HEALTHCHECK: Final = "/healthcheck"
 """Where oslo.middleware answers load balancers, every second or so."""
 
 Environ = dict[str, Any]
-Describe = Callable[[Mapping[str, Any]], tuple[str | None, dict[str, Any]]]
+Describe = Callable[..., tuple[str | None, dict[str, Any]]]
 App = Callable[[Environ, Any], Iterable[bytes]]
 
 
@@ -80,7 +80,8 @@ def patch(patches: PatchSet, api: str, describe: Describe) -> None:
     Args:
         api: name of the service that serves it.
         describe: says the name (or None) and attributes of a request from its environment, after
-            the application has run.
+            the application has run;
+            with ``whole=False`` only those that a metric needs.
     """
 
     def load_app(
@@ -135,7 +136,7 @@ class TracedApplication:
             otel_context.attach(base)
             return self._app(environ, start_response)
         if request.error is not None:
-            raise request.error
+            raise request.take_error()
         return _Stream(response, request, base) if request.streams else response
 
     def _is_quiet(self, environ: Environ) -> bool:
@@ -169,7 +170,6 @@ class TracedApplication:
         it is, with whatever secret is in it.
         """
         request: _Request = clean[_REQUEST]
-        request.entered = True
         # Here, because the middleware begins with what it has extracted, not with our context.
         context = otel_context.set_value(SERVICE, self._service)
         said = (str(request.environ.get(key, "")) for key in _TOKENS)
@@ -177,6 +177,7 @@ class TracedApplication:
         context = redaction.hiding(context, *(token.rpartition(" ")[2] for token in said))
         request.context = enter(context, Entry(request.span, is_http=True))
         token = otel_context.attach(request.context)
+        request.entered = True
         try:
             request.body = self._app(request.environ, _answered(request, start_response))
             request.streams = not isinstance(request.body, (list, tuple))
@@ -191,13 +192,14 @@ class TracedApplication:
     def _finish(self, request: _Request) -> None:
         """Name the span, once Cinder has matched the route and built its context."""
         try:
-            name, attributes = self._describe(request.environ)
+            recording = request.span.is_recording()
+            name, attributes = self._describe(request.environ, whole=recording)
             request.measured = {
                 key: attributes[key]
                 for key in (conventions.HTTP_ROUTE, conventions.ACTION)
                 if key in attributes
             }
-            if request.span.is_recording():
+            if recording:
                 request.span.set_attributes(attributes)
                 if name:
                     request.span.update_name(name)
@@ -217,6 +219,7 @@ class _Request:
         "environ",
         "error",
         "measured",
+        "scheme",
         "span",
         "started",
         "status",
@@ -230,10 +233,18 @@ class _Request:
         self.entered = False
         self.error: BaseException | None = None
         self.measured: dict[str, Any] | None = None
+        # Now: a proxy's headers, which may be anybody's, change it on the way in.
+        scheme = environ.get("wsgi.url_scheme")
+        self.scheme = scheme if scheme in ("http", "https") else "_OTHER"
         self.span: trace.Span = trace.INVALID_SPAN
         self.started = time.perf_counter()
         self.status = 0
         self.streams = False
+
+    def take_error(self) -> BaseException:
+        """What Cinder raised, which is kept no longer: its frames know this request."""
+        error, self.error = self.error, None
+        return error or StopIteration()
 
     def measure(self) -> None:
         """Record how long the request took, once, by what bounds its attributes."""
@@ -243,7 +254,7 @@ class _Request:
         method = redaction.http_method(self.environ)
         attributes: dict[str, Any] = {
             conventions.HTTP_METHOD: "_OTHER" if method == "HTTP" else method,
-            conventions.URL_SCHEME: str(self.environ.get("wsgi.url_scheme", "http"))[:8],
+            conventions.URL_SCHEME: self.scheme,
             **measured,
         }
         status = 500 if self.error is not None else self.status
@@ -281,7 +292,7 @@ class _Stream:
             self._end()
             if self._request.error is None:
                 raise
-        raise self._request.error  # here, so that it is raised as Cinder raised it
+        raise self._request.take_error()  # here, so that it is raised as Cinder raised it
 
     def close(self) -> None:
         # A generator that never began has no end to run: the body is closed for it.

@@ -166,12 +166,13 @@ class _Records:
         """
         name = self._names.get(service)
         if name is None:
+            # At once: what is asked below may log, and come back here.
+            name = self._names[service] = ""
             try:
                 provider: Any = runtime.tracer_provider
                 resource = getattr(provider, "resource", None) or runtime.resource(service)
                 name = str(resource.attributes.get(conventions.SERVICE_NAME, ""))
             except Exception as error:
-                name = ""
                 _complain(error)
             self._names[service] = name
         return name
@@ -185,6 +186,9 @@ def _ids(span: Span) -> tuple[str, str, bool]:
     if not found.is_valid:
         return "0", "0", False
     return f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags.sampled
+
+
+_EMPTY: Final = Context()
 
 
 class _Lines:
@@ -206,8 +210,18 @@ class _Lines:
         return dropped <= 0
 
 
+def _never() -> bool:
+    """For a lock that can't be asked: Python's own RLock, before 3.14, which is nobody's here."""
+    return False
+
+
 def _add(record: logging.LogRecord, span: Span) -> None:
     """Make ``record`` an event of ``span``, as long as there are not too many."""
+    lock = getattr(span, "_lock", None)
+    if lock is not None and getattr(lock, "locked", _never)():
+        # A finalizer logs, which the garbage collector runs in the midst of the span's own work,
+        # maybe: we'd wait for ourselves. Another thread may be at it as well; a line is lost then.
+        return
     of_span = span.__dict__
     # Two threads may come here at once: setdefault lets one of them win.
     lines = of_span.get(_LINES) or of_span.setdefault(_LINES, _Lines())
@@ -230,18 +244,17 @@ def _emit(record: logging.LogRecord, context: Context) -> None:
         attributes[conventions.EXCEPTION_STACKTRACE] = redaction.text(
             redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
         )
-    runtime.emit_log(
-        LogRecord(
-            timestamp=int(record.created * 1e9),
-            observed_timestamp=time.time_ns(),
-            context=context,  # which has the ids
-            severity_number=_severity(record.levelno),
-            severity_text=_short(record.levelname),
-            body=_message(record),
-            attributes=attributes,
-        ),
-        context,
+    exported = LogRecord(
+        timestamp=int(record.created * 1e9),
+        observed_timestamp=time.time_ns(),
+        context=context,  # which has the ids
+        severity_number=_severity(record.levelno),
+        severity_text=_short(record.levelname),
+        body=_message(record),
+        attributes=attributes,
     )
+    exported.context = _EMPTY  # it'd keep the span, and all that is in it, while the record waits
+    runtime.emit_log(exported, context)
 
 
 def _attributes(record: logging.LogRecord) -> dict[str, Any]:

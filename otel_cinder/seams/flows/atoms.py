@@ -158,7 +158,7 @@ def _around_atom(
         token = None
         span: Span = trace.INVALID_SPAN
         state = states.SUCCESS if executes else states.REVERTED
-        started = time.perf_counter()
+        started = time.perf_counter() if listener.measures else 0.0
         try:
             if listener.span.is_recording():
                 span = listener.tracer.start_span(
@@ -175,7 +175,7 @@ def _around_atom(
             outcome = original(atom, arguments, *args, **kwargs)
             if isinstance(outcome[1], Failure):
                 state = _fail(place, kind, verb, span, outcome[1])
-            elif executes and kind is Task:
+            elif executes and kind is Task and span.is_recording():
                 _tell_results(atom, outcome[1], span, context, describe)
             return outcome
         except BaseException as error:  # KeyboardInterrupt, GreenletExit: TaskFlow lets them pass
@@ -185,7 +185,7 @@ def _around_atom(
             if token is not None:
                 otel_context.detach(token)
             end_span(span)
-            if kind is Task:
+            if listener.measures and kind is Task:
                 runtime.measure(
                     conventions.TASK_DURATION,
                     time.perf_counter() - started,
@@ -229,10 +229,10 @@ def _uuid(storage: Any, name: str) -> str:
 
 def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe: Describe) -> None:
     """Say what the results tell of the request, and the results themselves where it is wanted."""
-    if not span.is_recording():
-        return
     try:
-        entry.enrich(describe(result), context)
+        told = describe(result)
+        if told:
+            entry.enrich(told, context)
         if runtime.settings.result_values and atom.save_as:
             results = {
                 name: result if index is None else result[index]

@@ -64,6 +64,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         self.name = ""
         self.failed: tuple[str, SpanContext] | None = None
         """The task that failed, and its span: why others revert. The last one, after retries."""
+        self.measures = False
+        """Whether anybody wants to know how long the flow and its atoms take."""
         self._started = 0.0
         self._states: list[str] = []
         self._open: dict[str, Span] = {}
@@ -77,6 +79,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
     def __enter__(self) -> FlowListener:
         engine = self._engine
         _engines[id(engine)] = self
+        self.measures = runtime.measuring
         self._started = time.perf_counter()
         try:
             context = otel_context.get_current()
@@ -92,7 +95,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             )
             self.context = trace.set_span_in_context(self.span, context)
             recording = self.span.is_recording()
-            if recording or runtime.measuring:
+            if recording or self.measures:
                 # Otherwise the atoms find nobody to ask, which is quickest.
                 self.context = atoms.listened(self.context, weakref.ref(self))
             if recording:
@@ -113,7 +116,9 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         atoms.forget(self)
         try:
             if not self.span.is_recording():
-                self._measure(self._unseen_state())
+                if self.measures:
+                    # Its notifications were not followed.
+                    self._measure(str(self._engine.storage.get_flow_state() or states.PENDING))
                 return
             if self.times_atoms:
                 self._engine.notifier.deregister(Notifier.ANY, self._flow_receiver)
@@ -141,18 +146,14 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             end_span(self.span)
 
     def _measure(self, state: str) -> None:
+        if not self.measures:
+            return
         runtime.measure(
             conventions.FLOW_DURATION,
             time.perf_counter() - self._started,
             {conventions.FLOW_NAME: self.name, conventions.FLOW_STATE: state},
             self.context,
         )
-
-    def _unseen_state(self) -> str:
-        """The state of a flow whose notifications were not followed."""
-        if not runtime.measuring:
-            return ""
-        return str(self._engine.storage.get_flow_state() or states.PENDING)
 
     def _flow_receiver(self, state: str, details: dict[str, Any]) -> None:
         if not self._states:
@@ -190,7 +191,12 @@ def _run(
 ) -> Any:
     if id(engine) in _engines or _somebody_else_traces():
         return wrapped(*args, **kwargs)
-    with FlowListener(engine):
+    try:
+        listener = FlowListener(engine)
+    except Exception as error:
+        complain(SEAM, error)
+        return wrapped(*args, **kwargs)
+    with listener:
         return wrapped(*args, **kwargs)
 
 

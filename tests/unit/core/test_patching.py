@@ -232,3 +232,31 @@ def test_complaint_survives_a_broken_log(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(patching._LOG, "warning", broken)
     complain("flows", ValueError("x"))
+
+
+class Pickled:
+    """Has a method that a test wraps."""
+
+    def method(self) -> int:
+        return 1
+
+
+def test_what_is_wrapped_can_be_pickled_and_copied() -> None:
+    """Wrapped functions and methods are pickled by their names, and copied, as they always were."""
+    import copy
+    import pickle
+
+    here: Any = sys.modules[__name__]
+    patches = PatchSet()
+    patches.wrap_methods("seam", Pickled, {"method": lambda w, _i, a, k: w(*a, **k)})
+    patches.wrap("seam", "tests.unit.core.test_patching:plain", lambda w, _i, a, k: w(*a, **k))
+    assert pickle.loads(pickle.dumps(Pickled().method))() == 1
+    assert copy.deepcopy({"method": Pickled().method})["method"]() == 1
+    assert copy.copy(Pickled().method)() == 1
+    assert pickle.loads(pickle.dumps(here.plain)) is here.plain
+    assert copy.deepcopy(here.plain) is copy.copy(here.plain) is here.plain
+    patches.undo()
+
+
+def plain() -> None:
+    """Wrapped by the test above."""
