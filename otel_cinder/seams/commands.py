@@ -32,6 +32,7 @@ _LINE_LIMIT: Final = 512
 _EXECUTES: Final = frozenset({"custom_execute", "execute", "execute_root"})
 """Privileged functions whose arguments are a command's words."""
 
+_NAME: Final = re.compile(r"[\w.+-]{1,64}")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 _EMPTY: Final = Context()
 
@@ -152,7 +153,9 @@ def _start(
     words: Sequence[str], context: Context, attributes: dict[str, str] | None = None
 ) -> Span:
     program = _program(words)
-    name = redaction.text(PurePath(words[program]).name or words[program], 64)
+    name = PurePath(words[program]).name
+    if not _NAME.fullmatch(name):
+        name = "_OTHER"  # not a word: a line that a shell is to take apart, say
     return runtime.start_span(
         f"execute {name}",
         context,

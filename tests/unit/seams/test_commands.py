@@ -210,7 +210,7 @@ def test_broken_redaction_does_not_hurt(spans: Recorder, monkeypatch: pytest.Mon
     def broken(*_args: Any) -> str:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(redaction, "text", broken)
+    monkeypatch.setattr(redaction, "command", broken)
     assert run(spans, "echo", "-n", "x") == ("x", "")
     assert ("commands", RuntimeError) in patching._complained
     assert spans.names == ["request"]
