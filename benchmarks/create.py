@@ -27,6 +27,9 @@ from tests.integration.database import TEMPLATE, Database
 from tests.integration.installation import Installation
 from tests.integration.stack import CinderStack
 
+AS_BY_DEFAULT = {"OTEL_BSP_SCHEDULE_DELAY": "5000", "OTEL_METRIC_EXPORT_INTERVAL": "60000"}
+"""The tests' own stack exports more often."""
+
 OFF, ON, ALL = "off", "on", "together"
 BATCH, CONCURRENCY = 40, 4
 
@@ -81,7 +84,7 @@ def _measure(*, quick: bool) -> dict[str, list[Round]]:
         make = opened.enter_context(_stacks())
         receiver = opened.enter_context(Receiver())
         stacks = [make("one"), make("two")]
-        tracing = Tracing(receiver.endpoint, env={"OTEL_BSP_SCHEDULE_DELAY": "5000"})
+        tracing = Tracing(receiver.endpoint, env=AS_BY_DEFAULT)
         for phase in range(2):
             traced, untraced = stacks if phase else reversed(stacks)
             untraced.restart()

@@ -62,7 +62,7 @@ The standard variables of the SDK and its OTLP exporter are honoured. Those that
 | variable | here |
 |---|---|
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | default `http://localhost:4318` |
-| `OTEL_EXPORTER_OTLP_PROTOCOL` | default `http/protobuf`; `grpc` works only where eventlet is not in use, and is refused with a warning where it is |
+| `OTEL_EXPORTER_OTLP_PROTOCOL` | default `http/protobuf`; `grpc` needs `pip install otel-cinder[grpc]` and works only where eventlet is not in use, and is refused with a warning where it is |
 | `OTEL_EXPORTER_OTLP_HEADERS`, `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE`, `_TIMEOUT`, `_COMPRESSION` | as the exporter documents them; where `REQUESTS_CA_BUNDLE` is set, requests prefers it to `_CERTIFICATE` |
 | `OTEL_TRACES_EXPORTER` | `otlp` (default), `console`, `none`, any installed exporter; several with commas |
 | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | asked once per trace, where it enters Cinder; everything after follows that decision |

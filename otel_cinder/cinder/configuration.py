@@ -13,6 +13,11 @@ from otel_cinder.core import redaction
 _URL_PASSWORD: Final = re.compile(r"(?<=:)[^\s:@/]+(?=@)")
 """The passwords in a URL of one host or more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
 
+_NO_SECRET: Final = re.compile(
+    r"(?i)-?\d{1,12}(?:\.\d{1,12})?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+"""What tells too little to be masked wherever it stands: token_cache_time, rbd_secret_uuid."""
+
 _PATH: Final = re.compile(r"(?:/[\w.-]+){2,}/?")
 
 
@@ -24,20 +29,23 @@ def secret_options(conf: Any) -> set[str]:
     service before it has loaded the driver.
     """
     found: set[str] = set()
-    for options in (_registered_secrets(conf), _written_options(conf)):
-        with contextlib.suppress(Exception):  # another release's insides
-            for name, value in options:
-                found.update(_secrets_in(value, redaction.promises_secret(name)))
+    with contextlib.suppress(Exception):  # another release's insides
+        for value in _registered_secrets(conf):
+            found.update(_secrets_in(value, True))
+    with contextlib.suppress(Exception):
+        for name, value in _written_options(conf):
+            parts = _secrets_in(value, redaction.promises_secret(name))
+            found.update(part for part in parts if "://" in value or not _NO_SECRET.fullmatch(part))
     return found
 
 
-def _registered_secrets(conf: Any) -> Iterator[tuple[str, Any]]:
+def _registered_secrets(conf: Any) -> Iterator[Any]:
     groups = {"": conf._opts, **{name: group._opts for name, group in conf._groups.items()}}
     for group, options in groups.items():
         for name, registered in list(options.items()):
             if getattr(registered["opt"], "secret", False):
                 with contextlib.suppress(Exception):  # nothing has been read yet
-                    yield "secret", conf[group][name] if group else conf[name]
+                    yield conf[group][name] if group else conf[name]
 
 
 def _written_options(conf: Any) -> Iterator[tuple[str, str]]:

@@ -152,7 +152,8 @@ def _exporter(signal: Signal, name: str, protocol: str) -> Callable[[], Any]:
             # A reader, such as prometheus', which waits to be asked.
             raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which sends nothing")
         return exporter
-    raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed")
+    extra = "; pip install 'otel-cinder[grpc]'" if installed.endswith("_grpc") else ""
+    raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed{extra}")
 
 
 def _endpoint(signal: Signal, environ: Mapping[str, str]) -> str:

@@ -26,6 +26,10 @@ _LONGEST: Final = 160
 """Characters of a literal; a longer one, a private key say, is known by its pieces."""
 _LONGEST_FORM: Final = 12 * _LONGEST
 """Characters that one of them takes in any form: ``%F0%9F%94%91`` at worst for each."""
+_LONGEST_SECRET: Final = 8192
+"""Characters of a secret that are known; what a caller sends may be of any length."""
+_LONGEST_SPELT: Final = 1024
+"""Characters of a request's secret that are known in every form; the rest is as it was sent."""
 _MOST: Final = 256
 """Literals that are known at once; the cost of a text grows with them."""
 
@@ -69,6 +73,11 @@ _WORDS: Final = frozenset(
 )
 """Bad passwords that stand in harmless texts all the time, so that they can't be masked there."""
 
+_TOKEN: Final = re.compile(r"(?a)[\w.~=-]+")
+"""What stands everywhere as it is, but for its "=" in a URL."""
+_WORD: Final = re.compile(r"[\w-]{1,40}")
+"""What may stand within a longer word by chance; no piece of a long secret is as short."""
+
 _HIDDEN: Final = otel_context.create_key("otel-cinder-hidden")
 
 _known: dict[str, None] = {}
@@ -106,11 +115,20 @@ def hiding(context: Context, *secrets: object) -> Context:
     They go wherever the trace goes, to other greenthreads and threads too, and nowhere else. What
     is None, or too short to be told from a harmless word, is left out.
     """
-    pieces = [piece for secret in secrets for piece in _pieces(secret)]
-    if not pieces:
+    forms: dict[str, None] = {}
+    for secret in secrets:
+        left = _LONGEST_SPELT
+        for piece in _pieces(secret):
+            if _TOKEN.fullmatch(piece):
+                forms[piece] = None
+                if "=" in piece:
+                    forms[piece.replace("=", "%3D")] = None
+            else:
+                forms.update(dict.fromkeys(_spellings(piece) if left > 0 else (piece,)))
+                left -= len(piece)
+    if not forms:
         return context
     hidden: Any = otel_context.get_value(_HIDDEN, context) or ()
-    forms = {form: None for piece in pieces for form in _spellings(piece)}
     return otel_context.set_value(_HIDDEN, (*hidden, *forms), context)
 
 
@@ -126,7 +144,7 @@ def mask(found: str, cut: int) -> str:
         if secret in found:
             found = found.replace(secret, MASK)
     if pattern is not None:
-        found = pattern.sub(_mask_whole, found)
+        found = pattern.sub(MASK, found)
     # The last one may have been cut in two, so that it wasn't found.
     return found[:-_LONGEST_FORM][:cut] if is_cut else found[:cut]
 
@@ -135,7 +153,7 @@ def _pieces(value: object) -> list[str]:
     """``value`` as literals of a bounded length; none if it can't be told from a harmless word."""
     if not isinstance(value, str):
         return []
-    found = value.strip()
+    found = value[:_LONGEST_SECRET].strip()
     if len(found) < _SHORTEST or found.lower() in _WORDS or not any(map(str.isalnum, found)):
         return []
     if found.isalpha() and len(found) < 8:
@@ -146,14 +164,17 @@ def _pieces(value: object) -> list[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    """``secret`` as it stands in URLs, JSON, XML, a shell's words and Python's reprs."""
+    """``secret`` as it stands in URLs, JSON, XML, a shell's words and Python's reprs. Never raises.
+
+    Lone surrogates, a byte of a file that is no UTF-8 say, are not to be encoded.
+    """
     if secret.isalnum() and secret.isascii():
         return {secret}
     return {
         secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
+        quote(secret, safe="", errors="replace"),
+        quote(secret, errors="replace"),
+        quote_plus(secret, errors="replace"),
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
@@ -176,21 +197,22 @@ def _encodings(secret: str) -> list[str]:
 
 def _alternation(known: list[str]) -> str:
     """A pattern of all forms, in two steps so that it is left soon: ``a(?:bc|d)|e(?:f)``."""
-    forms: dict[str, set[str]] = {}
+    forms: dict[str, dict[str, str]] = {}
     for secret in known:
-        for form in [*_spellings(secret), *_encodings(secret)]:
-            forms.setdefault(form[:1], set()).add(form[1:])
+        for form in [*_encodings(secret), *_spellings(secret)]:
+            is_word = form == secret and _WORD.fullmatch(secret)
+            forms.setdefault(form[:1], {})[form[1:]] = _alone(form) if is_word else ""
     return "|".join(
-        f"{re.escape(first)}(?:{'|'.join(map(re.escape, sorted(rest, key=len, reverse=True)))})"
+        f"{re.escape(first)}(?:{'|'.join(re.escape(one) + rest[one] for one in _by_length(rest))})"
         for first, rest in forms.items()
     )
 
 
-def _mask_whole(match: re.Match[str]) -> str:
-    """The mask, unless a mere word or number is only a part of another."""
-    found = match[0]
-    if found not in _known or not (found.isalpha() or found.isdigit()):
-        return MASK
-    text, begin, end = match.string, match.start(), match.end()
-    around = text[max(0, begin - 1) : begin] + text[end : end + 1]
-    return found if any(map(str.isalnum, around)) else MASK
+def _by_length(forms: Iterable[str]) -> list[str]:
+    return sorted(forms, key=len, reverse=True)
+
+
+def _alone(word: str) -> str:
+    r"""What makes sure that a word is not a part of another: the n of ``\n`` is none before it."""
+    said = re.escape(word)
+    return rf"(?!\w)(?:(?<!\w{said})|(?<=\\[abfnrtv]{said}))"

@@ -15,6 +15,9 @@ from urllib.parse import unquote
 
 MASK: Final = "***"
 
+NAME_LIMIT: Final = 256
+"""Characters of a name that are looked at, from its end, which says what it is the name of."""
+
 # What promises a secret, as a part of a name: auth_token, node.session.auth.password, X-Auth-Key.
 _SECRET: Final = re.compile(
     r"""(?x)
@@ -23,7 +26,7 @@ _SECRET: Final = re.compile(
       | connection_info | provider_auth | user_?data | config_?drive | auth[._]user
       | hash_?suffix | clusterfsid | cryptokek | session_?id
       | (?: api | access | private | encrypt(?:ed|ion) | auth | host | shared | fernet | ssl | ssh
-          | rndc | heartbeat | fixed | account | customer | ceph\w* ) [._-]? key )
+          | rndc | heartbeat | fixed | account | customer | ceph\w{0,32} ) [._-]? key )
     | (?i: (?: ^ | [._-] ) (?: pass | pw | sig | psk | otp ) $ ) | Pass $
     """
 )
@@ -32,6 +35,11 @@ _KEY: Final = re.compile(
     r"(?i)(?<!routing_)(?<!binding_)(?<!public_)(?<!primary_)(?<!cache_)(?<!sort_)key\d*$"
 )
 _RANDOM: Final = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/_=-]{16,}")
+_LONG: Final = re.compile(
+    r"""(?P<quote>\\{0,7}["'])?(?P<said>[A-Za-z0-9+/_-]{16,}={0,2})"""
+    r"""(?(quote)(?:(?P=quote)|$)|(?![\w+/=@%-]|[.:]\w))"""
+)
+"""What may be such a value. Nothing in it leads to another one, so that all are looked at but once."""
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What says that there is no secret, or that it has been masked already.
 _NOTHING: Final = re.compile(r"(?i)(?:none|null|true|false|yes|no|\**)")
@@ -82,12 +90,24 @@ _VALUE: Final = re.compile(
     """
 )
 # What a header's value goes on with: Cookie: a=b; c=d, Digest username="a", response="b".
-_MORE: Final = re.compile(
+_PARAMETERS: Final = re.compile(
     r"""(?:[;,]\s{0,4}[\w.-]{1,64}=(?:\\{0,7}(?:"[^"]*"|&quot;[^&]*&quot;)|[^\s,;'"]*))*"""
 )
 _HEADER: Final = re.compile(r"(?i)authorization|cookie")
 _STRUCTURE: Final = re.compile(
-    r"""(?s)"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$)|[\[\](){}]"""
+    r"""(?s)"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$)|[\[\](){}]"""
+)
+# What a request's schema has refused; the value is said again in what it has against it.
+_REFUSED: Final = re.compile(
+    r"field/attribute\s(?P<name>[\w.-]{1,128})\.\s{1,4}Value:\s(?!None\.\sNone\s)"
+)
+# A password right behind its name, as prose has it; it has to look like one, or be no word at least.
+_SPOKEN: Final = re.compile(r"(?i)pass(?:word|wd|phrase|code)$")
+_SPOKEN_VALUE: Final = re.compile(
+    r"""(?x) (?: [ ]{1,4} (?: is | was ) :? )? [ ]{1,4}
+    (?P<said> (?: (?= [^\s\d]{0,64} \d) (?= [^\sA-Z]{0,64} [A-Z]) (?= [^\sa-z]{0,64} [a-z])
+          | (?= [\w]{0,64} [!\#$%^*~]{1,8} \w ) )
+      [^\s'"\\/(){}<>\[\]:=,]{6,128} ) (?= [.,;:)]? (?: \s | $ ) )"""
 )
 _ESCAPED: Final = re.compile(r"""\\(["'\\])""")
 _REST: Final = re.compile(r"[^\s,;:)}\]>'\"\\]\S*")
@@ -117,7 +137,7 @@ _SHAPE_HINTS: Final = (
 )
 # A user and a password before a host. The password may have a slash in it; a port is none.
 _URL_USER: Final = re.compile(
-    r"(://)(?:[^/\s]+|[^\s/:@]{0,64}:(?!\d{1,5}(?:/|\s|$))[^\s@]{1,256}(?:@[^\s@/]{1,64})*)@"
+    r"(://)(?:[^/\s]+@|[^\s/:@]{0,64}:(?!\d{1,5}(?:/|\s|$))[^\s@]{1,256}@(?:[^\s@/]{1,64}@)*)"
 )
 _BARE_USER: Final = re.compile(
     r"(?<![\w/.-])([\w.-]{1,64}:)[^\s@/]{4,256}@(?=\d{1,3}(?:\.\d{1,3}){3})"
@@ -129,8 +149,13 @@ _URL_TOKEN: Final = re.compile(r"(/tokens?/)[\w.=~%-]{16,}")
 _QUOTE: Final = r"""(?:\\{0,7}["']|&(?:quot|apos|\#34|\#39|\#x27);)"""
 _NEXT: Final = rf"""(?:{_QUOTE}?\s{{0,4}},\s{{0,4}}|{_QUOTE}?\s{{1,4}}|=)"""
 _WORD: Final = (
-    r"""(?:(?:"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$))+"""
+    r"""(?:(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|'[^']*(?:'|$))+"""
     rf"""|(?=[\\&]){_QUOTE}.*?(?:{_QUOTE}|$)|[^\s'"]+)"""
+)
+# A word that is looked at for what follows it, and so perhaps in vain.
+_BOUNDED: Final = (
+    r"""(?:(?:"(?:[^"\\]|\\.){0,256}"|'[^']{0,256}'){1,5}"""
+    rf"""|(?=[\\&]){_QUOTE}.{{0,256}}?{_QUOTE}|[^\s'"]+)"""
 )
 _TOOLS: Final = tuple(
     (tool, re.compile(f"(?s){before}{secret}"))
@@ -148,7 +173,7 @@ _TOOLS: Final = tuple(
         ("uemcli", rf"((?<![\w-])-p{_NEXT})", _WORD),
         ("rtstool", r"((?:create|add-initiator)[\"',]{0,2}(?:\s{1,4}\S+){3}\s{1,4})", _WORD),
         ("secret,", r"(secret,(?:[\w-]{1,32}=[^,\s]{0,64},){0,8}data=)", r"(?:[^,\s'\"]|,,)+"),
-        ("echo", r"(\becho\s{1,4}(?:-\w+\s{1,4})?)", _WORD + r"(?=\s{0,4}\|)"),
+        ("echo", r"(\becho\s{1,4}(?:-\w+\s{1,4})?)", _BOUNDED + r"(?=\s{0,4}\|)"),
         ("identified by", r"((?i:identified\sby)\s{1,4})", _WORD),
     )
 )
@@ -158,16 +183,20 @@ _TOOLS: Final = tuple(
 _LOWER: Final = {ord(upper): upper.lower() for upper in string.ascii_uppercase}
 
 
-@functools.lru_cache(maxsize=1024)
 def promises_secret(name: str) -> bool:
     """Whether what bears ``name`` is a secret, whatever it looks like."""
+    return _promises(name[-NAME_LIMIT:])
+
+
+@functools.lru_cache(maxsize=1024)
+def _promises(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
 def is_key(name: str, value: str) -> bool:
     """Whether ``value`` is one of those keys that open something: long, random and so called."""
     return (
-        _KEY.search(name) is not None
+        _KEY.search(name[-NAME_LIMIT:]) is not None
         and _RANDOM.fullmatch(value) is not None
         and _UUID.fullmatch(value) is None
     )
@@ -211,7 +240,7 @@ def mask(found: str) -> str:
     if "<" in found or "&lt;" in found:
         found = _ELEMENT.sub(_mask_element, found)
     if "value" in lower:
-        found = _mask_named(found)
+        found = _mask_refused(_mask_named(found))
     return _mask_values(found)
 
 
@@ -222,7 +251,7 @@ def _lower(found: str) -> str:
 
 def _mask_element(match: re.Match[str]) -> str:
     said = match["value"]
-    if not (_SECRET.search(match["name"]) or _SECRET.search(match["attributes"])):
+    if not (promises_secret(match["name"]) or _SECRET.search(match["attributes"])):
         return match[0]
     return match[0] if is_nothing(said.strip()) else match[0].removesuffix(said) + MASK
 
@@ -231,10 +260,17 @@ def _mask_named(found: str) -> str:
     parts = []
     done = 0
     for match in _NAMED.finditer(found):
-        if match.start() >= done and _SECRET.search(match["name"]):
+        if match.start() >= done and promises_secret(match["name"]):
             parts += [found[done : match.end()], MASK]
             done = _end(found, match.end(), match["name"])
     return "".join([*parts, found[done:]])
+
+
+def _mask_refused(found: str) -> str:
+    for match in _REFUSED.finditer(found):
+        if promises_secret(match["name"]):
+            return found[: match.end()] + MASK
+    return found
 
 
 def _mask_values(found: str) -> str:
@@ -246,15 +282,17 @@ def _mask_values(found: str) -> str:
         at = _WORD_REST.match(found, hint.end()).end()  # type: ignore[union-attr]
         match = _NAME.match(found, first)
         if match is None:
+            spoken = _SPOKEN.search(found, first, at) and _SPOKEN_VALUE.match(found, at)
+            if spoken:
+                parts += [found[done : spoken.start("said")], MASK]
+                done = at = spoken.end()
             continue
         begin, name = match.end(), match["name"]
-        if _SECRET.search(name) or (name == "auth" and found[begin : begin + 1] == "{"):
+        if promises_secret(name) or (name == "auth" and found[begin : begin + 1] == "{"):
             end = _end(found, begin, name)
-        elif _KEY.search(name):
-            value = _VALUE.match(found, begin)
-            end = value.end() if value and is_key(name, value[0].strip("\\\"'")) else begin
         else:
-            continue
+            value = _LONG.match(found, begin)
+            end = value.end() if value and is_key(name, value["said"]) else begin
         if match["pair"] and found[end : end + 1] == ":":
             continue  # 'CHAP', 'auth_username': its neighbour is the next name
         if not is_nothing(found[begin:end].strip("\\\"'")):
@@ -266,6 +304,7 @@ def _mask_values(found: str) -> str:
 def _begin(found: str, hint: int, done: int) -> int:
     """Where the name begins that has a hint in it."""
     begin = hint
+    done = max(done, hint - NAME_LIMIT)
     while begin > done and _WORD_PART.match(found, begin - 1):
         begin -= 1
     while begin < hint and found[begin] in ".-":
@@ -287,6 +326,6 @@ def _end(found: str, begin: int, name: str) -> int:
     if value is None:
         return begin
     if _HEADER.search(name):
-        more = _MORE.match(found, value.end())
+        more = _PARAMETERS.match(found, value.end())
         return more.end() if more else value.end()
     return value.end()

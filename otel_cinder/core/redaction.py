@@ -23,18 +23,19 @@ import json
 import re
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
 from opentelemetry.util.http import sanitize_method
 
 from otel_cinder.core import literals, patterns
-from otel_cinder.core.literals import hiding, learn
+from otel_cinder.core.literals import forget, hiding, learn
 from otel_cinder.core.patterns import MASK, promises_secret
 
 __all__ = [
     "command",
+    "forget",
     "hiding",
     "http_method",
     "learn",
@@ -97,16 +98,24 @@ def _mask_text(found: str) -> str:
 def command(words: Iterable[object], limit: int = MESSAGE_LIMIT) -> str:
     """A command's words as text, secrets masked to the ends of their words. Never raises."""
     try:
-        joined = " ".join(_word(str(word), 4 * limit) for word in itertools.islice(words, limit))
-        return text(joined, limit).replace("\0", " ")
+        return text(" ".join(_words(words, limit)), limit).replace("\0", " ")
     except Exception:
         return "<unprintable command>"
 
 
-def _word(said: str, cut: int) -> str:
-    """A word of a command, in which a blank does not look like the word's end."""
-    found = literals.mask(said, cut)
-    return _BLANK.sub("\0", _mask_text(found)) if _BLANK.search(found) else found
+def _words(words: Iterable[object], limit: int) -> Iterator[str]:
+    """The words of a command, in which a blank does not look like a word's end; as many as matter."""
+    left = 4 * limit
+    for word in itertools.islice(words, limit):
+        said = str(word)
+        if left <= 0:
+            yield "…"
+            break
+        if _BLANK.search(said, 0, 4 * limit):
+            yield _BLANK.sub("\0", _mask_text(plain(literals.mask(said, 4 * limit))))
+        else:  # text() masks it as well as this could
+            yield said
+        left -= len(said) + 1
 
 
 def value(found: object, limit: int = VALUE_LIMIT) -> str:
@@ -137,7 +146,7 @@ def tail(value: str, limit: int = STACKTRACE_LIMIT) -> str:
     return value if len(value) <= limit else "…" + value[1 - limit :]
 
 
-_MORE: Final = '"…"'
+_LEFT_OUT: Final = '"…"'
 """What stands for whatever there was no room for."""
 
 # What shows itself in a bounded form of its own, by Python's own code.
@@ -151,7 +160,7 @@ _SCALARS: Final[Mapping[type, Callable[[Any], object]]] = {
 
 
 def _json(found: object, room: int, around: tuple[int, ...]) -> str:
-    """``found`` in at most ``room`` characters; `_MORE` where that is too few."""
+    """``found`` in at most ``room`` characters; `_LEFT_OUT` where that is too few."""
     try:
         kind = type(found)
         if found is None or kind is bool:
@@ -174,12 +183,12 @@ def _json(found: object, room: int, around: tuple[int, ...]) -> str:
         elif issubclass(kind, BaseException):
             said = _quoted(f"{kind.__name__}: {text(found, room)}", room)
         elif id(found) in around or len(around) >= _DEEPEST:
-            said = _MORE
+            said = _LEFT_OUT
         else:
             said = _structure(found, kind, room, (*around, id(found)))
     except Exception:  # a class may have made any of this raise
         said = '"<unprintable>"'
-    return said if len(said) <= room else _MORE
+    return said if len(said) <= room else _LEFT_OUT
 
 
 def _structure(found: Any, kind: type, room: int, around: tuple[int, ...]) -> str:
@@ -214,7 +223,7 @@ def _field(found: object, name: str) -> object:
 
 def _object(items: Iterable[tuple[object, object]], room: int, around: tuple[int, ...]) -> str:
     parts: list[str] = []
-    left = room - 2 - len(f", {_MORE}: {_MORE}")
+    left = room - 2 - len(f", {_LEFT_OUT}: {_LEFT_OUT}")
     named = ""
     for key, item in items:
         name = str.__str__(key) if isinstance(key, str) else str(_json(key, 64, around)).strip('"')
@@ -229,7 +238,7 @@ def _object(items: Iterable[tuple[object, object]], room: int, around: tuple[int
         if name.lower() in ("name", "key") and isinstance(item, str):
             named = item if patterns.promises_secret(item) else ""
         if len(said) > left:
-            parts.append(f"{_MORE}: {_MORE}")
+            parts.append(f"{_LEFT_OUT}: {_LEFT_OUT}")
             break
         parts.append(said)
         left -= len(said) + 2
@@ -238,7 +247,7 @@ def _object(items: Iterable[tuple[object, object]], room: int, around: tuple[int
 
 def _array(items: Iterable[object], room: int, around: tuple[int, ...]) -> str:
     parts: list[str] = []
-    left = room - 2 - len(f", {_MORE}")
+    left = room - 2 - len(f", {_LEFT_OUT}")
     is_next = False
     for item in items:
         said = _masked(item) if is_next else _json(item, left, around)
@@ -252,16 +261,20 @@ def _array(items: Iterable[object], room: int, around: tuple[int, ...]) -> str:
         else:
             is_next = False
         if len(said) > left:
-            parts.append(_MORE)
+            parts.append(_LEFT_OUT)
             break
         parts.append(said)
         left -= len(said) + 2
     return "[" + ", ".join(parts) + "]"
 
 
-@functools.lru_cache(maxsize=1024)
 def _is_secret(name: str) -> bool:
     """Whether all that a structure has under ``name`` is kept to itself."""
+    return _keeps_all(name[-patterns.NAME_LIMIT :])
+
+
+@functools.lru_cache(maxsize=1024)
+def _keeps_all(name: str) -> bool:
     return patterns.promises_secret(name) or _SUBTREE.search(name) is not None
 
 
@@ -274,4 +287,4 @@ def _masked(item: object) -> str:
 
 def _quoted(found: object, room: int) -> str:
     said = json.dumps(text(found, max(min(room - 2, _STRING_LIMIT), 1)), ensure_ascii=False)
-    return said if len(said) <= room else _MORE
+    return said if len(said) <= room else _LEFT_OUT

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import html
+import itertools
 import json
 import time
 import uuid
@@ -26,6 +27,7 @@ from otel_cinder.core.redaction import (
     VALUE_LIMIT,
     command,
     learn,
+    promises_secret,
     tail,
     text,
     value,
@@ -247,6 +249,171 @@ def test_hostile_text_costs_no_time(said: str) -> None:
         assert len(text(said, STACKTRACE_LIMIT)) <= STACKTRACE_LIMIT
         took.append(time.perf_counter() - begin)
     assert min(took) < 0.1
+
+
+# Parts of all that is looked for, and of what may follow it or stand around it.
+FRAGMENTS = (
+    *r"""
+    \ ' " < > &lt; &quot; - = : @ | , ! ) ] } [ ( { é İ \" \' \\\\ %3D %22 %25 %2525 &amp; &amp;amp;
+    password password= password=" password=' password={ password="" 'password', "password",'
+    pass pw= sig otp ubr Xpw ceph Pass password=None password=*** token token=' hmac key key= "key='
+    \"key= key=AbC123deF4567890 key='AbC123deF4567890 auth auth={ connection_info=[ cookie:a=b;
+    cookie:a;b=" Authorization: a. a- a: 1 eyJ eyJaaaaaaaa. AQ gAAAA DHHC-1: hvs. $6$ :// ://a:
+    @1.1.1.1 x:yyyy@ user:pass@1 /tokens/ name:"password", value: value= name=x&value= <password>
+    &lt;password&gt; <![CDATA[ ]]> sshpass mysql-p secret, secret,a=b, secret,data= curl-u ceph_key
+    """.split(),
+    *(" ", "\t", "\n", " | ", "--password ", "-----BEGIN PRIVATE KEY-----", "Bearer ", "Basic "),
+    *("curl ", "curl -u", "--user ", "mysql -p", "echo ", 'echo "', "echo \\'", "echo a|", "<a ", "<a b>"),
+    *("identified by ", "rtstool create a b c", "create ", "ldap -w ", "snmp -c", "redis-cli -a"),
+    *("smbclient -U", "ipmitool -P", "openssl -k", "uemcli -p", "sshpass -p", "chap ", "CHAP a"),
+    *("is ", "is '", "password is ", "password \\'", "('password', ", "password" + " " * 40),
+    *("field/attribute password. Value: ", "field/attribute a. Value: ", "name: password, value: "),
+)  # fmt: skip
+
+
+def _took(said: str, limit: int) -> float:
+    """Milliseconds: the least of a few, if it is much, for others may be at work on this machine."""
+    took = 1e9
+    for _ in range(5):
+        begin = time.perf_counter()
+        text(said, limit)
+        took = min(took, (time.perf_counter() - begin) * 1e3)
+        if took < limit / 200:
+            break
+    return took
+
+
+def test_any_two_signs_over_and_over_cost_little() -> None:
+    """No signs of secrets, alone or by turns, cost more than their length: no pattern walks twice."""
+    costs = []
+    for unit in itertools.chain(FRAGMENTS, map("".join, itertools.product(FRAGMENTS, repeat=2))):
+        costs.append((_took(unit * (4 * MESSAGE_LIMIT // len(unit) + 1), MESSAGE_LIMIT), unit))
+    costs.sort(reverse=True)
+    assert [cost for cost in costs if cost[0] > 15] == []
+    longest = 4 * STACKTRACE_LIMIT + 2000
+    units = dict.fromkeys([*(unit for _, unit in costs[:300]), *FRAGMENTS])
+    long = [(_took(unit * (longest // len(unit) + 1), STACKTRACE_LIMIT), unit) for unit in units]
+    assert [cost for cost in long if cost[0] > 60] == []
+
+
+def test_one_sign_before_many_others_costs_little() -> None:
+    """A sign that switches a pattern on makes what follows it no dearer than its length."""
+    costs = []
+    for first, unit in itertools.product(FRAGMENTS, repeat=2):
+        said = first + unit * (4 * MESSAGE_LIMIT // len(unit) + 1)
+        costs.append((_took(said, MESSAGE_LIMIT), first, unit))
+    costs.sort(reverse=True)
+    assert [cost for cost in costs if cost[0] > 15] == []
+    for _, first, unit in costs[:100]:
+        said = first + unit * ((4 * STACKTRACE_LIMIT + 2000) // len(unit) + 1)
+        assert _took(said, STACKTRACE_LIMIT) < 60, (first, unit)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pass word\\ " * 40] * 512,
+        ["key= " * 400] * 512,
+        ["a b" * 700] * 600,
+        ["some text with password=x and key=abc here " * 40] * 300,
+        ["password=" + "x" * 2000 + " y"] * 512,
+        ["x" * 100_000] * 512,
+        ["echo \\'" * 300] * 512,
+    ],
+    ids=range(7),
+)
+def test_hostile_command_costs_no_time(words: list[str]) -> None:
+    """Of a command no more is looked at than can be shown, however long its words are."""
+    took = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        assert len(command(words)) <= MESSAGE_LIMIT
+        took.append(time.perf_counter() - begin)
+    assert min(took) < 0.03
+
+
+@pytest.mark.parametrize("name", ["auth_key", "adminPass", "auth_password"])
+@pytest.mark.parametrize(
+    "refused", [["9f3aK7Zq11xx"], {"k": "9f3aK7Zq11xx"}, "9f3aK7Zq11xx", "a 9f3aK7Zq11xx. b\nc"]
+)
+def test_what_a_schema_refuses_is_masked(name: str, refused: object) -> None:
+    """Cinder says an invalid value twice: as it is, and in what its schema has against it."""
+    start = f"Invalid input for field/attribute {name}. Value: "
+    assert text(f"{start}{refused}. {refused!r} is not of type 'integer'") == f"{start}***"
+    kept = f"{start}None. None is not of type 'string'"
+    assert text(kept) == kept
+    kept = start.replace(name, "size") + "x1Y. 'x1Y' is not of type 'integer'"
+    assert text(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("the password is hunTer22x.", "the password is ***."),
+        (
+            "Login as admin with password hunTer22x failed",
+            "Login as admin with password *** failed",
+        ),
+        ("passphrase hunTer22x", "passphrase ***"),
+        ("san_password x#hunter, again", "san_password ***, again"),
+        ("PASSWORD was: Hunter2", "PASSWORD was: ***"),
+    ],
+)
+def test_spoken_passwords_are_masked(said: str, kept: str) -> None:
+    """A password right behind its name goes, if it looks like no word."""
+    assert text(said) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "password must not be empty",
+        "password is required",
+        "The password is wrong! Try again.",
+        "password authentication failed for user admin",
+        "Password expired on 2026-11-22, see /etc/issue",
+        "with password sha256 hashing",
+        "passphrase is Empty",
+        "password was None",
+        "password 3f2a7d0c-1111-4222-8333-444455556666 is gone",
+        "password https://host/A1b",
+    ],
+)
+def test_prose_about_passwords_is_kept(said: str) -> None:
+    """What follows a password's name and looks like a word, an id or a place is no password."""
+    assert text(said) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("key=AbC123deF4567890 x", "key=*** x"),
+        ("key: 'AbC123deF4567890', x", "key: ***, x"),
+        ("key is AbC123deF4567890=. x", "key is AbC123deF4567890=. x"),
+        ("key=" + "AbC123deF4567890" * 40 + "==.", "key=***."),
+        ("key=volume-123456789012345.json", "key=volume-123456789012345.json"),
+        ("key='volume-1234567890 of node'", "key='volume-1234567890 of node'"),
+        ("key=3f2a7d0c-1111-4222-8333-444455556666", "key=3f2a7d0c-1111-4222-8333-444455556666"),
+        ("key='AbC123deF4567890", "key=***"),
+    ],
+)
+def test_values_of_keys_are_masked_if_they_look_like_keys(said: str, kept: str) -> None:
+    """What is called a mere key is one if it is long and random, whatever its length."""
+    assert text(said) == kept
+
+
+def test_shell_apostrophes_in_what_is_echoed() -> None:
+    """What a shell's echo puts into a pipe goes as a whole, in several quotes too."""
+    assert text("echo 'a x'\"'\"'b y' | sudo -S lvs") == "echo *** | sudo -S lvs"
+    assert text(f"echo {'x' * 999} | cryptsetup") == "echo *** | cryptsetup"
+    assert text("echo 'a x' > /sys/x") == "echo 'a x' > /sys/x"
+
+
+def test_names_of_any_length_are_not_kept() -> None:
+    """What is remembered of a name is bounded, and its end still says what it is."""
+    name = "x" * 1_000_000 + "_password"
+    assert value({name: "a"}).endswith(': "***"}')
+    assert promises_secret(name)
 
 
 def test_tail_keeps_the_end() -> None:
