@@ -157,10 +157,10 @@ def test_hidden_secret_is_masked_in_its_context_only() -> None:
     assert text("another-one's-token") == "another-one's-token"
 
 
-@pytest.mark.parametrize("character", ["a'\\%", "\\", "é", "a-=", "a"])
-def test_hidden_secrets_of_any_kind_cost_little(character: str) -> None:
+@pytest.mark.parametrize("characters", ["a'\\%", "\\a", "é%", "a-=", "a"])
+def test_hidden_secrets_of_any_kind_cost_little(characters: str) -> None:
     """Whoever sends huge tokens, of odd characters even, keeps nobody waiting, and they are masked."""
-    sent = [(character * 8000)[:7990] + f"-{number}" for number in range(5)]
+    sent = ["".join(random.Random(number).choices(characters, k=8000)) for number in range(5)]
     took = []
     for _ in range(5):
         begin = time.perf_counter()

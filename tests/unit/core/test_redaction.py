@@ -271,6 +271,12 @@ FRAGMENTS = (
 )  # fmt: skip
 
 
+# What switches patterns on, or opens what nothing closes.
+OPENING = """
+    ' " \\" &quot; < ( { password=' password={ @1.1.1.1 name:value /tokens/ eyJ :// <![CDATA[ curl echo
+    """.split()
+
+
 def _took(said: str, limit: int) -> float:
     """Milliseconds: the least of a few, if it is much, for others may be at work on this machine."""
     took = 1e9
@@ -286,12 +292,12 @@ def _took(said: str, limit: int) -> float:
 def test_any_two_signs_over_and_over_cost_little() -> None:
     """No signs of secrets, alone or by turns, cost more than their length: no pattern walks twice."""
     costs = []
-    for unit in itertools.chain(FRAGMENTS, map("".join, itertools.product(FRAGMENTS, repeat=2))):
+    for unit in itertools.chain(FRAGMENTS, map("".join, itertools.combinations(FRAGMENTS, 2))):
         costs.append((_took(unit * (4 * MESSAGE_LIMIT // len(unit) + 1), MESSAGE_LIMIT), unit))
     costs.sort(reverse=True)
     assert [cost for cost in costs if cost[0] > 15] == []
     longest = 4 * STACKTRACE_LIMIT + 2000
-    units = dict.fromkeys([*(unit for _, unit in costs[:300]), *FRAGMENTS])
+    units = dict.fromkeys([*(unit for _, unit in costs[:100]), *FRAGMENTS])
     long = [(_took(unit * (longest // len(unit) + 1), STACKTRACE_LIMIT), unit) for unit in units]
     assert [cost for cost in long if cost[0] > 60] == []
 
@@ -299,12 +305,12 @@ def test_any_two_signs_over_and_over_cost_little() -> None:
 def test_one_sign_before_many_others_costs_little() -> None:
     """A sign that switches a pattern on makes what follows it no dearer than its length."""
     costs = []
-    for first, unit in itertools.product(FRAGMENTS, repeat=2):
+    for first, unit in itertools.product(OPENING, FRAGMENTS):
         said = first + unit * (4 * MESSAGE_LIMIT // len(unit) + 1)
         costs.append((_took(said, MESSAGE_LIMIT), first, unit))
     costs.sort(reverse=True)
     assert [cost for cost in costs if cost[0] > 15] == []
-    for _, first, unit in costs[:100]:
+    for _, first, unit in costs[:50]:
         said = first + unit * ((4 * STACKTRACE_LIMIT + 2000) // len(unit) + 1)
         assert _took(said, STACKTRACE_LIMIT) < 60, (first, unit)
 
