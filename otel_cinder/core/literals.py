@@ -132,6 +132,11 @@ def hiding(context: Context, *secrets: object) -> Context:
     return otel_context.set_value(_HIDDEN, (*hidden, *forms), context)
 
 
+def knows(found: str) -> bool:
+    """Whether ``found`` itself is a secret that is known, here or in all of the process."""
+    return found in _known or found in (otel_context.get_value(_HIDDEN) or ())  # type: ignore[operator]
+
+
 def mask(found: str, cut: int) -> str:
     """The first ``cut`` characters of ``found``, or fewer, without the secrets that are known."""
     hidden: Any = otel_context.get_value(_HIDDEN)

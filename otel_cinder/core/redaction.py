@@ -61,6 +61,9 @@ _STRING_LIMIT: Final = 256
 _DEEPEST: Final = 12
 _DEEPEST_ENCODING: Final = 3
 
+_ID: Final = re.compile(r"(?:req-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+"""Ids as Cinder makes them. A token may look like one, and is known then."""
+
 _INERT: Final = re.compile(r"[\w./@-]{0,64}")
 """Ids, names, paths: there is nothing in them that could lead to a value, or be a token."""
 
@@ -72,6 +75,13 @@ _BLANK: Final = re.compile(r"\s")
 
 def text(value: object, limit: int = MESSAGE_LIMIT) -> str:
     """``value`` as text, secrets masked, at most ``limit`` characters. Never raises."""
+    if (
+        type(value) is str
+        and len(value) <= limit
+        and _ID.fullmatch(value)
+        and not literals.knows(value)
+    ):
+        return value  # most of what is said of a request
     try:
         # Cut before matching as well, so that a huge message costs no more than a long one.
         found = plain(literals.mask(str(value), 4 * limit))

@@ -96,7 +96,7 @@ def trace_in(path: Path) -> Trace:
 
 @pytest.mark.parametrize("odd", [False, True], ids=["plain", "odd environment"])
 def test_it_shows_a_whole_trace_and_leaves_nothing(folder: Path, tmp_path: Path, odd: bool) -> None:
-    """One trace of 21 spans and three services on the screen, whatever OTEL_* is set to."""
+    """One trace of 22 spans and three services on the screen, whatever OTEL_* is set to."""
     spans, svg = tmp_path / "spans.jsonl", tmp_path / "demo.svg"
     environment = {
         "OTEL_SDK_DISABLED": "true",
@@ -111,12 +111,12 @@ def test_it_shows_a_whole_trace_and_leaves_nothing(folder: Path, tmp_path: Path,
     demo = run(folder, "--spans", spans, "--svg", svg, **(environment if odd else {}))
     assert (demo.status, demo.err) == (0, "")
     trace = trace_in(spans)
-    assert (len(trace), trace.is_whole, trace.services) == (21, True, SERVICES)
+    assert (len(trace), trace.is_whole, trace.services) == (22, True, SERVICES)
     assert trace.root is not None
     assert trace.root.name == "POST /v3/{project_id}/volumes"
     for span in trace.spans:
         assert span.name in demo.out
-    assert f"trace {trace.trace_id} · 21 spans" in demo.out
+    assert f"trace {trace.trace_id} · 22 spans" in demo.out
     assert "OTEL_CINDER_ENABLED=true" in demo.out
     assert svg.read_text().startswith("<svg")
     assert (demo.leftovers, demo.processes) == ([], [])
@@ -139,7 +139,7 @@ def test_a_collector_that_refuses_is_said_at_the_end(folder: Path) -> None:
         collector.respond(503)
         demo = run(folder, "--endpoint", collector.endpoint)
     assert demo.status == 1
-    assert "21 spans" in demo.out
+    assert "22 spans" in demo.out
     assert "otel-cinder: not all spans could be sent on" in demo.err
     assert demo.processes == []
 
@@ -223,7 +223,7 @@ def test_over_rabbitmq_three_processes_make_one_trace(
     demo = run(folder, "--transport-url", broker_url, "--spans", spans)
     assert (demo.status, demo.err) == (0, "")
     trace = trace_in(spans)
-    assert (len(trace), trace.is_whole, trace.services) == (21, True, SERVICES)
+    assert (len(trace), trace.is_whole, trace.services) == (22, True, SERVICES)
     assert len({span.resource["service.instance.id"] for span in trace.spans}) == 3
     assert (demo.leftovers, demo.processes) == ([], [])
 

@@ -200,3 +200,19 @@ def test_nothing_to_hide_changes_nothing() -> None:
 def test_without_literals_nothing_is_searched() -> None:
     """As long as nothing is known, a text is only cut."""
     assert literals.mask("abcdef", 3) == "abc"
+
+
+def test_token_that_looks_like_an_id_is_masked() -> None:
+    """Ids take a short way, and a token of their form does not go along."""
+    token = "9d1a5f1e-93b0-4d3c-a2ae-1b6d6f1c2f11"
+    assert text(token) == token
+    attached = otel_context.attach(hiding(otel_context.get_current(), token))
+    try:
+        assert text(token) == "***"
+    finally:
+        otel_context.detach(attached)
+    learn([token])
+    try:
+        assert text(token) == "***"
+    finally:
+        forget()
