@@ -13,10 +13,10 @@ from otel_cinder.core import redaction
 _URL_PASSWORD: Final = re.compile(r"(?<=:)[^\s:@/]+(?=@)")
 """The passwords in a URL of one host or more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
 
-_NO_SECRET: Final = re.compile(
-    r"(?i)-?\d{1,12}(?:\.\d{1,12})?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-)
-"""What tells too little to be masked wherever it stands: token_cache_time, rbd_secret_uuid."""
+_NUMBER: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
+"""What tells too little to be masked wherever it stands: token_cache_time."""
+
+_UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _PATH: Final = re.compile(r"(?:/[\w.-]+){2,}/?")
 
@@ -34,8 +34,10 @@ def secret_options(conf: Any) -> set[str]:
             found.update(_secrets_in(value, True))
     with contextlib.suppress(Exception):
         for name, value in _written_options(conf):
+            if name.endswith("_uuid") and _UUID.fullmatch(value):
+                continue  # of a secret that is kept elsewhere
             parts = _secrets_in(value, redaction.promises_secret(name))
-            found.update(part for part in parts if "://" in value or not _NO_SECRET.fullmatch(part))
+            found.update(part for part in parts if "://" in value or not _NUMBER.fullmatch(part))
     return found
 
 
