@@ -20,6 +20,7 @@ from oslo_config import cfg
 
 TOPIC = "cinder-scheduler"
 METHOD = f"{TOPIC}/create_volume"
+VOLUME_ID = "0b2c1c0e-8d3a-4a5c-9f50-6a3a5e0d7c11"
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -28,7 +29,7 @@ _MESSAGE = {
     "image_id": None,
     "backup_id": None,
     "request_spec": {
-        "volume_id": "0b2c1c0e-8d3a-4a5c-9f50-6a3a5e0d7c11",
+        "volume_id": VOLUME_ID,
         "volume_properties": {"size": 1, "status": "creating", "display_name": "benchmark"},
         "volume_type": {"id": "5a4c4f3e-2c52-4b0e-9d7c-0d3b0f0a0f55", "name": "__DEFAULT__"},
     },
@@ -112,6 +113,9 @@ class Floor(Path):
                 "openstack.request_id": self.context.request_id,
                 "openstack.project_id": self.context.project_id,
                 "openstack.user_id": self.context.user_id,
+                "cinder.volume.id": VOLUME_ID,
+                "cinder.volume.source": "blank",
+                "cinder.schedule.attempt": 1,
             },
         ):
             super().cast()
@@ -137,6 +141,9 @@ class Floor(Path):
                 "openstack.request_id": carrier["request_id"],
                 "openstack.project_id": carrier["project_id"],
                 "openstack.user_id": carrier["user_id"],
+                "cinder.volume.id": VOLUME_ID,
+                "cinder.volume.source": "blank",
+                "cinder.schedule.attempt": 1,
             },
         ) as span:
             # Stands in for the time since the cast, which a message by hand would have to carry.
