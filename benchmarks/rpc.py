@@ -21,8 +21,9 @@ from benchmarks.verdicts import Check, Report, interval
 EFFORT = Effort(operations=100, at_least=60, seconds=90, precision=0.02)
 QUICK = Effort(operations=50, at_least=20, seconds=20, precision=0.05)
 
-BOUND = 2.0
-"""Times the floor. Nobody has asked for it; it is there to catch what would get much dearer."""
+BOUND = 2.5
+"""Times the floor, which is told what a message is about; we read it from the message. Nobody has
+asked for this bound; it is there to catch what would get much dearer."""
 
 BARE, FLOOR = "bare", "floor: the two spans by hand"
 OURS, UNSAMPLED, PEER = "otel-cinder", "otel-cinder, not sampled", "…-oslo-messaging 0.13.1"
