@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_cinder import activation
 from otel_cinder.cinder import asked, configuration, drivers, outcomes, services
-from otel_cinder.core import literals, redaction
+from otel_cinder.core import redaction
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.settings import Settings
@@ -168,7 +168,7 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if self._patches is not None:
             self._patches.undo()
         runtime.stop()
-        literals.forget()
+        redaction.forget()
 
 
 def _guarded(name: str, patch: Callable[[PatchSet], None], patches: PatchSet) -> Callable[[], None]:

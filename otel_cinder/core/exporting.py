@@ -2,7 +2,7 @@
 
 The SDK's own processors can't be used inside Cinder. Under eventlet their threads are greenthreads:
 a span that ends in a ``tpool`` thread does not wake them, and a flush from there raises
-``greenlet.error``. Here the exporter lives wholly in a thread of the operating system. Each signal
+``greenlet.error``. Here the exporter works in a thread of the operating system. Each signal
 has a queue and a thread of its own, so that none waits for another's collector: the spans' stands
 here, the others in `otel_cinder.core.logs` and `otel_cinder.core.metrics`.
 """
@@ -59,8 +59,8 @@ class ExportQueue(Worker, Generic[Item]):
 
     Args:
         signal: what the items are.
-        load_exporters: each is called once in the export thread; what it, or what it gives, raises
-            is warned of.
+        load_exporters: each is called once, in the thread that starts the export thread where
+            threads are green, else in that one; what it, or what it gives, raises is warned of.
         endpoint: where the items go, for messages.
         queue_size: items kept while they can't be sent; newer ones are dropped and counted.
         batch_size: items per export.

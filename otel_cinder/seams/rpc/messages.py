@@ -68,11 +68,12 @@ class _Sender:
         try:
             target, sent_context, message = _arguments(args, kwargs)
             waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
-            method = f"{topic_name(target.topic)}/{message.get('method')}"
+            topic = topic_name(target.topic)
+            method = f"{topic}/{message.get('method')}"
             # Without a span it is periodic chatter: nobody asked for it.
             asked_for = current.is_valid or runtime.settings.periodic
             if asked_for:
-                measured = _Measured("call" if waits else "cast", method, transport, target)
+                measured = _Measured("call" if waits else "cast", topic, method, transport)
             if (
                 asked_for
                 and isinstance(sent_context, dict)
@@ -80,7 +81,7 @@ class _Sender:
             ):
                 recorded = current.trace_flags.sampled or not current.is_valid
                 if recorded and not _somebody_else_traces():
-                    asked = self._describe(topic_name(target.topic), sent_context, message)
+                    asked = self._describe(topic, sent_context, message)
                     span = _start_sent(context, transport, target, method, asked, waits)
                     enrich(asked, context)
                     context = trace.set_span_in_context(span, context)
@@ -154,13 +155,12 @@ class _Receiver:
             server: Any = base.get(_SERVER)
             target = getattr(server, "_target", None)
             remote, sent, fanout = _take(incoming)
-            method = (
-                f"{topic_name(getattr(target, 'topic', None))}/{incoming.message.get('method')}"
-            )
+            topic = topic_name(getattr(target, "topic", None))
+            method = f"{topic}/{incoming.message.get('method')}"
             is_call = _is_call(incoming)
             transport = getattr(server, "transport", None)
             if self._is_asked_for(incoming, remote, fanout=fanout):
-                measured = _Measured("answer" if is_call else "process", method, transport, target)
+                measured = _Measured("answer" if is_call else "process", topic, method, transport)
             service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
             if service is not None:
                 context = otel_context.set_value(SERVICE, service, context)
@@ -176,7 +176,7 @@ class _Receiver:
                 asked: dict[str, Any] = {}
                 sampled = remote.trace_flags.sampled or not remote.is_valid
                 if measured and sampled and not _somebody_else_traces():
-                    asked = self._ask(target, incoming)
+                    asked = self._ask(topic, incoming)
                     span = _start_received(
                         context, transport, target, method, asked, remote, is_call, fanout
                     )
@@ -197,10 +197,9 @@ class _Receiver:
             return True
         return not self._is_chatter(str(incoming.message.get("method")))
 
-    def _ask(self, target: Any, incoming: Any) -> dict[str, Any]:
+    def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
         if not isinstance(incoming.ctxt, dict):
             return {}
-        topic = topic_name(getattr(target, "topic", None))
         return self._describe(topic, incoming.ctxt, incoming.message)
 
 
@@ -237,12 +236,11 @@ class _Measured:
 
     __slots__ = ("_attributes", "_kind", "_started")
 
-    def __init__(self, kind: str, method: str, transport: Any, target: Any) -> None:
+    def __init__(self, kind: str, topic: str, method: str, transport: Any) -> None:
         self._kind = kind
         if kind in ("call", "answer"):
             self._attributes: dict[str, Any] = _rpc(method)
         else:
-            topic = topic_name(getattr(target, "topic", None))
             self._attributes = {
                 conventions.MESSAGING_SYSTEM: destinations.system(transport),
                 conventions.MESSAGING_OPERATION_NAME: kind,
