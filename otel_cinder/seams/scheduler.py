@@ -143,9 +143,10 @@ class _Verdicts:
             conventions.HOSTS_AFTER: len(after),
         }
         if rejected:
+            # The scheduler keeps its backends in no order: sorted, so that traces can be compared.
+            names = sorted(str(self._backend_name(backend)) for backend in rejected)
             attributes[conventions.HOSTS_REJECTED] = [
-                redaction.text(self._backend_name(backend), 255)
-                for backend in rejected[:_REJECTED_LIMIT]
+                redaction.text(name, 255) for name in names[:_REJECTED_LIMIT]
             ]
         self._span.add_event(conventions.FILTER_EVENT, attributes)
 
