@@ -19,6 +19,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -38,6 +39,8 @@ __all__ = ["Receiver", "from_json_line", "to_json_line"]
 
 _FORWARD_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 30.0
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _TRACES: Final = "/v1/traces"
 _NOT_FOUND: Final = 404
@@ -63,6 +66,7 @@ class Receiver:
     def __init__(self, port: int = 0, forward_to: str | None = None) -> None:
         self._port = port
         self._forward_to = forward_to.rstrip("/") if forward_to else None
+        self._opener = _opener(forward_to or "")
         self._changed = threading.Condition()
         self._requests: list[Message] = []
         self._bodies: list[bytes] = []
@@ -231,7 +235,7 @@ class Receiver:
         problem = None
         try:
             request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310
-            with urllib.request.urlopen(request, timeout=_FORWARD_TIMEOUT_S) as response:  # noqa: S310
+            with self._opener.open(request, timeout=_FORWARD_TIMEOUT_S) as response:
                 response.read()
         except (OSError, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -243,6 +247,13 @@ class Receiver:
                     self._forward_errors.append(problem)
                 self._forwarding -= 1
                 self._changed.notify_all()
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """What opens a URL by way of the caller's proxy, if it has one and the URL is of another host."""
+    if urlsplit(url).hostname in _LOOPBACK:
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener()
 
 
 class _Server(ThreadingHTTPServer):

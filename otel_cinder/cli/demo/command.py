@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from otel_cinder.cli.demo.pipeline import GRAFANA, JAEGER
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.run import Options, run
 
@@ -22,6 +23,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("--name", default="demo", show_default=True, help="The volume's name.")
 @click.option(
     "--endpoint", metavar="URL", help="Send the spans to this OTLP/HTTP endpoint as well."
+)
+@click.option(
+    "--pipeline",
+    is_flag=True,
+    help="Send everything to the pipeline on this host (make up, make pipeline), wait until Jaeger "
+    "has the trace, and print where to look at it.",
+)
+@click.option("--jaeger", metavar="URL", help=f"Jaeger of the pipeline, if it is not at {JAEGER}.")
+@click.option(
+    "--grafana", metavar="URL", help=f"Grafana of the pipeline, if it is not at {GRAFANA}."
 )
 @click.option(
     "--transport-url",

@@ -12,13 +12,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from otel_cinder.cli.demo import cinder_conf, show
 from otel_cinder.cli.demo.broker import Broker
+from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER, START_IT, Pipeline
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.processes import Processes, last_lines
 from otel_cinder.cli.otlp import Receiver
@@ -32,6 +33,8 @@ _LOG_LINES = 12
 _POLL_S = 0.1
 # Time for the last spans to arrive after the volume's status has changed.
 _EXPORT_S = 15.0
+# Time for the trace to come through the collector to Jaeger.
+_PIPELINE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Options:
     size: int = 1
     name: str = "demo"
     endpoint: str | None = None
+    pipeline: bool = False
+    jaeger: str | None = None
+    grafana: str | None = None
     transport_url: str | None = None
     port: int = 0
     spans: Path | None = None
@@ -54,8 +60,16 @@ def run(options: Options, out: Console, err: Console) -> None:
     _check_files(options)
     _check_modules()
     cinder_conf.cinder_etc()
+    pipeline = None
+    if options.pipeline:
+        options = replace(options, endpoint=options.endpoint or COLLECTOR)
+        pipeline = Pipeline(options.jaeger or JAEGER, options.grafana or GRAFANA)
+    elif options.jaeger or options.grafana:
+        raise Problem("--jaeger and --grafana say where --pipeline looks, and go with it")
     if options.endpoint:
-        _check_endpoint(options.endpoint)
+        _check_endpoint(options.endpoint, START_IT if pipeline else "")
+    if pipeline:
+        pipeline.check()
     port = _free_port(options.port)
     deadline = time.monotonic() + options.timeout
     with ExitStack() as stack:
@@ -105,6 +119,10 @@ def run(options: Options, out: Console, err: Console) -> None:
             raise Problem(f"the volume's status is {status} instead of available", 1)
         if not _is_complete(trace):
             raise Problem("the trace is not whole: spans are missing", 1)
+        if pipeline:
+            with err.status("Waiting for Jaeger to have the trace …"):
+                pipeline.wait_for(trace, _PIPELINE_S)
+            show.links(pipeline.links(trace), out)
 
 
 class _Cinder:
@@ -264,7 +282,7 @@ def _check_modules() -> None:
         raise Problem(f"{error.name} is missing: pip install 'otel-cinder[demo]'") from None
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _check_endpoint(endpoint: str, remedy: str) -> None:
     try:
         url = urlsplit(endpoint)
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -275,6 +293,8 @@ def _check_endpoint(endpoint: str) -> None:
     try:
         socket.create_connection((url.hostname, port), timeout=5).close()
     except OSError as error:
+        if remedy:
+            raise Problem(f"no collector listens at {endpoint}: {remedy}") from None
         raise Problem(f"cannot connect to --endpoint {endpoint}: {_reason(error)}") from None
 
 

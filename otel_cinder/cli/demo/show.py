@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +36,21 @@ def story(trace: Trace, volume: str, status: str, options: Options, out: Console
     out.print(f"\n{_NEXT_STEPS}", soft_wrap=True)
     hints = []
     if not options.endpoint:
+        hints.append("--pipeline shows it in Jaeger")
         hints.append("--endpoint http://COLLECTOR:4318 sends this trace there")
     if not options.transport_url:
         hints.append("--transport-url rabbit://… runs it over a broker")
     if hints:
         out.print(f"With the demo, {'; '.join(hints)}.", soft_wrap=True)
+
+
+def links(pages: Mapping[str, str], out: Console) -> None:
+    """Print the pages to open, by what they show."""
+    out.print("\nIn the browser:")
+    width = max(map(len, pages))
+    for what, url in pages.items():
+        # As it is, in one line, so that a terminal makes a link of it.
+        out.print(f"  {what:{width}}  {url}", soft_wrap=True, markup=False)
 
 
 def write_spans(path: Path, requests: Iterable[ExportTraceServiceRequest], trace_id: str) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from otel_cinder import __version__
 from otel_cinder.cli.commands import cli
 from otel_cinder.cli.demo import cinder_conf
+from otel_cinder.cli.otlp import Receiver
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
@@ -54,6 +55,12 @@ def test_without_its_extra_it_says_what_to_install() -> None:
         (["--endpoint", "collector:4318"], "--endpoint must be a URL such as"),
         (["--endpoint", "http://127.0.0.1:port"], "--endpoint must be a URL such as"),
         (["--endpoint", "http://127.0.0.1:1"], "cannot connect to --endpoint"),
+        (
+            ["--pipeline", "--endpoint", "http://127.0.0.1:1"],
+            "no collector listens at http://127.0.0.1:1: start the pipeline with `make up`",
+        ),
+        (["--jaeger", "http://127.0.0.1:1"], "--jaeger and --grafana say where --pipeline looks"),
+        (["--grafana", "http://127.0.0.1:1"], "--jaeger and --grafana say where --pipeline looks"),
         (["--transport-url", "amqp://localhost"], "--transport-url must look like rabbit://"),
         (["--transport-url", "rabbit://host:port/"], "--transport-url must look like rabbit://"),
         (["--transport-url", "rabbit://127.0.0.1:1/"], "cannot reach the broker"),
@@ -76,6 +83,29 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
         status, _, error = invoke("demo", "--port", str(port))
     assert status == 2
     assert error == f"otel-cinder: cannot listen on port {port}: address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("jaeger", "sentence"),
+    [
+        ("http://127.0.0.1:1", "no Jaeger answers at http://127.0.0.1:1: start the pipeline with"),
+        ("127.0.0.1:16686", "no Jaeger answers at 127.0.0.1:16686: start the pipeline with"),
+        (None, "what answers at {} is not Jaeger: --jaeger says where it is"),
+    ],
+    ids=["nothing", "no URL", "something else"],
+)
+def test_a_pipeline_without_jaeger_is_said_in_one_sentence(
+    jaeger: str | None, sentence: str
+) -> None:
+    """A collector alone is no pipeline, and that is found out before Cinder is started."""
+    with Receiver() as collector:
+        url = jaeger or collector.endpoint
+        status, _, error = invoke(
+            "demo", "--pipeline", "--endpoint", collector.endpoint, "--jaeger", url
+        )
+    assert status == 2
+    assert error.startswith(f"otel-cinder: {sentence.format(url)}")
+    assert error.count("\n") == 1
 
 
 def test_what_the_caller_has_set_does_not_reach_the_demo() -> None:

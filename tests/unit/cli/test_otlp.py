@@ -275,6 +275,21 @@ def test_what_arrives_is_forwarded(receiver: Receiver) -> None:
     assert first.forward_errors == []
 
 
+def test_no_proxy_gets_what_is_forwarded_on_this_host(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With http_proxy set, an endpoint on the loopback is still asked directly."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
+    first = Receiver(forward_to=receiver.endpoint)
+    monkeypatch.delenv("http_proxy")
+    with first:
+        assert post(first, body()) == 200
+    assert first.forward_errors == []
+    assert len(receiver.spans()) == 1
+
+
 def test_forwarding_to_nowhere_is_remembered(receiver: Receiver) -> None:
     """An endpoint that is away costs its spans, but nobody else's."""
     receiver.stop()

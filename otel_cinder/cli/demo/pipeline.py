@@ -1,0 +1,93 @@
+"""The pipeline of `otel-cinder demo --pipeline`: the collector, Jaeger behind it, maybe Grafana."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_cinder.cli.demo.problem import Problem
+from otel_cinder.cli.otlp_json import from_json
+from otel_cinder.cli.trace import Trace, spans_of
+
+# Where compose.yaml and the Procfile have them.
+COLLECTOR = "http://127.0.0.1:4318"
+JAEGER = "http://127.0.0.1:16686"
+GRAFANA = "http://127.0.0.1:3000"
+
+START_IT = "start the pipeline with `make up` (docker) or `make pipeline`"
+
+_REQUEST_S = 5.0
+_POLL_S = 0.2
+
+
+class Pipeline:
+    """Where a trace can be seen once the collector has it; raises Problem when it can't be."""
+
+    def __init__(self, jaeger: str, grafana: str) -> None:
+        import requests
+
+        self._jaeger = jaeger.rstrip("/")
+        self._grafana = grafana.rstrip("/")
+        self._http = requests.Session()
+        # A proxy must not get what is meant for this host.
+        self._http.trust_env = False
+
+    def check(self) -> None:
+        """Make sure that Jaeger answers, before anything is started."""
+        try:
+            services = self._get(f"{self._jaeger}/api/services")
+        except OSError:
+            raise Problem(f"no Jaeger answers at {self._jaeger}: {START_IT}") from None
+        if not isinstance(services, dict) or "data" not in services:
+            raise Problem(
+                f"what answers at {self._jaeger} is not Jaeger: --jaeger says where it is"
+            )
+
+    def wait_for(self, trace: Trace, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until Jaeger returns every span of the trace."""
+        wanted = {span.span_id for span in trace.spans}
+        deadline = time.monotonic() + timeout
+        while missing := wanted - self._span_ids(trace.trace_id):
+            if time.monotonic() > deadline:
+                raise Problem(
+                    f"the collector took the trace, but {len(missing)} of its {len(wanted)} spans "
+                    f"are not in Jaeger at {self._jaeger} after {timeout:.0f} s: the collector's "
+                    "log says why (`docker compose logs collector`, or where `make pipeline` runs)",
+                    1,
+                )
+            time.sleep(_POLL_S)
+
+    def links(self, trace: Trace) -> dict[str, str]:
+        """The pages to open, by what they show; Grafana's only when it answers."""
+        links = {"the trace": f"{self._jaeger}/trace/{trace.trace_id}"}
+        try:
+            health = self._get(f"{self._grafana}/api/health")
+        except OSError:
+            return links
+        if isinstance(health, dict) and health.get("database") == "ok":
+            links["the dashboards"] = f"{self._grafana}/dashboards"
+        return links
+
+    def _span_ids(self, trace_id: str) -> set[str]:
+        """The spans of a trace that Jaeger has by now."""
+        try:
+            answer = self._get(f"{self._jaeger}/api/v3/traces/{trace_id}")
+        except OSError:
+            return set()
+        if not isinstance(answer, dict) or "result" not in answer:
+            # HTTP 404 with a word on it: nothing of the trace has come yet.
+            return set()
+        part = from_json(json.dumps(answer["result"]), ExportTraceServiceRequest)
+        return {span.span_id for span in spans_of(part)}
+
+    def _get(self, url: str) -> Any:
+        """What is answered as JSON, None when it is something else; raises OSError."""
+        # requests' own exceptions are OSErrors, those of a wrong URL included.
+        response = self._http.get(url, timeout=_REQUEST_S)
+        try:
+            return response.json()
+        except ValueError:
+            return None

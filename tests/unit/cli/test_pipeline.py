@@ -1,0 +1,95 @@
+"""What the demo says of a pipeline; with the real programs, see tests/pipeline."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from otel_cinder.cli.demo.pipeline import Pipeline
+from otel_cinder.cli.demo.problem import Problem
+from otel_cinder.cli.trace import Trace
+from tests.unit.cli.samples import TRACE_ID, volume_create
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+@contextmanager
+def answering(answers: Mapping[str, Any]) -> Iterator[str]:
+    """A server on the loopback that answers these paths with JSON, and all others with 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers.get(self.path)).encode()
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the terminal quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def trace() -> Trace:
+    """The trace of a volume create."""
+    return Trace(volume_create())
+
+
+def test_the_trace_has_a_link_whether_there_is_a_grafana_or_not(trace: Trace) -> None:
+    """Grafana is no part of `make pipeline`: without it, its link is left out."""
+    pipeline = Pipeline("http://jaeger:16686/", NOWHERE)
+    assert pipeline.links(trace) == {"the trace": f"http://jaeger:16686/trace/{TRACE_ID}"}
+
+
+@pytest.mark.parametrize(
+    ("database", "linked"), [("ok", True), ("failing", False)], ids=["up", "not ready"]
+)
+def test_a_grafana_that_answers_is_linked(trace: Trace, database: str, linked: bool) -> None:
+    """Its health decides, as it stands in what Grafana answers."""
+    with answering({"/api/health": {"database": database, "version": "13.1.4"}}) as grafana:
+        links = Pipeline(NOWHERE, grafana).links(trace)
+    assert (f"{grafana}/dashboards" in links.values()) is linked
+
+
+def test_nothing_is_asked_by_way_of_a_proxy(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With http_proxy set, what is on this host is still asked directly."""
+    monkeypatch.setenv("http_proxy", NOWHERE)
+    with answering({"/api/health": {"database": "ok"}}) as grafana:
+        assert len(Pipeline(NOWHERE, grafana).links(trace)) == 2
+
+
+def test_a_trace_that_comes_in_part_is_said_in_numbers(trace: Trace) -> None:
+    """The sentence says how many spans are missing, where, and whose log to read."""
+    spans = [
+        {"traceId": span.trace_id, "spanId": span.span_id, "name": span.name}
+        for span in trace.spans[:3]
+    ]
+    found = {"result": {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}}
+    with answering({f"/api/v3/traces/{TRACE_ID}": found}) as jaeger:
+        with pytest.raises(Problem) as raised:
+            Pipeline(jaeger, NOWHERE).wait_for(trace, timeout=0.1)
+    assert raised.value.exit_status == 1
+    missing = len(trace) - 3
+    assert f"{missing} of its {len(trace)} spans are not in Jaeger at {jaeger}" in str(raised.value)
+    assert "docker compose logs collector" in str(raised.value)
+
+
+def test_a_jaeger_that_goes_away_has_none_of_it(trace: Trace) -> None:
+    """A Jaeger that stops answering is waited for like one that has nothing yet."""
+    with pytest.raises(Problem, match=f"{len(trace)} of its {len(trace)} spans"):
+        Pipeline(NOWHERE, NOWHERE).wait_for(trace, timeout=0.1)
