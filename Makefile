@@ -3,9 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Programs that are built once for each version of what they are built from, for all checkouts.
+BUILT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otel-cinder
+OTELCOL := $(BUILT)/collector/$(shell sha256sum < collector/builder-config.yaml | cut -c -12)/otelcol-cinder
+JAEGER := $(BUILT)/jaeger/$(shell cat jaeger/go.mod jaeger/go.sum | sha256sum | cut -c -12)/jaeger
+# What a proxy has not, ",direct" would fetch from wherever it comes from, or wait for that.
+GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format bench picture docs clean
+.PHONY: help demo test collector jaeger go coverage lint format bench picture docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +26,25 @@ $(READY): pyproject.toml
 demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trace
 	@$(BIN)/otel-cinder demo $(ARGS)
 
-test: $(READY) lint ## Run all tests; what needs RabbitMQ or MariaDB is skipped without them, fails under CI=true
+test: $(READY) lint $(if $(shell command -v go),collector jaeger) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
 	$(BIN)/python -m pytest $(ARGS)
+
+collector: $(OTELCOL) ## Build the OpenTelemetry Collector that the tests run; needs Go
+
+jaeger: $(JAEGER) ## Build the Jaeger that the tests run; needs Go
+
+$(OTELCOL): | go
+	mkdir -p $(@D)
+	env dist.output_path=$(@D)/source $(GO) run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
+	  --config collector/builder-config.yaml
+	mv $(@D)/source/$(@F) $@ && rm -r $(@D)/source
+
+$(JAEGER): | go
+	cd jaeger && $(GO) build -trimpath -ldflags='-s -w' -o $@.part github.com/jaegertracing/jaeger/cmd/jaeger
+	mv $@.part $@
+
+go:
+	@command -v go > /dev/null || { echo "make: the collector and Jaeger are built with Go 1.25 or newer, and there is none" >&2; exit 2; }
 
 coverage: $(READY) ## Show which lines the unit tests run, in their subprocesses too
 	$(BIN)/python -m pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
