@@ -1,13 +1,10 @@
-// The library by which `docker compose` reads a compose file; its command checks one, against the
-// Compose specification's schema and for what does not fit together. test_compose.py builds it.
 module otel-cinder/tests/compose
 
 go 1.24
 
-tool github.com/compose-spec/compose-go/v2/cmd
+require github.com/compose-spec/compose-go/v2 v2.16.2
 
 require (
-	github.com/compose-spec/compose-go/v2 v2.16.2 // indirect
 	github.com/distribution/reference v0.5.0 // indirect
 	github.com/docker/go-connections v0.4.0 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
@@ -17,6 +14,7 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1 // indirect
 	github.com/sirupsen/logrus v1.10.1 // indirect
 	github.com/xhit/go-str2duration/v2 v2.1.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	go.yaml.in/yaml/v4 v4.0.0-rc.4 // indirect
 	golang.org/x/sync v0.3.0 // indirect
 	golang.org/x/sys v0.13.0 // indirect
