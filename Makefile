@@ -11,7 +11,7 @@ JAEGER := $(BUILT)/jaeger/$(shell cat jaeger/go.mod jaeger/go.sum | sha256sum | 
 GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test collector jaeger go coverage lint format bench picture docs clean
+.PHONY: help demo up down pipeline test collector jaeger go coverage lint format bench picture docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,30 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trace
 	@$(BIN)/otel-cinder demo $(ARGS)
+
+up: ## Start collector, Jaeger, Prometheus and Grafana in containers; needs docker
+	@docker compose version > /dev/null 2>&1 || { echo "make: this needs docker with its compose plugin; \`make pipeline\` runs the same without, but for Grafana" >&2; exit 2; }
+	docker compose up --detach --wait
+	@for second in $$(seq 30); do \
+	  docker compose exec -T prometheus wget -q -O /dev/null http://collector:13133/ 2> /dev/null && exit; sleep 1; \
+	done; echo "make: the collector does not answer; see docker compose logs collector" >&2; exit 1
+	@echo "Send OTLP to  http://$$(docker compose port collector 4318), gRPC to $$(docker compose port collector 4317)"
+	@echo "Traces        http://$$(docker compose port jaeger 16686)"
+	@echo "Dashboards    http://$$(docker compose port grafana 3000)"
+	@echo "Prometheus    http://$$(docker compose port prometheus 9090)"
+	@echo "A first trace: make demo ARGS=--pipeline"
+
+down: ## Stop what `make up` has started; what it has recorded stays
+	docker compose down
+
+pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers, but for Grafana, until Ctrl-C; needs Go and Prometheus
+	@command -v prometheus > /dev/null || { echo "make: Prometheus is not installed (Debian: prometheus)" >&2; exit 2; }
+	@mkdir -p .cache/pipeline
+	@echo "Send OTLP to  http://127.0.0.1:4318, gRPC to 127.0.0.1:4317"
+	@echo "Traces        http://127.0.0.1:16686"
+	@echo "Prometheus    http://127.0.0.1:9090"
+	@echo "A first trace: make demo ARGS=--pipeline"
+	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho start --no-colour
 
 test: $(READY) lint $(if $(shell command -v go),collector jaeger) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
 	$(BIN)/python -m pytest $(ARGS)
