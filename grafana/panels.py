@@ -1,0 +1,414 @@
+"""The kinds of panels that the boards are made of, each in one style.
+
+A title is a question that the panel answers, or names what is measured; a description says how to
+read it; `empty` is what stands there when there is nothing, and says what that means. Red is for what
+went wrong and for nothing else.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    heatmap,
+    nodegraph,
+    prometheus,
+    stat,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import (
+    common as build,
+)
+from grafana_foundation_sdk.builders import (
+    dashboard as board,
+)
+from grafana_foundation_sdk.builders import (
+    table as tables,
+)
+from grafana_foundation_sdk.cog import builder, variants
+from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+PROMETHEUS: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+JAEGER: Final = common.DataSourceRef(type_val="jaeger", uid="${jaeger}")
+
+STEP: Final = "1m"
+"""Cinder's services export their metrics each minute. A shorter step would show rates that jump."""
+
+GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
+
+Panel = builder.Builder[dashboard.Panel]
+Thresholds = Sequence[tuple[float | None, str]]
+"""From which value on which colour; None is the lowest."""
+
+
+class Query(NamedTuple):
+    """An expression and what its series are called."""
+
+    expression: str
+    legend: str = ""
+    exemplars: bool = False
+    step: str = STEP
+
+
+class Traces(NamedTuple):
+    """A search in Jaeger; `tags` as logfmt, as its page has them."""
+
+    service: str
+    operation: str
+    tags: str = ""
+    limit: int = 100
+
+
+class _Search(variants.Dataquery):
+    """A search as Grafana's data source for Jaeger saves it, for which the SDK has no class."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+
+    def build(self) -> _Search:
+        return self
+
+    def to_json(self) -> dict[str, object]:
+        found: dict[str, object] = {
+            "refId": "A",
+            "datasource": JAEGER,
+            "queryType": "search",
+            "service": self._traces.service,
+            "operation": self._traces.operation,
+            "limit": self._traces.limit,
+        }
+        return found | ({"tags": self._traces.tags} if self._traces.tags else {})
+
+
+def number(
+    title: str,
+    description: str,
+    query: str,
+    *,
+    unit: str,
+    empty: str,
+    colours: Thresholds = ((None, BLUE),),
+    size: tuple[int, int] = (4, 4),
+    decimals: int | None = None,
+) -> Panel:
+    """One number over the whole of what the board shows."""
+    panel = (
+        stat.Panel()
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .color_mode(common.BigValueColorMode.VALUE)
+        .reduce_options(build.ReduceDataOptions().calcs(["lastNotNull"]))
+        .with_target(_target(Query(query), 0).instant())
+    )
+    if decimals is not None:
+        panel = panel.decimals(decimals)
+    return _finish(panel, title, description, unit, empty, size, colours)
+
+
+def lines(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    empty: str,
+    colours: Mapping[str, str] | None = None,
+    threshold: float | None = None,
+    stacked: bool = False,
+    bars: bool = False,
+    size: tuple[int, int] = (12, 8),
+) -> Panel:
+    """Values over time. `colours` are of the series whose names match; above `threshold` is red."""
+    panel = (
+        timeseries.Panel()
+        .legend(
+            build.VizLegendOptions()
+            .display_mode(common.LegendDisplayMode.TABLE)
+            .placement(common.LegendPlacement.BOTTOM)
+            .show_legend(True)
+            .calcs(["mean", "max"])
+        )
+        .tooltip(
+            build.VizTooltipOptions()
+            .mode(common.TooltipDisplayMode.MULTI)
+            .sort(common.SortOrder.DESCENDING)
+        )
+        .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
+        .fill_opacity(60 if bars or stacked else 10)
+        .line_width(1)
+        .show_points(common.VisibilityMode.NEVER if stacked else common.VisibilityMode.AUTO)
+        .min(0)
+        .targets([_target(query, index).range() for index, query in enumerate(queries)])
+    )
+    if stacked or bars:
+        panel = panel.stacking(build.StackingConfig().mode(common.StackingMode.NORMAL))
+    steps: Thresholds = ((None, GREEN),)
+    if threshold is not None:
+        steps = (*steps, (threshold, RED))
+        panel = panel.thresholds_style(
+            build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    panel = panel.color_scheme(board.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
+    for pattern, colour in (colours or {}).items():
+        panel = panel.override_by_regexp(pattern, [_colour(colour)])
+    return _finish(panel, title, description, unit, empty, size, steps)
+
+
+class Column(NamedTuple):
+    """A column of numbers: its heading, its expression and how it is shown."""
+
+    heading: str
+    expression: str
+    unit: str
+    colours: Thresholds = ()
+    bar: bool = False
+
+
+def table(
+    title: str,
+    description: str,
+    keys: Mapping[str, str],
+    *columns: Column,
+    empty: str,
+    sort: str,
+    mappings: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
+    size: tuple[int, int] = (24, 9),
+) -> Panel:
+    """A row for each set of labels; `keys` are the labels and their headings.
+
+    `mappings`: heading -> value -> what stands there instead, and its colour.
+    """
+    panel = (
+        tables.Panel()
+        .show_header(True)
+        .sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+        .filterable(True)
+        .targets(
+            [
+                _target(Query(column.expression), index).instant().format(PromQueryFormat.TABLE)
+                for index, column in enumerate(columns)
+            ]
+        )
+    )
+    values = ["Value"]
+    if len(columns) > 1:
+        values = [f"Value #{string.ascii_uppercase[index]}" for index in range(len(columns))]
+        panel = panel.with_transformation(dashboard.DataTransformerConfig("merge", options={}))
+    names = {**keys, **dict(zip(values, [column.heading for column in columns], strict=True))}
+    panel = panel.with_transformation(
+        dashboard.DataTransformerConfig(
+            "organize",
+            options={
+                "excludeByName": {"Time": True},
+                "indexByName": {name: index for index, name in enumerate(names)},
+                "renameByName": names,
+            },
+        )
+    )
+    for column in columns:
+        panel = panel.override_by_name(column.heading, _column(column))
+    for heading, of_value in (mappings or {}).items():
+        panel = panel.override_by_name(
+            heading,
+            [
+                dashboard.DynamicConfigValue("mappings", [_mapping(of_value)]),
+                dashboard.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+            ],
+        )
+    return _finish(panel, title, description, "short", empty, size, ((None, GREY),))
+
+
+def walk(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    empty: str,
+    size: tuple[int, int] = (24, 14),
+) -> Panel:
+    """A bar for each query, in their order."""
+    panel = (
+        bargauge.Panel()
+        .orientation(common.VizOrientation.HORIZONTAL)
+        .display_mode(common.BarGaugeDisplayMode.GRADIENT)
+        .value_mode(common.BarGaugeValueMode.TEXT)
+        .name_placement(common.BarGaugeNamePlacement.LEFT)
+        .show_unfilled(True)
+        .min(0)
+        .reduce_options(build.ReduceDataOptions().calcs(["lastNotNull"]))
+        .color_scheme(board.FieldColor().mode(dashboard.FieldColorModeId.CONTINUOUS_BLUES))
+        .targets([_target(query, index).instant() for index, query in enumerate(queries)])
+    )
+    return _finish(panel, title, description, unit, empty, size, ((None, BLUE),))
+
+
+def heat(
+    title: str,
+    description: str,
+    query: Query,
+    *,
+    unit: str,
+    empty: str,
+    size: tuple[int, int] = (12, 8),
+) -> Panel:
+    """How values spread over a histogram's buckets, over time."""
+    panel = (
+        heatmap.Panel()
+        .calculate(False)
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode("scheme")
+            .scheme("Blues")
+            .steps(64)
+            .exponent(0.5)
+            .reverse(False)
+            .fill("dark-blue")
+        )
+        .y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(common.AxisPlacement.LEFT))
+        .cell_gap(1)
+        .filter_values(heatmap.FilterValueRange().le(1e-9))
+        .show_value(common.VisibilityMode.NEVER)
+        .tooltip(heatmap.HeatmapTooltip().mode(common.TooltipDisplayMode.SINGLE).y_histogram(True))
+        .show_legend()
+        .exemplars_color("rgba(255,152,48,0.9)")
+        .with_target(_target(query, 0).range().format(PromQueryFormat.HEATMAP))
+    )
+    return _finish(panel, title, description, unit, empty, size, ((None, BLUE),))
+
+
+def service_map(
+    title: str,
+    description: str,
+    edges: str,
+    failures: str,
+    *,
+    empty: str,
+    size: tuple[int, int] = (12, 10),
+) -> Panel:
+    """Who calls whom. Rows need labels `id`, `source` and `target`; nodes are made of these.
+
+    The panel goes by the names of fields, and a field gets a new one only from a calculation.
+    """
+
+    def renamed(value: str, name: str) -> dashboard.DataTransformerConfig:
+        calculation = {"left": value, "operator": "*", "right": "1"}
+        return dashboard.DataTransformerConfig(
+            "calculateField",
+            options={
+                "mode": "binary",
+                "binary": calculation,
+                "alias": name,
+                "timeSeries": False,
+                "replaceFields": False,
+            },
+        )
+
+    panel = (
+        nodegraph.Panel()
+        .edges(nodegraph.EdgeOptions().main_stat_unit("reqps").secondary_stat_unit("percentunit"))
+        .nodes(nodegraph.NodeOptions().main_stat_unit("reqps").secondary_stat_unit("percentunit"))
+        .targets(
+            [
+                _target(Query(edges), 0).instant().format(PromQueryFormat.TABLE),
+                _target(Query(failures), 1).instant().format(PromQueryFormat.TABLE),
+            ]
+        )
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                "joinByField", options={"byField": "id", "mode": "outer"}
+            )
+        )
+        .with_transformation(renamed("Value #A", "mainstat"))
+        .with_transformation(renamed("Value #B", "secondarystat"))
+    )
+    return _finish(panel, title, description, "reqps", empty, size, ((None, GREEN),))
+
+
+def traces(
+    title: str,
+    description: str,
+    search: Traces,
+    *,
+    empty: str,
+    sort: str,
+    size: tuple[int, int] = (12, 10),
+) -> Panel:
+    """The traces that Jaeger finds, each a link to the whole of it."""
+    panel = (
+        tables.Panel()
+        .datasource(JAEGER)
+        .show_header(True)
+        .sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+        .with_target(_Search(search))
+    )
+    return _finish(panel, title, description, "µs", empty, size, ((None, GREY),))
+
+
+def _finish(
+    panel: Any,
+    title: str,
+    description: str,
+    unit: str,
+    empty: str,
+    size: tuple[int, int],
+    colours: Thresholds,
+) -> Panel:
+    width, height = size
+    steps = [dashboard.Threshold(value=value, color=colour) for value, colour in colours]
+    panel = (
+        panel.title(title)
+        .description(description)
+        .unit(unit)
+        .no_value(empty)
+        .span(width)
+        .height(height)
+        .thresholds(board.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps))
+    )
+    if panel.build().datasource is None:
+        panel = panel.datasource(PROMETHEUS)
+    found: Panel = panel
+    return found
+
+
+def _target(query: Query, index: int) -> prometheus.Dataquery:
+    target = (
+        prometheus.Dataquery()
+        .datasource(PROMETHEUS)
+        .ref_id(string.ascii_uppercase[index])
+        .expr(query.expression)
+        .interval(query.step)
+    )
+    if query.legend:
+        target = target.legend_format(query.legend)
+    return target.exemplar(True) if query.exemplars else target
+
+
+def _colour(colour: str) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
+
+
+def _column(column: Column) -> list[dashboard.DynamicConfigValue]:
+    found = [dashboard.DynamicConfigValue("unit", column.unit)]
+    if column.colours:
+        steps = [{"value": value, "color": colour} for value, colour in column.colours]
+        found += [
+            dashboard.DynamicConfigValue("thresholds", {"mode": "absolute", "steps": steps}),
+            dashboard.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+        ]
+    if column.bar:
+        found += [
+            dashboard.DynamicConfigValue("custom.cellOptions", {"type": "gauge", "mode": "basic"}),
+            dashboard.DynamicConfigValue("min", 0),
+            dashboard.DynamicConfigValue("max", 1),
+        ]
+    return found
+
+
+def _mapping(of_value: Mapping[str, tuple[str, str]]) -> dict[str, object]:
+    options = {
+        value: {"text": text, "color": colour, "index": index}
+        for index, (value, (text, colour)) in enumerate(of_value.items())
+    }
+    return {"type": "value", "options": options}

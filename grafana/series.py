@@ -1,0 +1,198 @@
+"""What Prometheus has: the names of `otel_cinder.core.conventions` as they arrive there, and the
+expressions that the boards and their variables are made of.
+
+A metric `a.b` in seconds arrives as `a_b_seconds`, a counter with `_total` behind, an attribute `c.d`
+as the label `c_d`: the translation of the OpenTelemetry specification, which the collector's
+Prometheus exporter does. What a worker is stands in `job` (namespace and name of its service) and
+`instance`. `tests/pipeline/test_dashboards.py` holds all of it against the real thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from otel_cinder.core import conventions
+
+RATE: Final = "$__rate_interval"
+"""Grafana's window for rates: at least four times the step, see `panels.STEP`."""
+RANGE: Final = "$__range"
+"""The whole of what the board shows."""
+INTERVAL: Final = "$__interval"
+"""From one point of the graph to the next."""
+
+_OF_ALL: Final = ("job", "instance")
+
+
+def label(attribute: str) -> str:
+    """The label that an attribute becomes."""
+    return attribute.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class Series:
+    """All series of one metric, or those that some matchers leave."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    matchers: tuple[str, ...] = ()
+
+    def where(self, attribute: str, operator: str, value: str) -> Series:
+        """Only those whose label compares so. Raises KeyError for an attribute that it has not."""
+        if attribute not in self.labels and attribute not in _OF_ALL:
+            raise KeyError(f"{self.name} has no {attribute}")
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return replace(self, matchers=(*self.matchers, f'{label(attribute)}{operator}"{escaped}"'))
+
+    def selector(self, suffix: str = "") -> str:
+        """As PromQL selects it; the suffix is one of a histogram's."""
+        matchers = ", ".join(self.matchers)
+        return f"{self.name}{suffix}" + (f"{{{matchers}}}" if matchers else "")
+
+    @property
+    def events(self) -> str:
+        """What counts: a counter itself, a histogram's count."""
+        return self.selector("_count" if self.kind == "histogram" else "")
+
+    def by(self, attributes: tuple[str, ...]) -> str:
+        """An aggregation's clause. Raises KeyError for an attribute that it has not."""
+        for attribute in attributes:
+            if attribute not in self.labels and attribute not in _OF_ALL:
+                raise KeyError(f"{self.name} has no {attribute}")
+        return f"by ({', '.join(label(attribute) for attribute in attributes)}) "
+
+
+def of(metric: str) -> Series:
+    """The series of a metric of `conventions`."""
+    kind, unit, _, attributes = conventions.METRICS[metric]
+    name = label(metric)
+    if unit == "s":
+        name += "_seconds"
+    if kind == "counter":
+        name += "_total"
+    return Series(name, kind, attributes)
+
+
+def _collector(name: str, *labels: str, kind: str = "counter") -> Series:
+    return Series(f"otelcol_{name}", kind, labels)
+
+
+# What otel-cinder measures.
+REQUESTS = of(conventions.HTTP_SERVER_DURATION)
+SENDING = of(conventions.MESSAGING_SEND_DURATION)
+SENT = of(conventions.MESSAGING_SENT)
+HANDLING = of(conventions.MESSAGING_PROCESS_DURATION)
+TAKEN_UP = of(conventions.MESSAGING_CONSUMED)
+CALLS = of(conventions.RPC_CLIENT_DURATION)
+ANSWERING = of(conventions.RPC_SERVER_DURATION)
+WAITS = of(conventions.RPC_QUEUE_DURATION)
+CLOCK_SKEWS = of(conventions.RPC_CLOCK_SKEWS)
+FLOWS = of(conventions.FLOW_DURATION)
+TASKS = of(conventions.TASK_DURATION)
+RESOURCE_ERRORS = of(conventions.RESOURCE_ERRORS)
+STARTED = of(conventions.SPANS_STARTED)
+PROCESSED = of(conventions.SPANS_PROCESSED)
+EXPORTED = of(conventions.SPANS_EXPORTED)
+QUEUED = of(conventions.QUEUE_SIZE)
+QUEUE_CAPACITY = of(conventions.QUEUE_CAPACITY)
+SEAMS = of(conventions.SEAMS)
+
+# What the collector's connectors make of spans; their own dimensions are spelled as there.
+SPAN_NAME: Final = "span.name"
+SPAN_KIND: Final = "span.kind"
+STATUS: Final = "status.code"
+_OF_SPANS = (conventions.SERVICE_NAME, SPAN_NAME, SPAN_KIND, STATUS, conventions.ERROR_TYPE)
+SPANS = Series("traces_span_metrics_duration_seconds", "histogram", _OF_SPANS)
+EDGES = Series("traces_service_graph_request_total", "counter", ("client", "server"))
+FAILED_EDGES = Series("traces_service_graph_request_failed_total", "counter", ("client", "server"))
+
+# What the collector says of itself.
+ACCEPTED_SPANS = _collector("receiver_accepted_spans", "receiver")
+REFUSED_SPANS = _collector("receiver_refused_spans", "receiver")
+ACCEPTED_POINTS = _collector("receiver_accepted_metric_points", "receiver")
+REFUSED_POINTS = _collector("receiver_refused_metric_points", "receiver")
+SENT_SPANS = _collector("exporter_sent_spans", "exporter")
+UNSENT_SPANS = _collector("exporter_send_failed_spans", "exporter")
+UNQUEUED_SPANS = _collector("exporter_enqueue_failed_spans", "exporter")
+EXPORT_QUEUE = _collector("exporter_queue_size", "exporter", kind="gauge")
+EXPORT_QUEUE_CAPACITY = _collector("exporter_queue_capacity", "exporter", kind="gauge")
+MEMORY = _collector("process_memory_rss", kind="gauge")
+JUDGED = _collector("processor_tail_sampling_global_count_traces_sampled", "decision")
+JUDGED_BY = _collector("processor_tail_sampling_count_traces_sampled", "decision", "policy")
+GIVEN_UP = _collector("processor_tail_sampling_sampling_trace_dropped_too_early")
+WAITING = _collector("processor_tail_sampling_sampling_traces_on_memory", kind="gauge")
+
+# What Prometheus adds.
+UP = Series("up", "gauge", ())
+INFO = Series(
+    "target_info",
+    "gauge",
+    (conventions.SERVICE_VERSION, conventions.SDK_NAME, conventions.SDK_VERSION),
+)
+
+ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Series))
+"""Every series that a board, a variable or an alert may ask for."""
+
+
+def total(series: Series, *by: str) -> str:
+    """A gauge's sum."""
+    return f"sum {series.by(by)}({series.selector()})"
+
+
+def per_second(series: Series, *by: str) -> str:
+    """Events per second."""
+    return f"sum {series.by(by)}(rate({_ranged(series.events, RATE)}))"
+
+
+def counted(series: Series, *by: str, window: str = RANGE) -> str:
+    """Events in a window. A series that is born in it counts whole.
+
+    A counter is born with its first event already in it. increase() takes that value for the level
+    to start from, so of a single failure it would not see any.
+    """
+    events = series.events
+    unborn = replace(series, matchers=()).events
+    return (
+        f"sum {series.by(by)}(last_over_time({_ranged(events, window)}) "
+        f"unless {unborn} offset {window} or increase({_ranged(events, window)}))"
+    )
+
+
+def quantile(share: str, series: Series, *by: str, window: str = RATE) -> str:
+    """A histogram's quantile, in the unit of the histogram."""
+    le = f"{', '.join([*map(label, by), 'le'])}"
+    series.by(by)
+    return (
+        f"histogram_quantile({share}, "
+        f"sum by ({le}) (rate({_ranged(series.selector('_bucket'), window)})))"
+    )
+
+
+def mean(series: Series, *by: str) -> str:
+    """A histogram's mean, in the unit of the histogram."""
+    clause = series.by(by)
+    return (
+        f"sum {clause}(rate({_ranged(series.selector('_sum'), RATE)})) "
+        f"/ sum {clause}(rate({_ranged(series.selector('_count'), RATE)}))"
+    )
+
+
+def ratio(part: str, whole: str) -> str:
+    """A share from 0 to 1; nothing where there is no whole, 0 where there is no part of it."""
+    return f"({part} or 0 * {whole}) / ({whole} > 0)"
+
+
+def or_none(expression: str) -> str:
+    """0 instead of nothing, but only while otel-cinder reports: otherwise nobody has counted."""
+    return f"{expression} or 0 * sum({STARTED.selector()})"
+
+
+def values(series: Series, attribute: str) -> str:
+    """What a variable may be: the values of a label."""
+    series.by((attribute,))
+    return f"label_values({series.events}, {label(attribute)})"
+
+
+def _ranged(selector: str, window: str) -> str:
+    return f"{selector}[{window}]"
