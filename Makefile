@@ -48,7 +48,7 @@ pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers, but 
 	@echo "Traces        http://127.0.0.1:16686"
 	@echo "Prometheus    http://127.0.0.1:9090"
 	@echo "A first trace: make demo ARGS=--pipeline"
-	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho start --no-colour
+	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho start
 
 test: $(READY) lint $(if $(shell command -v go),collector jaeger) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
 	$(BIN)/python -m pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -61,14 +62,20 @@ class Pipeline:
             time.sleep(_POLL_S)
 
     def links(self, trace: Trace) -> dict[str, str]:
-        """The pages to open, by what they show; Grafana's only when it answers."""
+        """The pages to open, by what they show; Grafana's only when it answers.
+
+        Jaeger's page has the trace's JSON beside it where Jaeger was built without pages.
+        """
         links = {"the trace": f"{self._jaeger}/trace/{trace.trace_id}"}
-        try:
+        with contextlib.suppress(OSError):
+            page = self._http.get(links["the trace"], timeout=_REQUEST_S).text
+            # As `make jaeger` builds it: with its query API, and a page that says just this.
+            if "not compiled with the UI assets" in page:
+                links["as JSON"] = f"{self._jaeger}/api/v3/traces/{trace.trace_id}"
+        with contextlib.suppress(OSError):
             health = self._get(f"{self._grafana}/api/health")
-        except OSError:
-            return links
-        if isinstance(health, dict) and health.get("database") == "ok":
-            links["the dashboards"] = f"{self._grafana}/dashboards"
+            if isinstance(health, dict) and health.get("database") == "ok":
+                links["the dashboards"] = f"{self._grafana}/dashboards"
         return links
 
     def _span_ids(self, trace_id: str) -> set[str]:
