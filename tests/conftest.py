@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.broker import Broker
+from tests.integration.database import TEMPLATE, Database
+from tests.integration.installation import Installation
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,3 +29,30 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def broker_url(broker: Broker) -> str:
     """What oslo.messaging's transport_url wants, for tests without Cinder."""
     return broker.url()
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The wheel, built once and installed next to Cinder."""
+    return Installation(tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="session")
+def database(
+    tmp_path_factory: pytest.TempPathFactory, installation: Installation
+) -> Iterator[Database]:
+    """A MariaDB of our own, which has Cinder's schema ready to copy."""
+    folder = tmp_path_factory.mktemp("mariadb")
+    database = Database(folder)
+    try:
+        database.start()
+        configuration = folder / "cinder.conf"
+        configuration.write_text(
+            f"[DEFAULT]\nstate_path = {folder}\n[database]\nconnection = {database.url(TEMPLATE)}\n"
+        )
+        database.make_template(
+            installation.python, installation.script("cinder-manage"), configuration
+        )
+        yield database
+    finally:
+        database.close()

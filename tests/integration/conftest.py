@@ -9,7 +9,7 @@ from otel_cinder.cli.otlp import Receiver
 from tests.integration.broker import Broker
 from tests.integration.complaints import complaints
 from tests.integration.configuration import SMALL, Extent, Mode
-from tests.integration.database import TEMPLATE, Database
+from tests.integration.database import Database
 from tests.integration.installation import Installation
 from tests.integration.names import unlisted
 from tests.integration.operations import Operations
@@ -17,33 +17,6 @@ from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
 
 LOG_TAIL = 4_000
-
-
-@pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel, built once and installed next to Cinder."""
-    return Installation(tmp_path_factory.mktemp("installation"))
-
-
-@pytest.fixture(scope="session")
-def database(
-    tmp_path_factory: pytest.TempPathFactory, installation: Installation
-) -> Iterator[Database]:
-    """A MariaDB of our own, which has Cinder's schema ready to copy."""
-    folder = tmp_path_factory.mktemp("mariadb")
-    database = Database(folder)
-    try:
-        database.start()
-        configuration = folder / "cinder.conf"
-        configuration.write_text(
-            f"[DEFAULT]\nstate_path = {folder}\n[database]\nconnection = {database.url(TEMPLATE)}\n"
-        )
-        database.make_template(
-            installation.python, installation.script("cinder-manage"), configuration
-        )
-        yield database
-    finally:
-        database.close()
 
 
 @pytest.fixture(scope="module")
