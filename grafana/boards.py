@@ -36,6 +36,7 @@ from grafana.series import (
     per_second,
     quantile,
     ratio,
+    spent,
     total,
     values,
 )
@@ -219,7 +220,7 @@ def glance() -> Board:
         number(
             "Requests to the API per second",
             "All requests that the API answered, whatever it answered, on average over the time shown.",
-            f"sum (rate({series.REQUESTS.events}[{series.RANGE}]))",
+            f"{counted(series.REQUESTS)} / {series.RANGE_S}",
             unit="reqps",
             empty="no requests",
         ),
@@ -265,11 +266,8 @@ def glance() -> Board:
             "Spans lost on the way",
             "Spans that otel-cinder dropped or could not export in the time shown: "
             "so far traces have gaps. See the board otel-cinder itself.",
-            or_none(
-                f"{counted(series.PROCESSED.where(ERROR_TYPE, '!=', ''))}"
-                f" + ({counted(series.EXPORTED.where(ERROR_TYPE, '!=', ''))} or vector(0))"
-                f" or {counted(series.EXPORTED.where(ERROR_TYPE, '!=', ''))}"
-            ),
+            f"({or_none(counted(series.PROCESSED.where(ERROR_TYPE, '!=', '')))})"
+            f" + ({or_none(counted(series.EXPORTED.where(ERROR_TYPE, '!=', '')))})",
             unit="short",
             empty="no telemetry",
             colours=_BAD,
@@ -371,7 +369,7 @@ def glance() -> Board:
             ),
             empty="nothing was put into error",
             sort="In this time",
-            size=(12, 9),
+            size=(10, 9),
         ),
         lines(
             "When was it put into error? (resources)",
@@ -384,7 +382,24 @@ def glance() -> Board:
             unit="short",
             empty="nothing was put into error",
             bars=True,
-            size=(12, 9),
+            size=(7, 9),
+        ),
+        table(
+            "Which alerts fire now?",
+            "Those of prometheus/alerts.yaml, whose descriptions say what each means.",
+            {"alertname": "Alert", "severity": "Severity"},
+            Column(
+                "Times",
+                f"count by (alertname, severity) "
+                f"({series.ALERTS.where('alertstate', '=', 'firing').selector()})",
+                "short",
+            ),
+            empty="none",
+            sort="Times",
+            mappings={
+                "Severity": {"critical": ("critical", RED), "warning": ("warning", YELLOW)},
+            },
+            size=(7, 9),
         ),
     )
     edge = ("client", "server")
@@ -420,6 +435,12 @@ def glance() -> Board:
         ),
     )
     return found
+
+
+def _places(state: str) -> str:
+    """Patched places in a state, of the worker of each service that has most of them."""
+    found = _of_service(series.SEAMS).where(SEAM_STATE, "=", state)
+    return f"max {found.by(('job', SEAM))}({found.selector()})"
 
 
 def _edges(expression: str) -> str:
@@ -492,7 +513,7 @@ def create() -> Board:
         number(
             "Volumes made per minute",
             "Flows of the volume service that ended in SUCCESS, on average over the time shown.",
-            f"60 * sum (rate({_flows('volume_create_manager', 'SUCCESS').events}[{series.RANGE}]))",
+            f"60 * {counted(_flows('volume_create_manager', 'SUCCESS'))} / {series.RANGE_S}",
             unit="short",
             empty="none in this time",
         ),
@@ -500,10 +521,7 @@ def create() -> Board:
             "Work per create",
             "Mean time that the tasks of a create take together, over the time shown. "
             "Waits in queues come on top.",
-            f"sum(sum by ({label(FLOW_NAME)}) "
-            f"(increase({done.selector('_sum')}[{series.RANGE}])) / "
-            f"sum by ({label(FLOW_NAME)}) "
-            f"(increase({series.FLOWS.where(FLOW_STATE, '=', 'SUCCESS').selector('_count')}[{series.RANGE}])))",
+            f"sum({spent(done, FLOW_NAME)} / {counted(series.FLOWS, FLOW_NAME)})",
             unit="s",
             empty="none in this time",
         ),
@@ -697,7 +715,6 @@ def queues() -> Board:
         "Messages between Cinder's services: are they taken up, how long do they wait, do calls "
         "get their answers?",
     )
-    found.choice("service", "Service", values(series.SPANS, SERVICE_NAME))
     found.choice("topic", "Topic", values(series.WAITS, RPC_METHOD), "/^([^\\/]+)\\/.*$/")
     found.choice(
         "method",
@@ -715,7 +732,7 @@ def queues() -> Board:
         number(
             "Messages taken up per second",
             "Casts and calls that workers took from their queues, on average over the time shown.",
-            f"sum (rate({chosen(series.WAITS).events}[{series.RANGE}]))",
+            f"{counted(chosen(series.WAITS))} / {series.RANGE_S}",
             unit="cps",
             empty="none in this time",
             size=(6, 4),
@@ -778,7 +795,7 @@ def queues() -> Board:
             "Are casts taken up as fast as they are sent? (casts per second)",
             "Above: sent. Below the line's height is what lies in the queue or went to nobody. "
             "A fan-out is sent once and taken up by each worker.",
-            Query(per_second(chosen(_of_service(series.SENT)), RPC_METHOD), f"sent {method}"),
+            Query(per_second(chosen(series.SENT), RPC_METHOD), f"sent {method}"),
             Query(per_second(chosen(series.TAKEN_UP), RPC_METHOD), f"taken up {method}"),
             unit="cps",
             empty="no casts in this time",
@@ -820,7 +837,7 @@ def queues() -> Board:
             "How long does the handling of casts take? (p95, seconds)",
             "All that the service does for a message, flows and drivers included.",
             Query(
-                quantile("0.95", chosen(_of_service(series.HANDLING)), RPC_METHOD),
+                quantile("0.95", chosen(series.HANDLING), RPC_METHOD),
                 method,
                 exemplars=True,
             ),
@@ -831,7 +848,7 @@ def queues() -> Board:
             "How long do callers wait for answers? (p95, seconds)",
             "Calls only: the wait in the queue, the work and the way back together.",
             Query(
-                quantile("0.95", chosen(_of_service(series.CALLS)), RPC_METHOD),
+                quantile("0.95", chosen(series.CALLS), RPC_METHOD),
                 f"{method}, as the caller sees it",
                 exemplars=True,
             ),
@@ -866,7 +883,7 @@ def queues() -> Board:
             "How long does it take to hand a cast to the broker? (p95, seconds)",
             "A broker that is busy, or away, shows here first: the sender waits for it.",
             Query(
-                quantile("0.95", chosen(_of_service(series.SENDING)), RPC_METHOD),
+                quantile("0.95", chosen(series.SENDING), RPC_METHOD),
                 method,
                 exemplars=True,
             ),
@@ -951,24 +968,15 @@ def itself() -> Board:
         ),
         table(
             "Which places are patched, and which do not fit?",
-            "Places in Cinder's libraries, by group. does not fit: this release has no such place and "
-            "its spans are missing. waiting: what they are in has not been imported, which is right for "
-            "a service that does not need it.",
-            {"job": "Service", label(SEAM): "Group", label(SEAM_STATE): "State"},
-            Column(
-                "Places",
-                f"max {series.SEAMS.by(('job', SEAM, SEAM_STATE))}({_of_service(series.SEAMS).selector()})",
-                "short",
-            ),
+            "Places in Cinder's libraries, by group. One that does not fit is missing in this release "
+            "of a library, and its spans with it. Those that wait are in modules that have not been "
+            "imported, which is right for a service that does not need them.",
+            {"job": "Service", label(SEAM): "Group"},
+            Column("Do not fit", _places("skipped"), "short", _BAD),
+            Column("Patched", _places("on"), "short"),
+            Column("Wait", _places("waiting"), "short"),
             empty="otel-cinder reports from nowhere",
-            sort="State",
-            mappings={
-                "State": {
-                    "on": ("on", GREEN),
-                    "waiting": ("waiting", BLUE),
-                    "skipped": ("does not fit", RED),
-                }
-            },
+            sort="Do not fit",
             size=(12, 10),
         ),
         table(

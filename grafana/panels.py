@@ -29,7 +29,9 @@ from grafana_foundation_sdk.builders import (
     table as tables,
 )
 from grafana_foundation_sdk.cog import builder, variants
+from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 PROMETHEUS: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -63,16 +65,13 @@ class Traces(NamedTuple):
     limit: int = 100
 
 
-class _Search(variants.Dataquery):
+class _Search(builder.Builder[variants.Dataquery]):
     """A search as Grafana's data source for Jaeger saves it, for which the SDK has no class."""
 
     def __init__(self, traces: Traces) -> None:
         self._traces = traces
 
-    def build(self) -> _Search:
-        return self
-
-    def to_json(self) -> dict[str, object]:
+    def build(self) -> variants.Dataquery:
         found: dict[str, object] = {
             "refId": "A",
             "datasource": JAEGER,
@@ -81,7 +80,7 @@ class _Search(variants.Dataquery):
             "operation": self._traces.operation,
             "limit": self._traces.limit,
         }
-        return found | ({"tags": self._traces.tags} if self._traces.tags else {})
+        return UnknownDataquery(found | ({"tags": self._traces.tags} if self._traces.tags else {}))
 
 
 def number(
@@ -259,7 +258,7 @@ def heat(
         .calculate(False)
         .color(
             heatmap.HeatmapColorOptions()
-            .mode("scheme")
+            .mode(HeatmapColorMode.SCHEME)
             .scheme("Blues")
             .steps(64)
             .exponent(0.5)
@@ -342,8 +341,9 @@ def traces(
         .show_header(True)
         .sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
         .with_target(_Search(search))
+        .override_by_name("Duration", [dashboard.DynamicConfigValue("unit", "µs")])
     )
-    return _finish(panel, title, description, "µs", empty, size, ((None, GREY),))
+    return _finish(panel, title, description, "none", empty, size, ((None, GREY),))
 
 
 def _finish(

@@ -18,6 +18,8 @@ RATE: Final = "$__rate_interval"
 """Grafana's window for rates: at least four times the step, see `panels.STEP`."""
 RANGE: Final = "$__range"
 """The whole of what the board shows."""
+RANGE_S: Final = "$__range_s"
+"""The same as a number of seconds."""
 INTERVAL: Final = "$__interval"
 """From one point of the graph to the next."""
 
@@ -125,6 +127,7 @@ WAITING = _collector("processor_tail_sampling_sampling_traces_on_memory", kind="
 
 # What Prometheus adds.
 UP = Series("up", "gauge", ())
+ALERTS = Series("ALERTS", "gauge", ("alertname", "alertstate", "severity"))
 INFO = Series(
     "target_info",
     "gauge",
@@ -142,7 +145,7 @@ def total(series: Series, *by: str) -> str:
 
 def per_second(series: Series, *by: str) -> str:
     """Events per second."""
-    return f"sum {series.by(by)}(rate({_ranged(series.events, RATE)}))"
+    return f"sum {series.by(by)}(rate({series.events}[{RATE}]))"
 
 
 def counted(series: Series, *by: str, window: str = RANGE) -> str:
@@ -151,31 +154,32 @@ def counted(series: Series, *by: str, window: str = RANGE) -> str:
     A counter is born with its first event already in it. increase() takes that value for the level
     to start from, so of a single failure it would not see any.
     """
-    events = series.events
-    unborn = replace(series, matchers=()).events
-    return (
-        f"sum {series.by(by)}(last_over_time({_ranged(events, window)}) "
-        f"unless {unborn} offset {window} or increase({_ranged(events, window)}))"
-    )
+    return f"sum {series.by(by)}({_grown(series, '', window)})"
 
 
 def quantile(share: str, series: Series, *by: str, window: str = RATE) -> str:
     """A histogram's quantile, in the unit of the histogram."""
-    le = f"{', '.join([*map(label, by), 'le'])}"
     series.by(by)
-    return (
-        f"histogram_quantile({share}, "
-        f"sum by ({le}) (rate({_ranged(series.selector('_bucket'), window)})))"
-    )
+    clause = f"by ({', '.join([*map(label, by), 'le'])}) "
+    if window == RATE:
+        buckets = f"rate({series.selector('_bucket')}[{window}])"
+    else:  # of events that may be single: see counted()
+        buckets = _grown(series, "_bucket", window)
+    return f"histogram_quantile({share}, sum {clause}({buckets}))"
 
 
 def mean(series: Series, *by: str) -> str:
     """A histogram's mean, in the unit of the histogram."""
     clause = series.by(by)
     return (
-        f"sum {clause}(rate({_ranged(series.selector('_sum'), RATE)})) "
-        f"/ sum {clause}(rate({_ranged(series.selector('_count'), RATE)}))"
+        f"sum {clause}(rate({series.selector('_sum')}[{RATE}])) "
+        f"/ sum {clause}(rate({series.selector('_count')}[{RATE}]))"
     )
+
+
+def spent(series: Series, *by: str) -> str:
+    """All that a histogram has measured in the time shown, added up."""
+    return f"sum {series.by(by)}({_grown(series, '_sum', RANGE)})"
 
 
 def ratio(part: str, whole: str) -> str:
@@ -194,5 +198,9 @@ def values(series: Series, attribute: str) -> str:
     return f"label_values({series.events}, {label(attribute)})"
 
 
-def _ranged(selector: str, window: str) -> str:
-    return f"{selector}[{window}]"
+def _grown(series: Series, suffix: str, window: str) -> str:
+    """By how much each series has grown in a window, from 0 where it was born in it."""
+    suffix = suffix or ("_count" if series.kind == "histogram" else "")
+    selector = series.selector(suffix)
+    before = f"{series.name}{suffix} offset {window}"
+    return f"last_over_time({selector}[{window}]) unless {before} or increase({selector}[{window}])"
