@@ -40,11 +40,19 @@ def _probability(trials: int, successes: int, chance: Fraction) -> Fraction:
 @pytest.mark.parametrize("kind", GOLDENS)
 def test_every_failure_and_reschedule_is_kept_whole(region: Region, kind: str) -> None:
     """What failed, or was tried again elsewhere, is in Jaeger to the last event, unharmed."""
+    golden = (drawing.GOLDENS / f"{GOLDENS[kind]}.txt").read_text()
     for made in region.creates[kind]:
         wait_until(lambda made=made: bool(region.jaeger.spans(made.trace_id)), 30, kind)
         trace = region.jaeger.trace(made.trace_id)
         assert trace is not None
-        drawing.compare(GOLDENS[kind], [trace], update=False)
+        assert _apart(drawing.draw([trace])) == _apart(golden)
+
+
+def _apart(drawn: str) -> tuple[list[str], set[str]]:
+    """Part the spans with their attributes from the events, which Jaeger puts in its own order."""
+    lines = drawn.splitlines()
+    events = {line for line in lines if line.lstrip().startswith("!")}
+    return [line for line in lines if line not in events], events
 
 
 def test_of_the_rest_a_share_is_kept_whole(region: Region) -> None:

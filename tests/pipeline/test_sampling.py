@@ -1,0 +1,148 @@
+"""What a gateway keeps, when it decides so, and that a trace is never cut in two."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from otel_cinder.cli.trace import Trace
+from tests.integration.processes import wait_until
+from tests.pipeline.certificates import Authority, Certificates
+from tests.pipeline.otlp import Client, span
+from tests.pipeline.programs import Collector, Jaeger
+from tests.pipeline.region import BOTH, LOOPBACK
+
+SLOW_MS = 2_000
+# Far less than the ten minutes for which a trace without a reason waits.
+AT_ONCE = 60
+
+
+class Gateways:
+    """Two gateways that keep no trace without a reason, and the Jaeger behind them."""
+
+    def __init__(self, folder, certificates: Certificates) -> None:
+        self.jaeger = Jaeger("memory", folder, certificates=certificates)
+        self.collectors = [
+            Collector(
+                "gateway",
+                folder,
+                name=f"gateway-{number}",
+                certificates=certificates,
+                JAEGER_ENDPOINT=self.jaeger.otlp_grpc,
+                SAMPLING_PERCENTAGE=0,
+                SLOW_MS=SLOW_MS,
+            )
+            for number in range(2)
+        ]
+        peers = ", ".join(collector.peer for collector in self.collectors)
+        for collector in self.collectors:
+            collector.settings["GATEWAY_PEERS"] = f"[{peers}]"
+        self.clients = [Client(each.otlp_grpc, certificates) for each in self.collectors]
+
+    def start(self) -> None:
+        """Start all three."""
+        for program in (self.jaeger, *self.collectors):
+            program.start()
+
+    def close(self) -> None:
+        """End all three."""
+        for client in self.clients:
+            client.close()
+        for program in (self.jaeger, *self.collectors):
+            program.kill()
+
+    def count(self, metric: str) -> float:
+        """Add up what both say of themselves."""
+        return sum(collector.count(metric) for collector in self.collectors)
+
+    def waiting(self) -> float:
+        """Return how many spans have come to where it is decided."""
+        return self.count("otelcol_processor_tail_sampling_new_trace_id_received")
+
+    def stored(self, trace_id: bytes) -> int:
+        """Return how many spans of a trace Jaeger has."""
+        return len(self.jaeger.spans(trace_id.hex()))
+
+
+@pytest.fixture(scope="module")
+def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """Two gateways as a region has them."""
+    folder = tmp_path_factory.mktemp("gateways")
+    (folder / "authority").mkdir()
+    certificates = Authority(folder / "authority").issue("loopback", LOOPBACK, BOTH)
+    gateways = Gateways(folder, certificates)
+    try:
+        gateways.start()
+        yield gateways
+    finally:
+        gateways.close()
+
+
+REASONS = {
+    "an error": {"error": "no valid backend was found"},
+    "a second attempt": {"cinder__schedule__attempt": 2},
+    "a slow span": {"seconds": SLOW_MS / 1000 + 1},
+    "a long wait in the queue": {"cinder__rpc__queue__duration": SLOW_MS / 1000 + 1},
+}
+NO_REASONS = {
+    "nothing": {},
+    "a first attempt": {"cinder__schedule__attempt": 1},
+    "a quick span": {"seconds": SLOW_MS / 1000 / 2},
+    "a short wait in the queue": {"cinder__rpc__queue__duration": SLOW_MS / 1000 / 2},
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_late_reason_keeps_the_whole_trace_at_once(gateways: Gateways, reason: str) -> None:
+    """What came long before the reason is kept with it, without waiting, and so is what follows."""
+    trace_id, other = os.urandom(16), os.urandom(16)
+    client = gateways.clients[0]
+    before = gateways.waiting()
+    client.send(span(trace_id), span(trace_id), span(other))
+    wait_until(lambda: gateways.waiting() == before + 2, AT_ONCE, "the traces to wait")
+    assert gateways.stored(trace_id) == 0
+    client.send(span(trace_id, **REASONS[reason]))
+    wait_until(lambda: gateways.stored(trace_id) == 3, AT_ONCE, reason)
+    client.send(span(trace_id))
+    wait_until(lambda: gateways.stored(trace_id) == 4, AT_ONCE, "what followed")
+    assert gateways.stored(other) == 0
+
+
+def test_without_a_reason_nothing_is_kept(gateways: Gateways) -> None:
+    """A trace that is only near to a reason is let go; of nothing, the share is nothing."""
+    traces = {what: os.urandom(16) for what in NO_REASONS}
+    for what, trace_id in traces.items():
+        gateways.clients[0].send(span(trace_id, **NO_REASONS[what]))
+    last = os.urandom(16)
+    gateways.clients[0].send(span(last, error="the last one"))
+    wait_until(lambda: gateways.stored(last) == 1, AT_ONCE, "the last one")
+    assert {what: gateways.stored(trace_id) for what, trace_id in traces.items()} == dict.fromkeys(
+        NO_REASONS, 0
+    )
+
+
+def test_no_trace_is_split_over_gateways(gateways: Gateways) -> None:
+    """Spans of 400 traces that come in by both doors, one by one, meet on one gateway each."""
+    trace_ids = [os.urandom(16) for _ in range(400)]
+    before = [
+        each.count("otelcol_processor_tail_sampling_new_trace_id_received")
+        for each in gateways.collectors
+    ]
+    for round_ in range(4):
+        for client in gateways.clients:
+            error = "at last" if round_ == 3 else ""
+            client.send(*(span(trace_id, error=error) for trace_id in trace_ids))
+    complete = 4 * 2
+
+    def whole() -> bool:
+        return all(gateways.stored(trace_id) == complete for trace_id in trace_ids)
+
+    wait_until(whole, 120, "all spans of all traces")
+    received = [
+        each.count("otelcol_processor_tail_sampling_new_trace_id_received") - earlier
+        for each, earlier in zip(gateways.collectors, before, strict=True)
+    ]
+    assert sum(received) == len(trace_ids)  # each trace is known to one of them only
+    assert min(received) > 100
+    spans = [gateways.jaeger.spans(trace_id.hex()) for trace_id in trace_ids]
+    assert all(len(Trace(each)) == complete for each in spans)  # and no span came twice
