@@ -94,7 +94,7 @@ def test_the_trace_that_it_links_to_is_whole_in_jaeger(trace: Trace) -> None:
 def test_its_links_are_of_what_is_there(demo: str, trace: Trace, jaeger: str) -> None:
     """A Jaeger built without pages has the trace's JSON beside it; no Grafana, no link to it."""
     assert f"\n  as JSON    {jaeger}/api/v3/traces/{trace.trace_id}\n" in demo
-    assert "dashboards" not in demo
+    assert NOWHERE not in demo
 
 
 @pytest.mark.usefixtures("demo")

@@ -18,6 +18,9 @@ COLLECTOR = "http://127.0.0.1:4318"
 JAEGER = "http://127.0.0.1:16686"
 GRAFANA = "http://127.0.0.1:3000"
 
+# "Cinder at a glance", from which links lead to the others.
+BOARD = "cinder-glance"
+
 START_IT = "start the pipeline with `make up` (docker) or `make pipeline`"
 
 _REQUEST_S = 5.0
@@ -75,7 +78,7 @@ class Pipeline:
         with contextlib.suppress(OSError):
             health = self._get(f"{self._grafana}/api/health")
             if isinstance(health, dict) and health.get("database") == "ok":
-                links["the dashboards"] = f"{self._grafana}/dashboards"
+                links["the boards"] = f"{self._grafana}/d/{BOARD}"
         return links
 
     def _span_ids(self, trace_id: str) -> set[str]:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otel_cinder.cli.demo.pipeline import Pipeline
+from otel_cinder.cli.demo.pipeline import BOARD, Pipeline
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.trace import Trace
 from tests.unit.cli.samples import TRACE_ID, volume_create
@@ -63,7 +64,13 @@ def test_a_grafana_that_answers_is_linked(trace: Trace, database: str, linked: b
     """Its health decides, as it stands in what Grafana answers."""
     with answering({"/api/health": {"database": database, "version": "13.1.4"}}) as grafana:
         links = Pipeline(NOWHERE, grafana).links(trace)
-    assert (f"{grafana}/dashboards" in links.values()) is linked
+    assert (f"{grafana}/d/{BOARD}" in links.values()) is linked
+
+
+def test_the_board_that_it_links_to_is_among_ours() -> None:
+    """Grafana knows a board by its uid, which stands in the file."""
+    files = (Path(__file__).parents[3] / "grafana" / "dashboards").glob("*.json")
+    assert BOARD in {json.loads(file.read_text())["uid"] for file in files}
 
 
 def test_nothing_is_asked_by_way_of_a_proxy(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
