@@ -1,0 +1,136 @@
+"""The last line of defence: what no span, event or log record may carry any further."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+
+from otel_cinder.core import conventions
+from tests.integration.processes import wait_until
+from tests.pipeline.certificates import Authority
+from tests.pipeline.otlp import Client, Sink, attributes, span
+from tests.pipeline.programs import Collector
+from tests.pipeline.region import BOTH, LOOPBACK
+
+PLANTED = "0planted0"  # part of every secret
+# Attributes whose names say that the value is a secret, whatever it looks like.
+NAMES = (
+    *("auth_token", "X-Auth-Token", "http.request.header.authorization", "user.password"),
+    *("adminPass", "DB_PASSWORD", "client.secret", "chap.user", "node.session.auth.username"),
+    *("connection_info", "cinder.connection_info.data", "http.request.header.cookie"),
+)
+# Secrets that look like what they are, within other text.
+SHAPES = (
+    f"token is gAAAAABm{PLANTED}abcdefghijklmnop== or so",
+    f"got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI{PLANTED}.c2ln{PLANTED}",
+    f"Authorization: Bearer {PLANTED}.abc/def+0=",
+    f"rabbit://cinder:{PLANTED}@192.0.2.1:5672/",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED}\n{PLANTED}\n-----END RSA PRIVATE KEY-----",
+    f"cut off: -----BEGIN PRIVATE KEY-----\n{PLANTED}",
+)
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[Sink]:
+    """What is behind the collector instead of a Jaeger, to see what would get there."""
+    sink = Sink()
+    sink.start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def one_host(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[Client]:
+    """A client of the collector for one host."""
+    folder = tmp_path_factory.mktemp("redaction")
+    collector = Collector("all-in-one", folder, JAEGER_ENDPOINT=sink.address)
+    client = Client(collector.otlp_grpc)
+    try:
+        collector.start()
+        yield client
+    finally:
+        client.close()
+        collector.kill()
+
+
+def test_secrets_reach_no_store(one_host: Client, sink: Sink) -> None:
+    """Secrets by name and by shape are masked in attributes, lists, events and statuses of spans."""
+    trace_id = os.urandom(16)
+    named = dict.fromkeys(NAMES, PLANTED)
+    for number, text in enumerate(SHAPES):
+        one_host.send(
+            span(
+                trace_id,
+                error=text,
+                text=text,
+                texts=["other", text],
+                events=[{"log.message": text, **named}],
+                number=number,
+                **named,
+            )
+        )
+    wait_until(lambda: len(_of(sink, trace_id)) == len(SHAPES), 30, "the spans")
+    for arrived in _of(sink, trace_id):
+        assert PLANTED not in repr(arrived)
+        assert "****" in arrived.status_message
+        assert "****" in arrived.attributes["text"]
+        assert {arrived.attributes[name] for name in NAMES} == {"****"}
+
+
+def test_what_is_ours_passes_unharmed(one_host: Client, sink: Sink) -> None:
+    """Every attribute on the list in the docs keeps its value, even a long text with ids and paths."""
+    text = (
+        "Authorization failed for req-0e5f6c1a-9a7e-4c41-8a5c-0a1d2f3b4c5d: see "
+        "/v3/c1de0000000000000000000000000001/volumes, http://192.0.2.1:8776/v3 and user@example.org"
+    )
+    ours = dict.fromkeys(conventions.ATTRIBUTES, text)
+    trace_id = os.urandom(16)
+    one_host.send(span(trace_id, error=text, events=[ours], **ours))
+    wait_until(lambda: len(_of(sink, trace_id)) == 1, 30, "the span")
+    (arrived,) = _of(sink, trace_id)
+    assert arrived.status_message == text
+    assert arrived.attributes == ours
+    assert arrived.events[0].attributes == ours
+
+
+def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
+    """The agent masks log records, in attributes and bodies, before they leave the host."""
+    (tmp_path / "authority").mkdir()
+    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    sink = Sink(certificates)
+    sink.start()
+    gateway = Collector("gateway", tmp_path, certificates=certificates, LOGS_ENDPOINT=sink.address)
+    agent = Collector(
+        "agent", tmp_path, certificates=certificates, GATEWAY_ENDPOINT=gateway.otlp_grpc
+    )
+    client = Client(agent.otlp_grpc)
+    try:
+        gateway.start()
+        agent.start()
+        records = [
+            LogRecord(
+                body=AnyValue(string_value=text),
+                attributes=attributes({"text": text, **dict.fromkeys(NAMES, PLANTED)}),
+            )
+            for text in SHAPES
+        ]
+        scoped = [ScopeLogs(log_records=records)]
+        client.export_logs(
+            ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=scoped)])
+        )
+        wait_until(lambda: bool(sink.logs), 30, "the log records")
+        arrived = repr(sink.logs)
+        assert PLANTED not in arrived
+        assert arrived.count("****") >= len(SHAPES) * (2 + len(NAMES))
+    finally:
+        client.close()
+        agent.kill()
+        gateway.kill()
+        sink.stop()
+
+
+def _of(sink: Sink, trace_id: bytes):
+    return [each for each in sink.spans() if each.trace_id == trace_id.hex()]
