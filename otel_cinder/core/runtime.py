@@ -23,7 +23,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder.core import conventions, exporters
+from otel_cinder.core import conventions, encoding, exporters
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.process import Process
@@ -83,6 +83,7 @@ class Runtime:
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
+        encoding.patch(patches)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""

