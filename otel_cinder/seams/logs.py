@@ -10,17 +10,18 @@ With ``OTEL_LOGS_EXPORTER`` the lines leave as OTLP log records instead of event
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.failures import class_of
@@ -35,6 +36,9 @@ EVENTS: Final = 64
 
 _LINES: Final = "_otel_cinder_lines"
 """Attribute of a span: its `_Lines`, which goes when the span goes."""
+
+_IDS: Final = "_otel_cinder_ids"
+"""Attribute of a span: its ids as log records have them."""
 
 _NAME_LIMIT: Final = 256
 
@@ -108,10 +112,8 @@ class _Records:
             values = original(context)
             if self._patches.enabled:
                 try:
-                    trace_id, span_id, sampled = _ids(trace.get_current_span())
-                    values.setdefault("otelTraceID", trace_id)
-                    values.setdefault("otelSpanID", span_id)
-                    values.setdefault("otelTraceSampled", sampled)
+                    for name, said in _ids(trace.get_current_span()).items():
+                        values.setdefault(name, said)
                 except Exception as error:
                     _complain(error)
             return values
@@ -147,14 +149,9 @@ class _Records:
         return token
 
     def _said_in(self, context: Context) -> dict[str, Any]:
-        trace_id, span_id, sampled = _ids(trace.get_current_span(context))
         service: Any = context.get(SERVICE)
-        return {
-            "otelTraceID": trace_id,
-            "otelSpanID": span_id,
-            "otelTraceSampled": sampled,
-            "otelServiceName": self._name(service),
-        }
+        ids = _ids(trace.get_current_span(context))
+        return {**ids, "otelServiceName": self._name(service)}
 
     def _said_outside(self) -> dict[str, Any]:
         self._outside = self._said_in(Context())
@@ -178,14 +175,31 @@ class _Records:
         return name
 
 
-def _ids(span: Span) -> tuple[str, str, bool]:
+def _ids(span: Span) -> Mapping[str, Any]:
     """Ids and sampling of a span as opentelemetry-instrumentation-logging writes them."""
     if span is trace.INVALID_SPAN:
-        return "0", "0", False
-    found = span.get_span_context()
+        return _NO_IDS
+    # Kept with the span: oslo.log asks twice for each line, and we once more.
+    kept = getattr(span, "__dict__", None)
+    said: Mapping[str, Any] | None = kept.get(_IDS) if kept else None
+    if said is None:
+        said = _ids_of(span.get_span_context())
+        if kept is not None:
+            kept[_IDS] = said
+    return said
+
+
+def _ids_of(found: SpanContext) -> Mapping[str, Any]:
     if not found.is_valid:
-        return "0", "0", False
-    return f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags.sampled
+        return _NO_IDS
+    return {
+        "otelTraceID": f"{found.trace_id:032x}",
+        "otelSpanID": f"{found.span_id:016x}",
+        "otelTraceSampled": found.trace_flags.sampled,
+    }
+
+
+_NO_IDS: Final = {"otelTraceID": "0", "otelSpanID": "0", "otelTraceSampled": False}
 
 
 _EMPTY: Final = Context()
@@ -237,7 +251,7 @@ def _add(record: logging.LogRecord, span: Span) -> None:
 
 def _emit(record: logging.LogRecord, context: Context) -> None:
     """Export ``record`` with the ids of the span in ``context``, sampled or not."""
-    attributes = _attributes(record)
+    attributes = {**_attributes(record)}
     exc_info = record.exc_info
     if exc_info and exc_info[2] is not None:
         stacktrace = "".join(traceback.format_tb(exc_info[2]))
@@ -257,19 +271,29 @@ def _emit(record: logging.LogRecord, context: Context) -> None:
     runtime.emit_log(exported, context)
 
 
-def _attributes(record: logging.LogRecord) -> dict[str, Any]:
+def _attributes(record: logging.LogRecord) -> Mapping[str, Any]:
     """Who logged it, where, and what was being handled."""
-    attributes: dict[str, Any] = {conventions.LOG_LOGGER: _short(record.name)}
-    if record.pathname:
-        attributes[conventions.CODE_FILE] = _short(record.pathname)
-    if isinstance(record.lineno, int):
-        attributes[conventions.CODE_LINE] = record.lineno
-    if record.funcName:
-        attributes[conventions.CODE_FUNCTION] = _short(record.funcName)
+    where = _where(record.name, record.pathname, record.lineno, record.funcName)
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None:
-        attributes[conventions.EXCEPTION_TYPE] = ".".join(class_of(error))
-        attributes[conventions.EXCEPTION_MESSAGE] = redaction.text(error)
+    if error is None:
+        return where
+    return {
+        **where,
+        conventions.EXCEPTION_TYPE: ".".join(class_of(error)),
+        conventions.EXCEPTION_MESSAGE: redaction.text(error),
+    }
+
+
+@functools.lru_cache(maxsize=1024)
+def _where(logger: object, path: object, line: object, function: object) -> Mapping[str, Any]:
+    """Logger and place of a line: the same whenever it is written, so worked out once."""
+    attributes: dict[str, Any] = {conventions.LOG_LOGGER: _short(logger)}
+    if path:
+        attributes[conventions.CODE_FILE] = _short(path)
+    if isinstance(line, int):
+        attributes[conventions.CODE_LINE] = line
+    if function:
+        attributes[conventions.CODE_FUNCTION] = _short(function)
     return attributes
 
 
