@@ -661,11 +661,17 @@ def create() -> Board:
             sort="Duration",
             size=(24, 10),
         ),
+        # error=true would be the search, but Jaeger's memory storage finds nothing by it.
         traces(
             "Which creates found no backend?",
             "Those whose scheduling failed, the latest first. The last event says why; "
             "cinder.scheduler.filter says which filter rejected whom.",
-            Traces("cinder-scheduler", f"process {TO_SCHEDULER}", "error=true", limit=50),
+            Traces(
+                "cinder-scheduler",
+                f"process {TO_SCHEDULER}",
+                f"{ERROR_TYPE}=NoValidBackend",
+                limit=50,
+            ),
             empty="Jaeger has none of this time",
             sort="Start time",
         ),
@@ -673,7 +679,7 @@ def create() -> Board:
             "Which creates failed on a backend?",
             "Those that the volume service could not make, the latest first; the scheduler was asked "
             "again for those that had attempts left.",
-            Traces("cinder-volume", f"process {TO_VOLUME}", "error=true", limit=50),
+            Traces("cinder-volume", "revert OnFailureRescheduleTask", limit=50),
             empty="Jaeger has none of this time",
             sort="Start time",
         ),
