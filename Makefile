@@ -7,14 +7,15 @@ READY := $(VENV)/.ready
 BUILT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otel-cinder
 OTELCOL := $(BUILT)/collector/$(shell sha256sum < collector/builder-config.yaml | cut -c -12)/otelcol-cinder
 JAEGER := $(BUILT)/jaeger/$(shell cat jaeger/go.mod jaeger/go.sum | sha256sum | cut -c -12)/jaeger
+SCHEMA := $(BUILT)/schema/$(shell sha256sum < grafana/schema/package-lock.json | cut -c -12)
 # What a proxy has not, ",direct" would fetch from wherever it comes from, or wait for that.
 GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down pipeline test collector jaeger go coverage lint format bench picture docs clean
+.PHONY: help demo up down pipeline test collector jaeger go coverage lint format bench picture docs dashboards schema clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,7 +51,7 @@ pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers, but 
 	@echo "A first trace: make demo ARGS=--pipeline"
 	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho start
 
-test: $(READY) lint $(if $(shell command -v go),collector jaeger) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
+test: $(READY) lint $(if $(shell command -v go),collector jaeger) $(if $(shell command -v npm),schema) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
 	$(BIN)/python -m pytest $(ARGS)
 
 collector: $(OTELCOL) ## Build the OpenTelemetry Collector that the tests run; needs Go
@@ -91,6 +92,17 @@ picture: $(READY) ## Draw the README's picture anew, from a real run
 
 docs: $(READY) ## Write docs/reference.md anew from otel_cinder/core/conventions.py
 	$(BIN)/python docs/reference.py
+
+dashboards: $(READY) ## Write grafana/dashboards/*.json anew from the code beside it
+	$(BIN)/python -m grafana
+
+schema: $(SCHEMA) ## Fetch Grafana's published schema, which the tests hold the dashboards against; needs npm
+
+$(SCHEMA):
+	@command -v npm > /dev/null || { echo "make: Grafana's schema is fetched with npm, and there is none" >&2; exit 2; }
+	rm -rf $@.part && mkdir -p $@.part && cp grafana/schema/package*.json grafana/schema/.npmrc $@.part
+	cd $@.part && npm ci --silent --ignore-scripts --no-audit --no-fund
+	mv $@.part $@
 
 clean: ## Remove what was built
 	rm -rf $(VENV) .cache build dist *.egg-info

@@ -1,0 +1,174 @@
+"""The boards as they are committed: written by the code, and without loose ends."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana import boards, series
+from grafana.__main__ import FOLDER, text
+
+ROOT = Path(__file__).parents[2]
+BUILT = {make().uid: make for make in boards.BOARDS}
+COMMITTED = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+# What Grafana itself knows.
+BUILT_IN = {"__rate_interval", "__range", "__range_s", "__interval"}
+GOLDEN_CREATE = ROOT / "tests" / "integration" / "golden" / "create.txt"
+
+each_board = pytest.mark.parametrize("uid", sorted(COMMITTED))
+
+
+def panels(uid: str) -> list[dict[str, Any]]:
+    """Return a board's panels without the rows that they stand in."""
+    return [panel for panel in COMMITTED[uid]["panels"] if panel["type"] != "row"]
+
+
+def references(found: Any) -> Iterator[str]:
+    """Yield the uid of every data source that something refers to."""
+    if isinstance(found, dict):
+        if isinstance(found.get("datasource"), dict):
+            yield found["datasource"]["uid"]
+        for value in found.values():
+            yield from references(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from references(value)
+
+
+def provisioned() -> dict[str, Any]:
+    """Return the provisioned data sources by their uids."""
+    path = ROOT / "grafana" / "provisioning" / "datasources" / "otel-cinder.yaml"
+    return {each["uid"]: each for each in yaml.safe_load(path.read_text())["datasources"]}
+
+
+def test_the_committed_boards_are_what_the_code_writes() -> None:
+    """No board was changed by hand, left behind or forgotten: `make dashboards`."""
+    assert sorted(BUILT) == sorted(COMMITTED)
+    for uid, make in BUILT.items():
+        assert (FOLDER / f"{uid}.json").read_text() == text(make().build()), "make dashboards"
+
+
+@each_board
+def test_grafanas_sdk_reads_a_board_without_loss(uid: str) -> None:
+    """Grafana's own types know every field of a board and of its queries."""
+    register_default_plugins()
+    read = Dashboard.from_json(json.loads((FOLDER / f"{uid}.json").read_text()))
+    assert text(read) == (FOLDER / f"{uid}.json").read_text()
+
+
+@each_board
+def test_a_panel_says_what_it_shows(uid: str) -> None:
+    """Each has a title, a description, a unit, and a text for when there is nothing to show."""
+    assert COMMITTED[uid]["description"]
+    for panel in panels(uid):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"]
+        assert len(panel["description"]) > 40, panel["title"]
+        assert defaults["unit"], panel["title"]
+        assert defaults["noValue"], panel["title"]
+
+
+@each_board
+def test_panels_are_told_apart(uid: str) -> None:
+    """No two panels of a board have the same id or title, or lie on each other."""
+    ids = [panel["id"] for panel in COMMITTED[uid]["panels"]]
+    titles = [panel["title"] for panel in panels(uid)]
+    assert len(set(ids)) == len(ids)
+    assert len(set(titles)) == len(titles)
+    cells: set[tuple[int, int]] = set()
+    for panel in COMMITTED[uid]["panels"]:
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24, panel["title"]
+        covered = {
+            (x, y)
+            for x in range(grid["x"], grid["x"] + grid["w"])
+            for y in range(grid["y"], grid["y"] + grid["h"])
+        }
+        assert not cells & covered, panel["title"]
+        cells |= covered
+
+
+@each_board
+def test_no_data_source_dangles(uid: str) -> None:
+    """Queries go to a variable, and a variable begins with a data source that is provisioned."""
+    sources = provisioned()
+    chosen = {
+        variable["name"]: (variable["query"], variable["current"]["value"])
+        for variable in COMMITTED[uid]["templating"]["list"]
+        if variable["type"] == "datasource"
+    }
+    assert chosen
+    for kind, source in chosen.values():
+        assert sources[source]["type"] == kind
+    assert set(references(COMMITTED[uid])) <= {f"${{{name}}}" for name in chosen}
+
+
+def test_data_sources_lead_to_each_other() -> None:
+    """A trace leads to metrics and an exemplar to its trace, by uids that are provisioned."""
+    sources = provisioned()
+    to_metrics = sources["jaeger"]["jsonData"]["tracesToMetrics"]["datasourceUid"]
+    (to_traces,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert sources[to_metrics]["type"] == "prometheus"
+    assert sources[to_traces["datasourceUid"]]["type"] == "jaeger"
+
+
+@each_board
+def test_every_variable_is_defined(uid: str) -> None:
+    """What an expression refers to is a variable of its board, or Grafana's own."""
+    board = COMMITTED[uid]
+    names = {variable["name"] for variable in board["templating"]["list"]}
+    queries = [variable["query"] for variable in board["templating"]["list"]]
+    expressions = [target.get("expr", "") for panel in panels(uid) for target in panel["targets"]]
+    for expression in [*queries, *expressions]:
+        used = set(re.findall(r"\$(?!\d)\{?(\w+)", expression))
+        assert used <= names | BUILT_IN, expression
+
+
+@each_board
+def test_boards_link_to_each_other(uid: str) -> None:
+    """Each has the tag by which the others' links find it, and keeps the time."""
+    (link,) = COMMITTED[uid]["links"]
+    assert link["tags"] == COMMITTED[uid]["tags"] == [boards.TAG]
+    assert link["keepTime"]
+
+
+def test_the_stages_are_those_of_a_real_create() -> None:
+    """The walk has every task of the three flows and both waits, in the order of a real trace."""
+    drawn = re.findall(r"^ *(volume_create_\w+|\w+Task)\b", GOLDEN_CREATE.read_text(), re.MULTILINE)
+    walked = [name for flow, tasks in boards.STAGES.items() for name in (flow, *tasks)]
+    assert drawn == walked
+    (walk,) = (panel for panel in panels("cinder-create") if panel["type"] == "bargauge")
+    stages = [target["legendFormat"] for target in walk["targets"]]
+    tasks = [name for name in walked if name not in boards.STAGES]
+    assert [stage for stage in stages if stage in tasks] == tasks
+    assert len(stages) == len(tasks) + len(boards.HANDOFFS)
+
+
+def test_alerts_know_the_same_names() -> None:
+    """An alert asks for no series that the boards do not know: it would never fire."""
+    known = {each.name for each in series.ALL}
+    known |= {
+        f"{each.name}{suffix}"
+        for each in series.ALL
+        if each.kind == "histogram"
+        for suffix in ("_bucket", "_count", "_sum")
+    }
+    alerts = yaml.safe_load((ROOT / "prometheus" / "alerts.yaml").read_text())
+    for group in alerts["groups"]:
+        for rule in group["rules"]:
+            bare = re.sub(r'"[^"]*"', '""', rule["expr"])
+            asked = set(re.findall(r"\b([a-z]\w*_\w+|up)\b(?=[\[{ ])", bare))
+            functions = set(re.findall(r"\b(\w+) *\(", bare))
+            labels = set(re.findall(r"\b(\w+) *(?:=|!)", bare))
+            grouped = {
+                name for found in re.findall(r"by \(([^)]*)\)", bare) for name in found.split(", ")
+            }
+            unknown = asked - functions - labels - grouped - known
+            assert asked & known, rule["alert"]
+            assert not unknown, rule["alert"]
