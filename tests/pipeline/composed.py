@@ -8,6 +8,7 @@ translated in the same way.
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,25 @@ class Ports:
     """The ports of this host that stand for those of the containers."""
 
     def __init__(self) -> None:
-        self._ports: dict[str, int] = defaultdict(free_port)
+        self._ports: dict[int, int] = defaultdict(free_port)
 
     def address(self, port: int) -> str:
         """Return where that port of a container is."""
-        return f"127.0.0.1:{self._ports[str(port)]}"
+        return f"127.0.0.1:{self._ports[port]}"
 
     def translate(self, text: str) -> str:
         """Return a text with the addresses of this host in it."""
         hosts = "|".join([r"0\.0\.0\.0", r"127\.0\.0\.1", *SERVICES])
-        text = re.sub(rf"\b(?:{hosts}):(\d+)", lambda found: self.address(int(found[1])), text)
-        return str(self._ports[text]) if text.isdigit() and int(text) > 1024 else text
+        return re.sub(rf"\b(?:{hosts}):(\d+)", lambda found: self.address(int(found[1])), text)
+
+    def settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return environment variables with the addresses and ports of this host in them."""
+        return {
+            name: self.address(int(value)).rpartition(":")[2]
+            if name.endswith("_PORT")
+            else self.translate(value)
+            for name, value in given.items()
+        }
 
 
 class Composed(Program):
@@ -71,7 +80,10 @@ class Composed(Program):
             "jaeger": jaeger_binary,
             "prometheus": lambda: server_binary("prometheus", "prometheus"),
         }[self.name]()
-        words = [self._translate(self._choose(word)) for word in self._service["command"]]
+        words = [
+            self._ports.translate(self._locate(self._choose(word)))
+            for word in self._service["command"]
+        ]
         if self.name == "prometheus":  # in a container it is everywhere
             words.append(f"--web.listen-address={self._ports.address(9090)}")
         return [binary, *words]
@@ -79,7 +91,8 @@ class Composed(Program):
     def environment(self) -> dict[str, str]:
         given = {name: str(value) for name, value in self._service.get("environment", {}).items()}
         settings = {
-            name: self._translate(value) for name, value in (self._defaults | given).items()
+            name: self._locate(value)
+            for name, value in self._ports.settings(self._defaults | given).items()
         }
         # What the graphs are made of is there a second after the spans.
         return settings | {"OTELCOL_METRICS_INTERVAL": "1s"}
@@ -105,7 +118,7 @@ class Composed(Program):
             self._defaults |= dict(DEFAULT.findall(text))
             shutil.copy(file, where)
 
-    def _translate(self, text: str) -> str:
+    def _locate(self, text: str) -> str:
+        """Return a text with what is mounted where it stands here."""
         targets = "|".join(map(re.escape, self._targets))
-        text = re.sub(rf"(?<![\w./])(?:{targets})\b", lambda found: f"{self.root}{found[0]}", text)
-        return self._ports.translate(text)
+        return re.sub(rf"(?<![\w./])(?:{targets})\b", lambda found: f"{self.root}{found[0]}", text)
