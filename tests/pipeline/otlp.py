@@ -95,9 +95,9 @@ class Client:
 
 
 class Sink:
-    """A gRPC endpoint that keeps what is sent to it."""
+    """A gRPC endpoint that keeps what is sent to it; on any free port by default."""
 
-    def __init__(self, certificates: Certificates | None = None) -> None:
+    def __init__(self, certificates: Certificates | None = None, port: int = 0) -> None:
         self._lock = threading.Lock()
         self._traces: list[traces.ExportTraceServiceRequest] = []
         self.logs: list[logs.ExportLogsServiceRequest] = []
@@ -105,12 +105,12 @@ class Sink:
         traces_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._server)
         logs_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._server)
         if certificates is None:
-            port = self._server.add_insecure_port("127.0.0.1:0")
+            port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         else:
             own = ((certificates.key.read_bytes(), certificates.cert.read_bytes()),)
             trusted = certificates.ca.read_bytes()
             required = grpc.ssl_server_credentials(own, trusted, require_client_auth=True)
-            port = self._server.add_secure_port("127.0.0.1:0", required)
+            port = self._server.add_secure_port(f"127.0.0.1:{port}", required)
         self.address = f"127.0.0.1:{port}"
 
     def start(self) -> None:

@@ -1,0 +1,118 @@
+"""More than a collector can take: its memory stays bounded, and what it does not take it refuses."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from tests.integration.processes import free_port, wait_until
+from tests.pipeline.otlp import Client, Sink, request, span
+from tests.pipeline.programs import Collector
+
+CLIENTS, BATCHES, BATCH = 4, 100, 512
+LIMIT_MIB, SPIKE_MIB = 120, 30
+# The program itself, and what Go has not given back to the system yet.
+BESIDES_MIB = 130
+
+
+@dataclass
+class Sent:
+    """Which spans were acknowledged, how many were refused, and how."""
+
+    accepted: set[str] = field(default_factory=set)
+    refused: int = 0
+    reasons: set[str] = field(default_factory=set)
+
+
+class Watch(threading.Thread):
+    """The most memory that a process was seen with, in MiB."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0.0
+        self._process = psutil.Process(pid)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.02):
+            self.peak = max(self.peak, self._process.memory_info().rss / (1 << 20))
+
+    def stop(self) -> float:
+        """Stop watching; return the peak."""
+        self._stopping.set()
+        self.join(10)
+        return self.peak
+
+
+def send(address: str) -> Sent:
+    """Send batches one after the other, as they are, whatever becomes of them."""
+    sent = Sent()
+    client = Client(address)
+    for _ in range(BATCHES):
+        trace_id = os.urandom(16)
+        spans = [span(trace_id, events=[{"log.message": "x" * 200}], n=n) for n in range(BATCH)]
+        try:
+            client.export(request(spans))
+        except grpc.RpcError as error:
+            sent.refused += BATCH
+            sent.reasons.add(f"{error.code().name}: {error.details()}")
+        else:
+            sent.accepted |= {each.span_id.hex() for each in spans}
+    client.close()
+    return sent
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    """The collector for one host, with little memory, whose Jaeger is away."""
+    collector = Collector(
+        "all-in-one",
+        tmp_path,
+        JAEGER_ENDPOINT=f"127.0.0.1:{free_port()}",
+        MEMORY_LIMIT_MIB=LIMIT_MIB,
+        MEMORY_SPIKE_MIB=SPIKE_MIB,
+    )
+    try:
+        collector.start()
+        yield collector
+    finally:
+        collector.kill()
+
+
+def test_what_is_not_taken_is_refused_and_what_is_taken_arrives(collector: Collector) -> None:
+    """Under a load beyond its memory a collector refuses some, and delivers all of the rest."""
+    assert collector.process is not None
+    watch = Watch(collector.process.pid)
+    watch.start()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        results = list(pool.map(send, [collector.otlp_grpc] * CLIENTS))
+    peak = watch.stop()
+    accepted = set().union(*(each.accepted for each in results))
+    refused = sum(each.refused for each in results)
+    reasons = set().union(*(each.reasons for each in results))
+    assert peak < LIMIT_MIB + BESIDES_MIB
+    assert accepted
+    assert refused
+    assert len(accepted) + refused == CLIENTS * BATCHES * BATCH
+    # Both the sender and the collector know: it is an error to be tried again.
+    assert {reason.partition(":")[0] for reason in reasons} == {"UNAVAILABLE"}
+    assert collector.count("otelcol_receiver_accepted_spans") == len(accepted)
+    turned_away = ("otelcol_receiver_refused_spans", "otelcol_receiver_failed_spans")
+    assert sum(collector.count(metric) for metric in turned_away) == refused
+
+    sink = Sink(port=int(str(collector.settings["JAEGER_ENDPOINT"]).rpartition(":")[2]))
+    sink.start()
+    try:
+        wait_until(lambda: len(sink.spans()) >= len(accepted), 60, "what was acknowledged")
+        arrived = [each.span_id for each in sink.spans()]
+    finally:
+        sink.stop()
+    print(peak, len(accepted), refused, reasons)
+    assert set(arrived) == accepted
+    assert len(arrived) == len(accepted)
