@@ -91,6 +91,11 @@ def test_the_trace_that_it_links_to_is_whole_in_jaeger(trace: Trace) -> None:
     assert trace.root.name == ROOT
 
 
+def test_it_says_how_to_send_more_there(demo: str, ports: Ports) -> None:
+    """What it tells to set in one's own Cinder is the collector that it used itself."""
+    assert f"\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://{ports.address(4318)}\n" in demo
+
+
 def test_its_links_are_of_what_is_there(demo: str, trace: Trace, jaeger: str) -> None:
     """A Jaeger built without pages has the trace's JSON beside it; no Grafana, no link to it."""
     assert f"\n  as JSON    {jaeger}/api/v3/traces/{trace.trace_id}\n" in demo

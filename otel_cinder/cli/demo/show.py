@@ -25,7 +25,7 @@ To see your own Cinder's requests, in devstack for example, in the virtualenv th
   pip install otel-cinder
 and in the environment of cinder-api, cinder-scheduler and cinder-volume:
   OTEL_CINDER_ENABLED=true
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://COLLECTOR:4318"""
+  OTEL_EXPORTER_OTLP_ENDPOINT="""
 
 
 def story(trace: Trace, volume: str, status: str, options: Options, out: Console) -> None:
@@ -33,7 +33,8 @@ def story(trace: Trace, volume: str, status: str, options: Options, out: Console
     where = "over RabbitMQ" if options.transport_url else "in one process"
     out.print(f"Cinder {where} made volume {volume}, {status}.\n", soft_wrap=True)
     draw(trace, out)
-    out.print(f"\n{_NEXT_STEPS}", soft_wrap=True)
+    collector = options.endpoint if options.pipeline else "http://COLLECTOR:4318"
+    out.print(f"\n{_NEXT_STEPS}{collector}", soft_wrap=True)
     hints = []
     if not options.endpoint:
         hints.append("--pipeline shows it in Jaeger")
