@@ -16,9 +16,9 @@ from tests.pipeline.otlp import Client, Sink, request, span
 from tests.pipeline.programs import Collector
 
 CLIENTS, BATCHES, BATCH = 4, 100, 512
-LIMIT_MIB, SPIKE_MIB = 120, 30
+LIMIT_MIB, SPIKE_MIB = 100, 25
 # The program itself, and what Go has not given back to the system yet.
-BESIDES_MIB = 130
+BESIDES_MIB = 120
 
 
 @dataclass
@@ -56,7 +56,7 @@ def send(address: str) -> Sent:
     client = Client(address)
     for _ in range(BATCHES):
         trace_id = os.urandom(16)
-        spans = [span(trace_id, events=[{"log.message": "x" * 200}], n=n) for n in range(BATCH)]
+        spans = [span(trace_id, events=[{"log.message": "x" * 1000}], n=n) for n in range(BATCH)]
         try:
             client.export(request(spans))
         except grpc.RpcError as error:
