@@ -160,22 +160,18 @@ def counted(series: Series, *by: str, window: str = RANGE) -> str:
 
 
 def quantile(share: str, series: Series, *by: str, window: str = RATE) -> str:
-    """A histogram's quantile, in the unit of the histogram."""
+    """A histogram's quantile, in the unit of the histogram; single events count as in counted()."""
     series.by(by)
     clause = f"by ({', '.join([*map(label, by), 'le'])}) "
-    if window == RATE:
-        buckets = f"rate({series.selector('_bucket')}[{window}])"
-    else:  # of events that may be single: see counted()
-        buckets = _grown(series, "_bucket", window)
-    return f"histogram_quantile({share}, sum {clause}({buckets}))"
+    return f"histogram_quantile({share}, sum {clause}({_grown(series, '_bucket', window)}))"
 
 
 def mean(series: Series, *by: str) -> str:
-    """A histogram's mean, in the unit of the histogram."""
+    """A histogram's mean, in the unit of the histogram; single events count as in counted()."""
     clause = series.by(by)
     return (
-        f"sum {clause}(rate({series.selector('_sum')}[{RATE}])) "
-        f"/ sum {clause}(rate({series.selector('_count')}[{RATE}]))"
+        f"sum {clause}({_grown(series, '_sum', RATE)}) "
+        f"/ sum {clause}({_grown(series, '_count', RATE)})"
     )
 
 

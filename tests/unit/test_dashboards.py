@@ -3,30 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana import boards, series
-from grafana.__main__ import FOLDER, text
+from grafana.__main__ import text
+from tests.boards import BOARDS, FOLDER, ROOT, alerts, data_sources, panels
 
-ROOT = Path(__file__).parents[2]
 BUILT = {make().uid: make for make in boards.BOARDS}
-COMMITTED = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
 # What Grafana itself knows.
 BUILT_IN = {"__rate_interval", "__range", "__range_s", "__interval"}
 GOLDEN_CREATE = ROOT / "tests" / "integration" / "golden" / "create.txt"
 
-each_board = pytest.mark.parametrize("uid", sorted(COMMITTED))
-
-
-def panels(uid: str) -> list[dict[str, Any]]:
-    """Return a board's panels without the rows that they stand in."""
-    return [panel for panel in COMMITTED[uid]["panels"] if panel["type"] != "row"]
+each_board = pytest.mark.parametrize("uid", BOARDS)
 
 
 def references(found: Any) -> Iterator[str]:
@@ -41,15 +33,9 @@ def references(found: Any) -> Iterator[str]:
             yield from references(value)
 
 
-def provisioned() -> dict[str, Any]:
-    """Return the provisioned data sources by their uids."""
-    path = ROOT / "grafana" / "provisioning" / "datasources" / "otel-cinder.yaml"
-    return {each["uid"]: each for each in yaml.safe_load(path.read_text())["datasources"]}
-
-
 def test_the_committed_boards_are_what_the_code_writes() -> None:
     """No board was changed by hand, left behind or forgotten: `make dashboards`."""
-    assert sorted(BUILT) == sorted(COMMITTED)
+    assert sorted(BUILT) == sorted(BOARDS)
     for uid, make in BUILT.items():
         assert (FOLDER / f"{uid}.json").read_text() == text(make().build()), "make dashboards"
 
@@ -65,7 +51,7 @@ def test_grafanas_sdk_reads_a_board_without_loss(uid: str) -> None:
 @each_board
 def test_a_panel_says_what_it_shows(uid: str) -> None:
     """Each has a title, a description, a unit, and a text for when there is nothing to show."""
-    assert COMMITTED[uid]["description"]
+    assert BOARDS[uid]["description"]
     for panel in panels(uid):
         defaults = panel["fieldConfig"]["defaults"]
         assert panel["title"]
@@ -77,12 +63,12 @@ def test_a_panel_says_what_it_shows(uid: str) -> None:
 @each_board
 def test_panels_are_told_apart(uid: str) -> None:
     """No two panels of a board have the same id or title, or lie on each other."""
-    ids = [panel["id"] for panel in COMMITTED[uid]["panels"]]
+    ids = [panel["id"] for panel in BOARDS[uid]["panels"]]
     titles = [panel["title"] for panel in panels(uid)]
     assert len(set(ids)) == len(ids)
     assert len(set(titles)) == len(titles)
     cells: set[tuple[int, int]] = set()
-    for panel in COMMITTED[uid]["panels"]:
+    for panel in BOARDS[uid]["panels"]:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24, panel["title"]
         covered = {
@@ -97,21 +83,21 @@ def test_panels_are_told_apart(uid: str) -> None:
 @each_board
 def test_no_data_source_dangles(uid: str) -> None:
     """Queries go to a variable, and a variable begins with a data source that is provisioned."""
-    sources = provisioned()
+    sources = data_sources()
     chosen = {
         variable["name"]: (variable["query"], variable["current"]["value"])
-        for variable in COMMITTED[uid]["templating"]["list"]
+        for variable in BOARDS[uid]["templating"]["list"]
         if variable["type"] == "datasource"
     }
     assert chosen
     for kind, source in chosen.values():
         assert sources[source]["type"] == kind
-    assert set(references(COMMITTED[uid])) <= {f"${{{name}}}" for name in chosen}
+    assert set(references(BOARDS[uid])) <= {f"${{{name}}}" for name in chosen}
 
 
 def test_data_sources_lead_to_each_other() -> None:
     """A trace leads to metrics and an exemplar to its trace, by uids that are provisioned."""
-    sources = provisioned()
+    sources = data_sources()
     to_metrics = sources["jaeger"]["jsonData"]["tracesToMetrics"]["datasourceUid"]
     (to_traces,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert sources[to_metrics]["type"] == "prometheus"
@@ -121,7 +107,7 @@ def test_data_sources_lead_to_each_other() -> None:
 @each_board
 def test_every_variable_is_defined(uid: str) -> None:
     """What an expression refers to is a variable of its board, or Grafana's own."""
-    board = COMMITTED[uid]
+    board = BOARDS[uid]
     names = {variable["name"] for variable in board["templating"]["list"]}
     queries = [variable["query"] for variable in board["templating"]["list"]]
     expressions = [target.get("expr", "") for panel in panels(uid) for target in panel["targets"]]
@@ -133,8 +119,8 @@ def test_every_variable_is_defined(uid: str) -> None:
 @each_board
 def test_boards_link_to_each_other(uid: str) -> None:
     """Each has the tag by which the others' links find it, and keeps the time."""
-    (link,) = COMMITTED[uid]["links"]
-    assert link["tags"] == COMMITTED[uid]["tags"] == [boards.TAG]
+    (link,) = BOARDS[uid]["links"]
+    assert link["tags"] == BOARDS[uid]["tags"] == [boards.TAG]
     assert link["keepTime"]
 
 
@@ -159,16 +145,12 @@ def test_alerts_know_the_same_names() -> None:
         if each.kind == "histogram"
         for suffix in ("_bucket", "_count", "_sum")
     }
-    alerts = yaml.safe_load((ROOT / "prometheus" / "alerts.yaml").read_text())
-    for group in alerts["groups"]:
-        for rule in group["rules"]:
-            bare = re.sub(r'"[^"]*"', '""', rule["expr"])
-            asked = set(re.findall(r"\b([a-z]\w*_\w+|up)\b(?=[\[{ ])", bare))
-            functions = set(re.findall(r"\b(\w+) *\(", bare))
-            labels = set(re.findall(r"\b(\w+) *(?:=|!)", bare))
-            grouped = {
-                name for found in re.findall(r"by \(([^)]*)\)", bare) for name in found.split(", ")
-            }
-            unknown = asked - functions - labels - grouped - known
-            assert asked & known, rule["alert"]
-            assert not unknown, rule["alert"]
+    for name, expression in alerts().items():
+        bare = re.sub(r'"[^"]*"', '""', expression)
+        asked = set(re.findall(r"\b([a-z]\w*_\w+|up)\b(?=[\[{ ])", bare))
+        functions = set(re.findall(r"\b(\w+) *\(", bare))
+        labels = set(re.findall(r"\b(\w+) *(?:=|!)", bare))
+        clauses = re.findall(r"by \(([^)]*)\)", bare)
+        labels |= {label for clause in clauses for label in clause.split(", ")}
+        assert asked & known, name
+        assert not asked - functions - labels - known, name

@@ -1,0 +1,313 @@
+"""The boards against Grafana's published schema, and against what a real region has to show."""
+
+import copy
+import json
+import math
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.boards import BOARDS, ROOT, data_sources, panels
+from tests.integration.processes import wait_until
+from tests.pipeline.programs import HTTP, built
+from tests.pipeline.region import Region
+
+SCHEMA = ROOT / "grafana" / "schema"
+RELEASES = {"11": "dist/index.d.ts", "13": "dist/types/index.d.ts"}
+TSCONFIG = {
+    "strict": True,
+    "noEmit": True,
+    "skipLibCheck": True,
+    "module": "esnext",
+    "moduleResolution": "bundler",
+    "target": "es2022",
+    "types": [],
+}
+
+# As Grafana would ask, with all values chosen and the whole region in view.
+WINDOW_S = 3600
+CHOSEN = {
+    "__rate_interval": f"{WINDOW_S}s",
+    "__range": f"{WINDOW_S}s",
+    "__range_s": str(WINDOW_S),
+    "__interval": f"{WINDOW_S}s",
+    "percentile": "0.95",
+    "service": ".*",
+    "operation": ".*",
+    "topic": ".*",
+    "method": ".*",
+}
+
+# Panel, and the query's letter -> why nothing need be there after the region's 200 creates.
+MAY_BE_EMPTY = {
+    ("Which alerts fire now?", "A"): "an alert waits for minutes",
+    ("Which messages fail, and how? (per second)", "B"): "no call fails",
+    ("When were spans lost? (spans)", "A"): "no queue overflows",
+    ("When were spans lost? (spans)", "B"): "every export succeeds",
+    ("Which places are patched, and which do not fit?", "A"): "all fit Cinder 29",
+    ("Do spans leave the collectors? (spans per second)", "B"): "nothing is given up",
+    ("Do spans leave the collectors? (spans per second)", "C"): "no queue overflows",
+}
+
+each_board = pytest.mark.parametrize("uid", BOARDS)
+each_release = pytest.mark.parametrize("release", RELEASES)
+
+
+def complaints(release: str, boards: Iterable[dict[str, Any]], folder: Path) -> dict[int, str]:
+    """Return what Grafana's schema has against these boards, by their numbers."""
+    compiler = built("schema", "node_modules/.bin/tsc", ["grafana/schema/package-lock.json"])
+    schema = compiler.parents[1] / f"grafana-{release}"
+    lines = ["import type { Board, Panels } from 'boards';"]
+    of_line: dict[int, int] = {}
+    for number, board in enumerate(boards):
+        rest = {key: value for key, value in board.items() if key != "panels"}
+        typed = [("Board", rest)]
+        typed += [(f"Panels['{panel['type']}']", panel) for panel in board["panels"]]
+        for kind, value in typed:
+            lines.append(f"export const of{len(lines)}: {kind} = {json.dumps(value)};")
+            of_line[len(lines)] = number
+    (folder / "check.ts").write_text("\n".join(lines))
+    paths = {
+        "boards": [str(SCHEMA / "boards.d.ts")],
+        "@grafana/schema": [str(schema / RELEASES[release])],
+        "@grafana/schema/*": [f"{schema}/*"],
+    }
+    configuration = {"compilerOptions": {**TSCONFIG, "paths": paths}, "files": ["check.ts"]}
+    (folder / "tsconfig.json").write_text(json.dumps(configuration))
+    done = subprocess.run(
+        [compiler, "--project", "tsconfig.json", "--pretty", "false"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert not done.stderr, done.stderr
+    found: dict[int, str] = {}
+    for line in done.stdout.splitlines():
+        if line.startswith(" "):  # more about the line above
+            continue
+        place = re.match(r"check\.ts\((\d+),", line)
+        assert place, line
+        found[of_line[int(place[1])]] = line
+    assert bool(found) == bool(done.returncode)
+    return found
+
+
+@each_release
+def test_the_boards_are_valid_by_grafanas_schema(release: str, tmp_path: Path) -> None:
+    """The oldest and the newest schema of the Grafanas that are served know every field."""
+    assert complaints(release, BOARDS.values(), tmp_path) == {}
+
+
+def _spoil(kind: str, spoil: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Return the first board that has such a panel, with that panel spoilt."""
+    for board in BOARDS.values():
+        spoilt = copy.deepcopy(board)
+        for panel in spoilt["panels"]:
+            if panel["type"] == kind:
+                spoil(panel)
+                return spoilt
+    raise LookupError(kind)
+
+
+@each_release
+def test_a_board_with_a_wrong_field_is_not_valid(release: str, tmp_path: Path) -> None:
+    """A field that is unknown, missing or of another type is found, wherever it stands."""
+    spoilt = [
+        {**BOARDS["cinder-glance"], "shcemaVersion": 42},
+        {**BOARDS["cinder-glance"], "time": {"from": 1, "to": "now"}},
+        {
+            **BOARDS["cinder-glance"],
+            "templating": {"list": [{"name": "x", "type": "no such type"}]},
+        },
+        _spoil("row", lambda panel: panel.pop("collapsed")),
+        _spoil("timeseries", lambda panel: panel["options"].update(legends={})),
+        _spoil("timeseries", lambda panel: panel["options"]["legend"].update(displayMode="tabel")),
+        _spoil(
+            "timeseries",
+            lambda panel: panel["fieldConfig"]["defaults"]["custom"].update(drawStyle="dotted"),
+        ),
+        _spoil("stat", lambda panel: panel["options"].update(graphMode=1)),
+        _spoil("table", lambda panel: panel["options"]["sortBy"][0].update(descending=True)),
+        _spoil("bargauge", lambda panel: panel["options"].update(orientation="sideways")),
+        _spoil("heatmap", lambda panel: panel["options"]["color"].update(mode="rainbow")),
+        _spoil("nodeGraph", lambda panel: panel["options"]["edges"].update(unit="s")),
+        _spoil("stat", lambda panel: panel["fieldConfig"]["defaults"].update(units="s")),
+        _spoil("stat", lambda panel: panel["gridPos"].update(w="wide")),
+    ]
+    found = complaints(release, [*spoilt, *BOARDS.values()], tmp_path)
+    assert set(found) == set(range(len(spoilt))), found
+
+
+def asked(expression: str) -> str:
+    """Return an expression as Grafana sends it, its variables replaced."""
+    replaced = re.sub(
+        r"\$(?!\d)(?:\{(\w+)\}|(\w+))", lambda name: CHOSEN[name[1] or name[2]], expression
+    )
+    assert "$__" not in replaced
+    return replaced
+
+
+def finite(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the series that have a number."""
+    return [series for series in found if math.isfinite(float(series["value"][1]))]
+
+
+@each_board
+def test_every_panel_has_something_to_show(region: Region, uid: str) -> None:
+    """No expression is an error, and none is empty unless it is listed, with the reason why."""
+    empty = set()
+    for panel in panels(uid):
+        for target in panel["targets"]:
+            if "expr" in target and not finite(region.prometheus.query(asked(target["expr"]))):
+                empty.add((panel["title"], target["refId"]))
+    assert empty <= set(MAY_BE_EMPTY)
+
+
+def test_what_may_be_empty_is_on_a_board() -> None:
+    """The list of what may be empty names panels that are there."""
+    there = {
+        (panel["title"], target["refId"])
+        for uid in BOARDS
+        for panel in panels(uid)
+        for target in panel["targets"]
+    }
+    assert set(MAY_BE_EMPTY) <= there
+
+
+def test_the_numbers_are_those_of_the_database(region: Region) -> None:
+    """What the board counts of creates is what Cinder's database has, to the last one."""
+    shown = {
+        panel["title"]: panel["targets"][0]["expr"]
+        for panel in panels("cinder-create")
+        if panel["type"] == "stat"
+    }
+    statuses = list(region.stack.statuses().values())
+    twice = len(region.creates["fails everywhere"])  # the scheduler is asked again after each
+    once = len(region.creates["rescheduled"])
+    expected = {
+        "Creates accepted": len(statuses),
+        "Creates refused": len(region.creates["over quota"]),
+        "Volumes that ended in error": statuses.count("error"),
+        "Creates rescheduled": 2 * twice + once,
+    }
+
+    def counted() -> dict[str, float]:
+        return {title: region.prometheus.value(asked(shown[title])) for title in expected}
+
+    wait_until(lambda: counted() == pytest.approx(expected), 60, f"{counted()} to be {expected}")
+
+
+def values(region: Region, variable: dict[str, Any]) -> set[str]:
+    """Return what a variable may be, as Grafana asks for it."""
+    call = re.fullmatch(r"label_values\((.+), (\w+)\)", asked(variable["query"]))
+    assert call, variable["query"]
+    answer = HTTP.get(
+        f"{region.prometheus.url}/api/v1/label/{call[2]}/values",
+        params={"match[]": call[1]},
+        timeout=30,
+    ).json()
+    assert answer["status"] == "success", answer
+    found = set(answer["data"])
+    if variable.get("regex"):
+        pattern = re.compile(variable["regex"].strip("/").replace("\\/", "/"))
+        found = {match[1] for match in map(pattern.match, found) if match}
+    return found
+
+
+@each_board
+def test_every_variable_has_values(region: Region, uid: str) -> None:
+    """One can choose among services, operations, topics and methods that there are."""
+    expected = {
+        "service": {"cinder-api", "cinder-scheduler", "cinder-volume"},
+        "operation": {"POST /v3/{project_id}/volumes", "process cinder-volume/create_volume"},
+        "topic": {"cinder-scheduler", "cinder-volume"},
+        "method": {"cinder-scheduler/create_volume", "cinder-volume/create_volume"},
+    }
+    for variable in BOARDS[uid]["templating"]["list"]:
+        if variable["type"] == "query":
+            assert expected[variable["name"]] <= values(region, variable)
+
+
+def test_an_operation_that_is_chosen_is_shown(region: Region) -> None:
+    """A name with what means something in a regular expression is found, escaped by Grafana."""
+    (panel,) = (each for each in panels("cinder-glance") if "each operation fare" in each["title"])
+    expression = panel["targets"][0]["expr"].replace(
+        "$operation", r"(POST /v3/\\{project_id\\}/volumes|cinder-scheduler/get_pools)"
+    )
+    shown = {series["metric"]["span_name"] for series in region.prometheus.query(asked(expression))}
+    assert shown == {"POST /v3/{project_id}/volumes", "cinder-scheduler/get_pools"}
+
+
+def test_every_search_finds_traces(region: Region) -> None:
+    """What a panel asks Jaeger for, in the way that Grafana does, is there."""
+    searches = [
+        (panel["title"], target)
+        for uid in BOARDS
+        for panel in panels(uid)
+        for target in panel["targets"]
+        if target.get("queryType") == "search"
+    ]
+    assert searches
+    for title, target in searches:
+        tags = dict(tag.split("=") for tag in target.get("tags", "").split())
+        now = time.time_ns() // 1000
+        parameters = {
+            "service": target["service"],
+            "operation": target["operation"],
+            "limit": target["limit"],
+            "start": now - WINDOW_S * 1_000_000,
+            "end": now,
+            **({"tags": json.dumps(tags)} if tags else {}),
+        }
+        answer = HTTP.get(f"{region.jaeger.url}/api/traces", params=parameters, timeout=30).json()
+        assert answer["data"], title
+
+
+def test_exemplars_open_traces(region: Region) -> None:
+    """Every panel with dots has some, under the name that the data source knows, and they open."""
+    (link,) = data_sources()["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    traces = set()
+    dotted = [
+        (panel["title"], asked(target["expr"]))
+        for uid in BOARDS
+        for panel in panels(uid)
+        for target in panel["targets"]
+        if target.get("exemplar")
+    ]
+    assert dotted
+    for title, expression in dotted:
+        now = time.time()
+        answer = HTTP.get(
+            f"{region.prometheus.url}/api/v1/query_exemplars",
+            params={"query": expression, "start": now - WINDOW_S, "end": now},
+            timeout=30,
+        ).json()
+        assert answer["status"] == "success", answer
+        found = {
+            exemplar["labels"].get(link["name"])
+            for series in answer["data"]
+            for exemplar in series["exemplars"]
+        }
+        found.discard(None)  # measured outside of any trace
+        assert found, title
+        traces |= found
+    assert any(region.jaeger.trace(trace_id) for trace_id in traces)
+
+
+def test_a_span_leads_to_its_metrics(region: Region) -> None:
+    """The queries by which a trace leads to metrics find those of a span's name."""
+    queries = data_sources()["jaeger"]["jsonData"]["tracesToMetrics"]["queries"]
+    assert queries
+    for query in queries:
+        # Grafana first makes $ of $$, then puts the span in.
+        expression = query["query"].replace("$$", "$")
+        expression = expression.replace("${__span.name}", "process cinder-volume/create_volume")
+        assert "$" not in expression
+        assert region.prometheus.query(expression.replace("[5m]", f"[{WINDOW_S}s]")), query["name"]
