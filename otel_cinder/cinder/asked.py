@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -42,12 +43,7 @@ def request_attributes(
     if not isinstance(route, str):
         return None, attributes
     version = _VERSION.search(str(environ.get("SCRIPT_NAME") or ""))
-    template = _OLD_STYLE.sub(
-        lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
-    )
-    template = (version[0] if version else "") + "/" + template.lstrip("/")
-    # The format suffix that Routes appends to each resource: /volumes.{format}
-    template = template.removesuffix(".{format}").removesuffix("{.format}")
+    template = (version[0] if version else "") + _template(route)
     attributes[conventions.HTTP_ROUTE] = template
     name = f"{redaction.http_method(environ)} {template}"
     try:
@@ -66,6 +62,16 @@ def request_attributes(
         attributes[conventions.ACTION] = action
         name = f"{name} {action}"
     return name, attributes
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(route: str) -> str:
+    """One of Cinder's routes, of which there are some hundreds, without what a variable matches."""
+    template = _OLD_STYLE.sub(
+        lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
+    )
+    # The format suffix that Routes appends to each resource: /volumes.{format}
+    return "/" + template.lstrip("/").removesuffix(".{format}").removesuffix("{.format}")
 
 
 def message_attributes(

@@ -153,11 +153,11 @@ class TracedApplication:
             del clean["HTTP_TRACESTATE"]
         if not str(clean.get("SERVER_PORT", "")).isdecimal():
             clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
+        if "HTTP_HOST" in clean:  # it would become server.address, port and all
+            clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
         for key, limit in _LIMITS.items():  # a stranger fills them, as far as he likes
             if key in clean:
                 clean[key] = redaction.text(clean[key], limit)
-        if "HTTP_HOST" in clean:  # it would become server.address, port and all
-            clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
         # Without the query string, which may hold anything.
         clean["REQUEST_URI"] = clean.get("SCRIPT_NAME", "") + clean.get("PATH_INFO", "")
         clean[_REQUEST] = request
