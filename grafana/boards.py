@@ -409,8 +409,10 @@ def glance() -> Board:
             "Who calls whom? (requests and messages per second; share that failed)",
             "From the service that sends to the one that handles, by the spans of both. "
             "user is whoever calls the API.",
-            _edges(f"{per_second(series.EDGES, *edge)} > 0"),
-            _edges(ratio(per_second(series.FAILED_EDGES, *edge), per_second(series.EDGES, *edge))),
+            _edges(f"{per_second(series.EDGES, *edge)} > 0", "id", "source", "target"),
+            _edges(
+                ratio(per_second(series.FAILED_EDGES, *edge), per_second(series.EDGES, *edge)), "id"
+            ),
             empty="no calls between services in this time",
         ),
         table(
@@ -443,11 +445,12 @@ def _places(state: str) -> str:
     return f"max {found.by(('job', SEAM))}({found.selector()})"
 
 
-def _edges(expression: str) -> str:
+def _edges(expression: str, *by: str) -> str:
     """With the labels that the service map goes by."""
     source = f'label_replace({expression}, "source", "$1", "client", "(.+)")'
     target = f'label_replace({source}, "target", "$1", "server", "(.+)")'
-    return f'sum by (id, source, target) (label_join({target}, "id", " to ", "client", "server"))'
+    joined = f'label_join({target}, "id", " to ", "client", "server")'
+    return f"sum by ({', '.join(by)}) ({joined})"
 
 
 def _collector_queues() -> str:

@@ -162,7 +162,6 @@ class Column(NamedTuple):
     expression: str
     unit: str
     colours: Thresholds = ()
-    bar: bool = False
 
 
 def table(
@@ -286,9 +285,10 @@ def service_map(
     empty: str,
     size: tuple[int, int] = (12, 10),
 ) -> Panel:
-    """Who calls whom. Rows need labels `id`, `source` and `target`; nodes are made of these.
+    """Who calls whom. `edges` has labels `id`, `source` and `target`, `failures` only `id`.
 
-    The panel goes by the names of fields, and a field gets a new one only from a calculation.
+    The panel goes by the names of fields, and a field gets a new one only from a calculation. It
+    makes the nodes of the edges' ends.
     """
 
     def renamed(value: str, name: str) -> dashboard.DataTransformerConfig:
@@ -396,12 +396,6 @@ def _column(column: Column) -> list[dashboard.DynamicConfigValue]:
         found += [
             dashboard.DynamicConfigValue("thresholds", {"mode": "absolute", "steps": steps}),
             dashboard.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
-        ]
-    if column.bar:
-        found += [
-            dashboard.DynamicConfigValue("custom.cellOptions", {"type": "gauge", "mode": "basic"}),
-            dashboard.DynamicConfigValue("min", 0),
-            dashboard.DynamicConfigValue("max", 1),
         ]
     return found
 
