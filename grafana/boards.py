@@ -664,7 +664,8 @@ def create() -> Board:
             sort="Duration",
             size=(24, 10),
         ),
-        # error=true would be the search, but Jaeger's memory storage finds nothing by it.
+        # error=true would be the search, but in Jaeger's memory storage it finds nothing:
+        # jaegertracing/jaeger#8553.
         traces(
             "Which creates found no backend?",
             "Those whose scheduling failed, the latest first. The last event says why; "
@@ -802,17 +803,17 @@ def queues() -> Board:
         ),
         lines(
             "Are casts taken up as fast as they are sent? (casts per second)",
-            "Above: sent. Below the line's height is what lies in the queue or went to nobody. "
-            "A fan-out is sent once and taken up by each worker.",
+            "Where more are sent than taken up, messages lie in a queue or went to nobody. A fan-out is "
+            "sent once and taken up by each worker.",
             Query(per_second(chosen(series.SENT), RPC_METHOD), f"sent {method}"),
             Query(per_second(chosen(series.TAKEN_UP), RPC_METHOD), f"taken up {method}"),
             unit="cps",
             empty="no casts in this time",
         ),
         table(
-            "How do casts fare?",
-            "Casts of the time shown. More sent than taken up: they wait, or their service is not "
-            "traced. More taken up than sent: a fan-out, or a sender that is not traced.",
+            "How do messages fare?",
+            "Of the time shown; calls have only a wait here. More sent than taken up: they wait, or their "
+            "service is not traced. More taken up than sent: a fan-out, or a sender that is not traced.",
             {label(RPC_METHOD): "Topic and method"},
             Column("Sent", counted(chosen(series.SENT), RPC_METHOD), "short"),
             Column("Taken up", counted(chosen(series.TAKEN_UP), RPC_METHOD), "short"),
