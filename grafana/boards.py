@@ -402,17 +402,16 @@ def glance() -> Board:
             size=(7, 9),
         ),
     )
-    edge = ("client", "server")
+    called = counted(series.EDGES, "client", "server")
+    failed = counted(series.FAILED_EDGES, "client", "server")
     found.row(
         "Who calls whom, and who watches?",
         service_map(
-            "Who calls whom? (requests and messages per second; share that failed)",
-            "From the service that sends to the one that handles, by the spans of both. "
-            "user is whoever calls the API.",
-            _edges(f"{per_second(series.EDGES, *edge)} > 0", "id", "source", "target"),
-            _edges(
-                ratio(per_second(series.FAILED_EDGES, *edge), per_second(series.EDGES, *edge)), "id"
-            ),
+            "Who calls whom? (requests and messages per second, and those that failed)",
+            "From the service that sends to the one that handles, by the spans of both; a service has the "
+            "sum of what comes to it. user is whoever calls the API.",
+            _edges(f"{called} / {series.RANGE_S}", "id", "source", "target"),
+            _edges(f"({failed} or 0 * {called}) / {series.RANGE_S}", "id"),
             empty="no calls between services in this time",
         ),
         table(

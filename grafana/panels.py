@@ -306,8 +306,8 @@ def service_map(
 
     panel = (
         nodegraph.Panel()
-        .edges(nodegraph.EdgeOptions().main_stat_unit("reqps").secondary_stat_unit("percentunit"))
-        .nodes(nodegraph.NodeOptions().main_stat_unit("reqps").secondary_stat_unit("percentunit"))
+        .edges(nodegraph.EdgeOptions().main_stat_unit("reqps").secondary_stat_unit("reqps"))
+        .nodes(nodegraph.NodeOptions().main_stat_unit("reqps").secondary_stat_unit("reqps"))
         .targets(
             [
                 _target(Query(edges), 0).instant().format(PromQueryFormat.TABLE),

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.boards import ROOT, alerts
 from tests.integration.processes import server_binary, wait_until
@@ -68,10 +69,13 @@ def test_each_alert_fires_when_it_should_and_only_then() -> None:
 
 def test_an_alert_that_is_broken_is_found(tmp_path: Path) -> None:
     """The alerts' own tests fail where an alert says something else."""
-    for name in ("alerts.yaml", "alerts.test.yaml"):
-        shutil.copy(FOLDER / name, tmp_path)
-    rules = tmp_path / "alerts.yaml"
-    rules.write_text(rules.read_text().replace("expr: up == 0", "expr: up == 1"))
+    tests = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())
+    tests["tests"] = [each for each in tests["tests"] if "target" in each["name"]]
+    (tmp_path / "alerts.test.yaml").write_text(yaml.safe_dump(tests))
+    rules = (FOLDER / "alerts.yaml").read_text()
+    (tmp_path / "alerts.yaml").write_text(rules)
+    assert promtool("test", "rules", "alerts.test.yaml", cwd=tmp_path).returncode == 0
+    (tmp_path / "alerts.yaml").write_text(rules.replace("expr: up == 0", "expr: up == 1"))
     assert promtool("test", "rules", "alerts.test.yaml", cwd=tmp_path).returncode != 0
 
 
