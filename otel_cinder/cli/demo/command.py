@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from otel_cinder.cli.demo.pipeline import GRAFANA, JAEGER
+from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.run import Options, run
 
@@ -22,7 +22,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--size", default=1, show_default=True, type=click.IntRange(1, 1000), help="In GiB.")
 @click.option("--name", default="demo", show_default=True, help="The volume's name.")
 @click.option(
-    "--endpoint", metavar="URL", help="Send the spans to this OTLP/HTTP endpoint as well."
+    "--endpoint",
+    metavar="URL",
+    help="Send the spans to this OTLP/HTTP endpoint as well; with --pipeline to "
+    f"{COLLECTOR} if nothing else is said.",
 )
 @click.option(
     "--pipeline",
