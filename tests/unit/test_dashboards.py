@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -102,6 +103,15 @@ def test_data_sources_lead_to_each_other() -> None:
     (to_traces,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert sources[to_metrics]["type"] == "prometheus"
     assert sources[to_traces["datasourceUid"]]["type"] == "jaeger"
+
+
+def test_grafana_finds_the_boards_where_compose_puts_them() -> None:
+    """The folder that is provisioned is the one that compose.yaml mounts."""
+    provisioning = ROOT / "grafana" / "provisioning" / "dashboards" / "otel-cinder.yaml"
+    (provider,) = yaml.safe_load(provisioning.read_text())["providers"]
+    mounts = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["grafana"]["volumes"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in mounts
+    assert "./grafana/provisioning:/etc/grafana/provisioning:ro" in mounts
 
 
 @each_board
