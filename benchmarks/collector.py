@@ -71,8 +71,8 @@ class Stock(Collector):
 
     def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__("all-in-one", folder, name=STOCK, **settings)
-        self.configuration = self.folder / "stock.yaml"
-        self.configuration.write_text(STOCK_CONFIGURATION)
+        self.configurations = [self.folder / "stock.yaml"]
+        self.configurations[0].write_text(STOCK_CONFIGURATION)
 
 
 def benchmark(*, quick: bool = False) -> Report:

@@ -96,6 +96,10 @@ class Program:
             return False
 
 
+def _configurations(files: Iterable[Path]) -> list[str | Path]:
+    return [word for file in files for word in ("--config", file)]
+
+
 class Collector(Program):
     """An OpenTelemetry Collector in one of its roles, which is a file in collector/.
 
@@ -112,7 +116,7 @@ class Collector(Program):
         **settings: object,
     ) -> None:
         super().__init__(name or role, folder)
-        self.configuration = CHECKOUT / "collector" / f"{role}.yaml"
+        self.configurations = [CHECKOUT / "collector" / f"{role}.yaml"]
         self._binary = collector_binary()
         self.otlp_grpc = f"127.0.0.1:{free_port()}"
         self.otlp_http = f"http://127.0.0.1:{free_port()}"
@@ -134,7 +138,7 @@ class Collector(Program):
         }
 
     def argv(self) -> list[str | Path]:
-        return [self._binary, "--config", self.configuration]
+        return [self._binary, *_configurations(self.configurations)]
 
     def environment(self) -> dict[str, str]:
         return {f"OTELCOL_{name}": str(value) for name, value in self.settings.items()}
@@ -177,10 +181,7 @@ class Jaeger(Program):
         self._query_grpc = f"127.0.0.1:{free_port()}"
 
     def argv(self) -> list[str | Path]:
-        words: list[str | Path] = [self._binary]
-        for configuration in self.configurations:
-            words += ["--config", configuration]
-        return words
+        return [self._binary, *_configurations(self.configurations)]
 
     def environment(self) -> dict[str, str]:
         settings: dict[str, object] = {

@@ -11,6 +11,7 @@ from tests.integration.processes import run
 from tests.pipeline.programs import CHECKOUT, collector_binary, jaeger_binary
 
 ROLES = ("all-in-one", "agent", "gateway")
+FILES = (*ROLES, "gateway-logs")
 STORAGES = ("memory", "badger")
 
 
@@ -18,17 +19,20 @@ def validated(argv: list[str | Path], folder: Path) -> subprocess.CompletedProce
     """Let a program check a configuration, with the settings that have no default."""
     env = {
         "OTELCOL_GATEWAY_ENDPOINT": "gateway.example:4317",
+        "OTELCOL_LOGS_ENDPOINT": "logs.example:4317",
         "OTELCOL_QUEUE_DIRECTORY": str(folder / "queue"),
         "JAEGER_BADGER_DIRECTORY": str(folder / "badger"),
     }
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_collector_takes_its_configurations(role: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [*((role,) for role in ROLES), ("gateway", "gateway-logs")])
+def test_collector_takes_its_configurations(files: tuple[str, ...], tmp_path: Path) -> None:
     """The collector that we build finds nothing wrong with any of its files."""
-    configuration = CHECKOUT / "collector" / f"{role}.yaml"
-    done = validated([collector_binary(), "validate", "--config", configuration], tmp_path)
+    argv: list[str | Path] = [collector_binary(), "validate"]
+    for name in files:
+        argv += ["--config", CHECKOUT / "collector" / f"{name}.yaml"]
+    done = validated(argv, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -87,7 +91,7 @@ def test_nothing_listens_beyond_the_loopback_by_default() -> None:
     assert {default.partition(":")[0] for _, default in found} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", FILES)
 def test_settings_are_documented(role: str) -> None:
     """Each environment variable of a configuration is in the README, with that default."""
     readme = (CHECKOUT / "collector" / "README.md").read_text()

@@ -12,7 +12,7 @@ from otel_cinder.core import conventions
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import Authority
 from tests.pipeline.otlp import Client, Sink, attributes, span
-from tests.pipeline.programs import Collector
+from tests.pipeline.programs import CHECKOUT, Collector
 from tests.pipeline.region import BOTH, LOOPBACK
 
 PLANTED = "0planted0"  # part of every secret
@@ -103,6 +103,8 @@ def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
     sink = Sink(certificates)
     sink.start()
     gateway = Collector("gateway", tmp_path, certificates=certificates, LOGS_ENDPOINT=sink.address)
+    gateway.configurations.append(CHECKOUT / "collector" / "gateway-logs.yaml")
+    gateway.settings["GATEWAY_PEERS"] = f"[{gateway.peer}]"
     agent = Collector(
         "agent", tmp_path, certificates=certificates, GATEWAY_ENDPOINT=gateway.otlp_grpc
     )

@@ -146,3 +146,22 @@ def test_no_trace_is_split_over_gateways(gateways: Gateways) -> None:
     assert min(received) > 100
     spans = [gateways.jaeger.spans(trace_id.hex()) for trace_id in trace_ids]
     assert all(len(Trace(each)) == complete for each in spans)  # and no span came twice
+
+
+def test_a_gateway_that_was_away_gets_its_traces(gateways: Gateways) -> None:
+    """What is for a gateway that is away waits for it; the other's traces are not held up."""
+    trace_ids = [os.urandom(16) for _ in range(50)]
+    away = gateways.collectors[1]
+    away.stop()
+    for trace_id in trace_ids:
+        gateways.clients[0].send(span(trace_id, error="kept"))
+    before = len(trace_ids) // 5  # so few by chance in one of 10^6 runs
+    wait_until(lambda: _stored(gateways, trace_ids) >= before, AT_ONCE, "what is the other's")
+    assert _stored(gateways, trace_ids) < len(trace_ids)
+    away.start()
+    wait_until(lambda: _stored(gateways, trace_ids) == len(trace_ids), AT_ONCE, "the rest")
+    assert all(gateways.stored(trace_id) == 1 for trace_id in trace_ids)
+
+
+def _stored(gateways: Gateways, trace_ids: list[bytes]) -> int:
+    return sum(gateways.stored(trace_id) > 0 for trace_id in trace_ids)
