@@ -163,9 +163,9 @@ def test_hidden_secrets_of_any_kind_cost_little(characters: str) -> None:
     sent = ["".join(random.Random(number).choices(characters, k=8000)) for number in range(5)]
     took = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         context = hiding(Context(), *sent)
-        took.append(time.perf_counter() - begin)
+        took.append(time.thread_time() - begin)
     assert min(took) < 0.01
     token = otel_context.attach(context)
     try:
@@ -179,10 +179,10 @@ def test_ordinary_token_costs_nearly_nothing_to_hide() -> None:
     fernet = "gAAAAAB" + "aB3-_x" * 30 + "=="
     took = []
     for _ in range(20):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for _ in range(50):
             context = hiding(Context(), fernet)
-        took.append((time.perf_counter() - begin) / 50)
+        took.append((time.thread_time() - begin) / 50)
     assert min(took) < 30e-6
     token = otel_context.attach(context)
     try:

@@ -245,9 +245,9 @@ def test_hostile_text_costs_no_time(said: str) -> None:
     """No text makes the matching slow: it runs on eventlet's hub, where all requests wait for it."""
     took = []
     for _ in range(3):  # the best of three: others may be at work on this machine
-        begin = time.perf_counter()
+        begin = time.thread_time()
         assert len(text(said, STACKTRACE_LIMIT)) <= STACKTRACE_LIMIT
-        took.append(time.perf_counter() - begin)
+        took.append(time.thread_time() - begin)
     assert min(took) < 0.1
 
 
@@ -281,9 +281,9 @@ def _took(said: str, limit: int) -> float:
     """Milliseconds: the least of a few, if it is much, for others may be at work on this machine."""
     took = 1e9
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         text(said, limit)
-        took = min(took, (time.perf_counter() - begin) * 1e3)
+        took = min(took, (time.thread_time() - begin) * 1e3)
         if took < limit / 200:
             break
     return took
@@ -332,9 +332,9 @@ def test_hostile_command_costs_no_time(words: list[str]) -> None:
     """Of a command no more is looked at than can be shown, however long its words are."""
     took = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         assert len(command(words)) <= MESSAGE_LIMIT
-        took.append(time.perf_counter() - begin)
+        took.append(time.thread_time() - begin)
     assert min(took) < 0.03
 
 
@@ -566,9 +566,9 @@ def test_huge_values_are_bounded_json(huge: object, limit: int) -> None:
     """However much there is, the result is whole JSON of at most so many characters, and soon."""
     took = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         found = value(huge, limit)
-        took.append(time.perf_counter() - begin)
+        took.append(time.thread_time() - begin)
         assert len(found) <= limit
         json.loads(found)
     assert min(took) < 0.1
