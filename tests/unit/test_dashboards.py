@@ -10,11 +10,14 @@ import yaml
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana import boards, series
+from grafana import series
 from grafana.__main__ import text
+from grafana.boards import BOARDS as MAKERS
+from grafana.boards.board import TAG
+from grafana.boards.create import HANDOFFS, STAGES
 from tests.boards import BOARDS, FOLDER, ROOT, alerts, data_sources, panels
 
-BUILT = {make().uid: make for make in boards.BOARDS}
+BUILT = {make().uid: make for make in MAKERS}
 # What Grafana itself knows.
 BUILT_IN = {"__rate_interval", "__range", "__range_s", "__interval"}
 GOLDEN_CREATE = ROOT / "tests" / "integration" / "golden" / "create.txt"
@@ -130,20 +133,20 @@ def test_every_variable_is_defined(uid: str) -> None:
 def test_boards_link_to_each_other(uid: str) -> None:
     """Each has the tag by which the others' links find it, and keeps the time."""
     (link,) = BOARDS[uid]["links"]
-    assert link["tags"] == BOARDS[uid]["tags"] == [boards.TAG]
+    assert link["tags"] == BOARDS[uid]["tags"] == [TAG]
     assert link["keepTime"]
 
 
 def test_the_stages_are_those_of_a_real_create() -> None:
     """The walk has every task of the three flows and both waits, in the order of a real trace."""
     drawn = re.findall(r"^ *(volume_create_\w+|\w+Task)\b", GOLDEN_CREATE.read_text(), re.MULTILINE)
-    walked = [name for flow, tasks in boards.STAGES.items() for name in (flow, *tasks)]
+    walked = [name for flow, tasks in STAGES.items() for name in (flow, *tasks)]
     assert drawn == walked
     (walk,) = (panel for panel in panels("cinder-create") if panel["type"] == "bargauge")
     stages = [target["legendFormat"] for target in walk["targets"]]
-    tasks = [name for name in walked if name not in boards.STAGES]
+    tasks = [name for name in walked if name not in STAGES]
     assert [stage for stage in stages if stage in tasks] == tasks
-    assert len(stages) == len(tasks) + len(boards.HANDOFFS)
+    assert len(stages) == len(tasks) + len(HANDOFFS)
 
 
 def test_alerts_know_the_same_names() -> None:

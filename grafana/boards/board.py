@@ -1,0 +1,116 @@
+"""What a board is made of: its variables, rows and links to the others, and what several show."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard as board
+from grafana_foundation_sdk.models import dashboard
+
+from grafana import series
+from grafana.panels import GREEN, PROMETHEUS, RED, YELLOW, Panel
+from otel_cinder.core.conventions import RESOURCE_TYPE
+
+TAG: Final = "otel-cinder"
+"""What the boards find each other by."""
+
+PERCENTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
+
+# From which value on which colour.
+BAD: Final = ((None, GREEN), (0.000001, RED))
+"""Anything above 0 went wrong."""
+SHARE: Final = ((None, GREEN), (0.01, YELLOW), (0.05, RED))
+WAIT: Final = ((None, GREEN), (1, YELLOW), (30, RED))
+"""Seconds in a queue; red is where the alert CinderQueueWaitRising begins."""
+
+VOLUMES_IN_ERROR: Final = series.RESOURCE_ERRORS.where(RESOURCE_TYPE, "=", "volume")
+
+
+class Board:
+    """One board: its variables, rows and panels."""
+
+    def __init__(self, uid: str, title: str, description: str) -> None:
+        self.uid = uid
+        self._panels = 0
+        self._board = (
+            board.Dashboard(title)
+            .uid(uid)
+            .description(description)
+            .tags([TAG])
+            .editable()
+            .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+            .time("now-1h", "now")
+            .refresh("1m")
+            .timezone("browser")
+            .link(
+                board.DashboardLink("The other boards")
+                .type(dashboard.DashboardLinkType.DASHBOARDS)
+                .tags([TAG])
+                .as_dropdown(False)
+                .keep_time(True)
+                .include_vars(True)
+            )
+            .with_variable(_data_source("datasource", "Prometheus", "prometheus"))
+            .with_variable(_data_source("jaeger", "Jaeger", "jaeger"))
+        )
+
+    def choice(self, name: str, text: str, query: str, regex: str = "") -> None:
+        """A variable of several values, all of them by default."""
+        variable = (
+            board.QueryVariable(name)
+            .label(text)
+            .datasource(PROMETHEUS)
+            .query(query)
+            .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+            .multi(True)
+            .include_all(True)
+            .all_value(".*")
+            .current(dashboard.VariableOption(selected=True, text=["All"], value=["$__all"]))
+        )
+        self._board.with_variable(variable.regex(regex) if regex else variable)
+
+    def percentile(self) -> None:
+        """Which percentile is shown."""
+        self._board.with_variable(
+            board.CustomVariable("percentile")
+            .label("Percentile")
+            .values(", ".join(f"{name} : {share}" for share, name in PERCENTILES.items()))
+            .current(dashboard.VariableOption(selected=True, text="p95", value="0.95"))
+        )
+
+    def row(self, title: str, *panels: Panel) -> None:
+        """Panels under a heading."""
+        self._panels += 1
+        self._board.with_row(board.Row(title).id(self._panels))
+        for panel in panels:
+            self._panels += 1
+            panel.build().id_val = self._panels
+            self._board.with_panel(panel)
+
+    def build(self) -> dashboard.Dashboard:
+        """As Grafana has it."""
+        return self._board.build()
+
+
+def _data_source(name: str, text: str, kind: str) -> board.DatasourceVariable:
+    return (
+        board.DatasourceVariable(name)
+        .label(text)
+        .type(kind)
+        .current(dashboard.VariableOption(selected=True, text=text, value=kind))
+    )
+
+
+def of_service(metric: series.Series) -> series.Series:
+    """Of the chosen services, by what the exporter calls them: namespace/name."""
+    return metric.where("job", "=~", "(.+/)?($service)")
+
+
+def collector_queues() -> str:
+    by = ("job", "instance", "exporter")
+    clause = series.EXPORT_QUEUE.by(by)
+    return (
+        f"max {clause}({series.EXPORT_QUEUE.selector()}) "
+        f"/ max {clause}({series.EXPORT_QUEUE_CAPACITY.selector()})"
+    )

@@ -1,0 +1,338 @@
+"""Volume create, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from grafana import series
+from grafana.boards.board import BAD, VOLUMES_IN_ERROR, Board
+from grafana.panels import (
+    GREEN,
+    RED,
+    YELLOW,
+    Column,
+    Panel,
+    Query,
+    Traces,
+    lines,
+    number,
+    table,
+    traces,
+    walk,
+)
+from grafana.series import counted, label, mean, or_none, per_second, quantile, spent
+from otel_cinder.core.conventions import (
+    ERROR_TYPE,
+    FLOW_NAME,
+    FLOW_STATE,
+    HTTP_METHOD,
+    HTTP_ROUTE,
+    HTTP_STATUS,
+    RESOURCE_STATUS,
+    RPC_METHOD,
+    TASK_CLASS,
+    TASK_STATE,
+)
+
+STAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "volume_create_api": (
+        "ExtractVolumeRequestTask",
+        "QuotaReserveTask",
+        "EntryCreateTask",
+        "QuotaCommitTask",
+        "VolumeCastTask",
+    ),
+    "volume_create_scheduler": ("ExtractSchedulerSpecTask", "ScheduleCreateVolumeTask"),
+    "volume_create_manager": (
+        "ExtractVolumeRefTask",
+        "OnFailureRescheduleTask",
+        "ExtractVolumeSpecTask",
+        "NotifyVolumeActionTask",
+        "CreateVolumeFromSpecTask",
+        "CreateVolumeOnFinishTask",
+    ),
+}
+"""The three flows of a create and their tasks, in the order in which they run."""
+
+TO_SCHEDULER: Final = "cinder-scheduler/create_volume"
+TO_VOLUME: Final = "cinder-volume/create_volume"
+HANDOFFS: Final = {"volume_create_scheduler": TO_SCHEDULER, "volume_create_manager": TO_VOLUME}
+"""The message that starts a flow."""
+
+CREATE: Final = "POST /v3/{project_id}/volumes"
+"""The span of the request that asks for a volume."""
+
+_ASKED = series.REQUESTS.where(HTTP_METHOD, "=", "POST").where(HTTP_ROUTE, "=~", ".*/volumes")
+_TASKS = series.TASKS.where(FLOW_NAME, "=~", "|".join(STAGES))
+_DONE = _TASKS.where(TASK_STATE, "=", "SUCCESS")
+_HANDOFFS = series.WAITS.where(RPC_METHOD, "=~", f"{TO_SCHEDULER}|{TO_VOLUME}")
+# The volume service casts a create to the scheduler only where it gives a backend up.
+_RESCHEDULED = series.SENT.where(RPC_METHOD, "=", TO_SCHEDULER).where("job", "=~", ".*volume")
+
+
+def create() -> Board:
+    """Volume create, stage by stage."""
+    found = Board(
+        "cinder-create",
+        "Volume create, stage by stage",
+        "The walk of a create: thirteen tasks in three flows and two waits in a queue between them.",
+    )
+    found.percentile()
+    found.row("Do creates get through?", *_outcomes())
+    found.row("Where does the time go?", _stages())
+    found.row("Since when?", *_course())
+    found.row("What went wrong?", *_failures())
+    found.row("Traces of creates", *_traces())
+    return found
+
+
+def _outcomes() -> tuple[Panel, ...]:
+    """How many, and what became of them."""
+    return (
+        number(
+            "Creates accepted",
+            "POST /volumes that the API answered with 202 in the time shown.",
+            or_none(counted(_ASKED.where(HTTP_STATUS, "=", "202"))),
+            unit="short",
+            empty="no telemetry",
+            decimals=0,
+        ),
+        number(
+            "Creates refused",
+            "POST /volumes answered with 4xx in the time shown: over quota, say, or not well formed.",
+            or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "4.."))),
+            unit="short",
+            empty="no telemetry",
+            colours=((None, GREEN), (0.000001, YELLOW)),
+            decimals=0,
+        ),
+        number(
+            "Volumes that ended in error",
+            "Volumes that were given the status error in the time shown.",
+            or_none(counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error"))),
+            unit="short",
+            empty="no telemetry",
+            colours=BAD,
+            decimals=0,
+        ),
+        number(
+            "Creates rescheduled",
+            "How often a backend was given up and the scheduler asked for another, in the time shown.",
+            or_none(counted(_RESCHEDULED)),
+            unit="short",
+            empty="no telemetry",
+            colours=((None, GREEN), (0.000001, YELLOW)),
+            decimals=0,
+        ),
+        number(
+            "Volumes made per minute",
+            "Flows of the volume service that ended in SUCCESS, on average over the time shown.",
+            f"60 * {counted(_flows('volume_create_manager', 'SUCCESS'))} / {series.RANGE_S}",
+            unit="short",
+            empty="none in this time",
+        ),
+        number(
+            "Work per create",
+            "Mean time that the tasks of a create take together, over the time shown. "
+            "Waits in queues come on top.",
+            f"sum({spent(_DONE, FLOW_NAME)} / {counted(series.FLOWS, FLOW_NAME)})",
+            unit="s",
+            empty="none in this time",
+        ),
+    )
+
+
+def _stages() -> Panel:
+    """Each stage of the walk."""
+    return walk(
+        "How long does each stage take? (seconds, in the order of the walk)",
+        "The chosen percentile of each task that ended in SUCCESS, and of the two waits in a "
+        "queue, over the time shown. CreateVolumeFromSpecTask has the driver's work in it.",
+        *_walk(),
+        unit="s",
+        empty="did not run in this time",
+    )
+
+
+def _course() -> tuple[Panel, ...]:
+    """Stages, waits, drivers and flows over time."""
+    return (
+        lines(
+            "What does a create take, all stages together? (mean, seconds)",
+            "The mean of each stage on top of the others, so that the height is what a create takes.",
+            Query(mean(_DONE, FLOW_NAME, TASK_CLASS), f"{{{{{label(TASK_CLASS)}}}}}"),
+            Query(mean(_HANDOFFS, RPC_METHOD), f"wait for {{{{{label(RPC_METHOD)}}}}}"),
+            unit="s",
+            empty="no creates in this time",
+            stacked=True,
+            size=(24, 10),
+        ),
+        *(
+            lines(
+                f"How long do the tasks of {flow} take? (seconds)",
+                f"The chosen percentile of each task of the {service}'s flow that ended in SUCCESS. "
+                "The dots are single traces: click one to open it.",
+                Query(
+                    quantile("$percentile", _DONE.where(FLOW_NAME, "=", flow), TASK_CLASS),
+                    f"{{{{{label(TASK_CLASS)}}}}}",
+                    exemplars=True,
+                ),
+                unit="s",
+                empty="no creates in this time",
+            )
+            for flow, service in zip(STAGES, ("API", "scheduler", "volume service"), strict=True)
+        ),
+        lines(
+            "How long do creates wait in a queue? (seconds)",
+            "From the cast until a worker took the message up: to the scheduler, and from there to "
+            "the volume service.",
+            Query(
+                quantile("$percentile", _HANDOFFS, RPC_METHOD),
+                f"{{{{{label(RPC_METHOD)}}}}}",
+                exemplars=True,
+            ),
+            unit="s",
+            empty="no creates in this time",
+            threshold=30,
+        ),
+        lines(
+            "How long do the drivers' calls take? (seconds)",
+            "The chosen percentile of what the volume service calls on its drivers, by their spans.",
+            Query(
+                quantile(
+                    "$percentile",
+                    series.SPANS.where(series.SPAN_KIND, "=", "SPAN_KIND_INTERNAL").where(
+                        series.SPAN_NAME, "=~", "[A-Za-z0-9_]+[.][a-z0-9_]+"
+                    ),
+                    series.SPAN_NAME,
+                ),
+                "{{span_name}}",
+                exemplars=True,
+            ),
+            unit="s",
+            empty="no calls of drivers in this time",
+        ),
+        lines(
+            "How do the flows end? (per minute)",
+            "SUCCESS: handed on, or made. REVERTED: a task failed and the tasks before it were undone. "
+            "A create that found no backend is a SUCCESS of the scheduler's flow.",
+            Query(
+                "60 * "
+                + per_second(
+                    series.FLOWS.where(FLOW_NAME, "=~", "|".join(STAGES)), FLOW_NAME, FLOW_STATE
+                ),
+                f"{{{{{label(FLOW_NAME)}}}}} {{{{{label(FLOW_STATE)}}}}}",
+            ),
+            unit="short",
+            empty="no creates in this time",
+            colours={"SUCCESS": GREEN, "REVERTED": RED},
+        ),
+    )
+
+
+def _failures() -> tuple[Panel, ...]:
+    """Tasks that failed, and what was rescheduled."""
+    return (
+        table(
+            "Which tasks failed, and which were reverted?",
+            "Of the three flows, in the time shown. A flow reverts all tasks before the one that failed.",
+            {label(FLOW_NAME): "Flow", label(TASK_CLASS): "Task", label(TASK_STATE): "State"},
+            Column(
+                "Times",
+                counted(
+                    _TASKS.where(TASK_STATE, "!=", "SUCCESS"), FLOW_NAME, TASK_CLASS, TASK_STATE
+                ),
+                "short",
+            ),
+            empty="no task failed",
+            sort="Times",
+            mappings={
+                "State": {
+                    "FAILURE": ("FAILURE", RED),
+                    "REVERT_FAILURE": ("REVERT_FAILURE", RED),
+                    "REVERTED": ("REVERTED", YELLOW),
+                }
+            },
+            size=(12, 9),
+        ),
+        lines(
+            "When were creates rescheduled? (times)",
+            "Each bar counts how often in five minutes a backend was given up and the scheduler asked "
+            "for another, or more where much time is shown.",
+            Query(
+                counted(_RESCHEDULED, "job", "instance", window=series.INTERVAL),
+                "given up by {{instance}}",
+                step="5m",
+            ),
+            unit="short",
+            empty="no create was rescheduled",
+            bars=True,
+            size=(12, 9),
+        ),
+    )
+
+
+def _traces() -> tuple[Panel, ...]:
+    """The way to single creates."""
+    slow = Traces("cinder-api", CREATE, limit=100)
+    return (
+        traces(
+            "Which of the latest creates took longest?",
+            "Of the last hundred in the time shown that Jaeger has, the longest first: from the request "
+            "to the last thing that was done for it. Click one to open it.",
+            slow,
+            empty="Jaeger has no creates of this time",
+            sort="Duration",
+            size=(24, 10),
+        ),
+        # error=true would be the search, but in Jaeger's memory storage it finds nothing:
+        # jaegertracing/jaeger#8553.
+        traces(
+            "Which creates found no backend?",
+            "Those whose scheduling failed, the latest first. The last event says why; "
+            "cinder.scheduler.filter says which filter rejected whom.",
+            Traces(
+                "cinder-scheduler",
+                f"process {TO_SCHEDULER}",
+                f"{ERROR_TYPE}=NoValidBackend",
+                limit=50,
+            ),
+            empty="Jaeger has none of this time",
+            sort="Start time",
+        ),
+        traces(
+            "Which creates failed on a backend?",
+            "Those that the volume service could not make, the latest first; the scheduler was asked "
+            "again for those that had attempts left.",
+            Traces("cinder-volume", "revert OnFailureRescheduleTask", limit=50),
+            empty="Jaeger has none of this time",
+            sort="Start time",
+        ),
+    )
+
+
+def _flows(name: str, state: str) -> series.Series:
+    return series.FLOWS.where(FLOW_NAME, "=", name).where(FLOW_STATE, "=", state)
+
+
+def _walk() -> list[Query]:
+    """A query for each stage, in their order."""
+    found = []
+    for flow, tasks in STAGES.items():
+        if flow in HANDOFFS:
+            waits = series.WAITS.where(RPC_METHOD, "=", HANDOFFS[flow])
+            found.append(
+                Query(
+                    quantile("$percentile", waits, window=series.RANGE),
+                    f"⧖ wait for {HANDOFFS[flow]}",
+                )
+            )
+        for task in tasks:
+            done = (
+                series.TASKS.where(FLOW_NAME, "=", flow)
+                .where(TASK_CLASS, "=", task)
+                .where(TASK_STATE, "=", "SUCCESS")
+            )
+            found.append(Query(quantile("$percentile", done, window=series.RANGE), task))
+    return found

@@ -1,0 +1,209 @@
+"""RPC and queues."""
+
+from __future__ import annotations
+
+from grafana import series
+from grafana.boards.board import BAD, SHARE, WAIT, Board
+from grafana.panels import GREEN, RED, YELLOW, Column, Panel, Query, heat, lines, number, table
+from grafana.series import counted, label, or_none, per_second, quantile, ratio, values
+from otel_cinder.core.conventions import ERROR_TYPE, RPC_METHOD
+
+_METHOD = f"{{{{{label(RPC_METHOD)}}}}}"
+
+
+def rpc() -> Board:
+    """RPC and queues."""
+    found = Board(
+        "cinder-rpc",
+        "RPC and queues",
+        "Messages between Cinder's services: are they taken up, how long do they wait, do calls "
+        "get their answers?",
+    )
+    found.choice("topic", "Topic", values(series.WAITS, RPC_METHOD), "/^([^\\/]+)\\/.*$/")
+    found.choice(
+        "method",
+        "Method",
+        values(series.WAITS.where(RPC_METHOD, "=~", "($topic)/.+"), RPC_METHOD),
+    )
+    found.row("Do messages get through?", *_outcomes())
+    found.row("Queues", *_queues())
+    found.row("Work", *_work())
+    return found
+
+
+def _outcomes() -> tuple[Panel, ...]:
+    """Whether they get through."""
+    timeouts = _chosen(series.CALLS).where(ERROR_TYPE, "=", "MessagingTimeout")
+    return (
+        number(
+            "Messages taken up per second",
+            "Casts and calls that workers took from their queues, on average over the time shown.",
+            f"{counted(_chosen(series.WAITS))} / {series.RANGE_S}",
+            unit="cps",
+            empty="none in this time",
+            size=(6, 4),
+        ),
+        number(
+            "Wait in the queue, p95",
+            "95 of 100 of the chosen messages waited at most so long for a worker.",
+            quantile("0.95", _chosen(series.WAITS), window=series.RANGE),
+            unit="s",
+            empty="no messages",
+            colours=WAIT,
+            size=(6, 4),
+        ),
+        number(
+            "Calls that timed out",
+            "Calls whose caller gave up waiting for the answer, in the time shown "
+            "(rpc_response_timeout in cinder.conf).",
+            or_none(counted(timeouts)),
+            unit="short",
+            empty="no telemetry",
+            colours=BAD,
+            decimals=0,
+            size=(6, 4),
+        ),
+        number(
+            "Messages before their time",
+            "Messages that came before they were sent, by the clocks of two hosts, in the time shown: "
+            "waits cannot be measured well there. Is NTP running?",
+            or_none(counted(_chosen(series.CLOCK_SKEWS))),
+            unit="short",
+            empty="no telemetry",
+            colours=((None, GREEN), (0.000001, YELLOW)),
+            decimals=0,
+            size=(6, 4),
+        ),
+    )
+
+
+def _queues() -> tuple[Panel, ...]:
+    """On the way."""
+    return (
+        lines(
+            "How long do messages wait? (p95, seconds)",
+            "From the send until a worker took the message up, by topic and method. The dots are single "
+            "traces: click one to open it.",
+            Query(quantile("0.95", _chosen(series.WAITS), RPC_METHOD), _METHOD, exemplars=True),
+            unit="s",
+            empty="no messages in this time",
+            threshold=30,
+        ),
+        heat(
+            "How do the waits spread? (messages, by seconds)",
+            "All chosen messages. A second band far above the first is a queue of its own that is slow.",
+            Query(
+                f"sum by (le) (rate({_chosen(series.WAITS).selector('_bucket')}[{series.RATE}]))",
+                "{{le}}",
+                exemplars=True,
+            ),
+            unit="s",
+            empty="no messages in this time",
+        ),
+        lines(
+            "Are casts taken up as fast as they are sent? (casts per second)",
+            "Where more are sent than taken up, messages lie in a queue or went to nobody. A fan-out is "
+            "sent once and taken up by each worker.",
+            Query(per_second(_chosen(series.SENT), RPC_METHOD), f"sent {_METHOD}"),
+            Query(per_second(_chosen(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
+            unit="cps",
+            empty="no casts in this time",
+        ),
+        table(
+            "How do messages fare?",
+            "Of the time shown; calls have only a wait here. More sent than taken up: they wait, or their "
+            "service is not traced. More taken up than sent: a fan-out, or a sender that is not traced.",
+            {label(RPC_METHOD): "Topic and method"},
+            Column("Sent", counted(_chosen(series.SENT), RPC_METHOD), "short"),
+            Column("Taken up", counted(_chosen(series.TAKEN_UP), RPC_METHOD), "short"),
+            Column(
+                "Failed",
+                ratio(
+                    counted(_chosen(series.TAKEN_UP).where(ERROR_TYPE, "!=", ""), RPC_METHOD),
+                    counted(_chosen(series.TAKEN_UP), RPC_METHOD),
+                ),
+                "percentunit",
+                SHARE,
+            ),
+            Column(
+                "Wait, p95",
+                quantile("0.95", _chosen(series.WAITS), RPC_METHOD, window=series.RANGE),
+                "s",
+            ),
+            Column(
+                "Handling, p95",
+                quantile("0.95", _chosen(series.HANDLING), RPC_METHOD, window=series.RANGE),
+                "s",
+            ),
+            empty="no casts in this time",
+            sort="Sent",
+            size=(12, 8),
+        ),
+    )
+
+
+def _work() -> tuple[Panel, ...]:
+    """Once they are taken up."""
+    return (
+        lines(
+            "How long does the handling of casts take? (p95, seconds)",
+            "All that the service does for a message, flows and drivers included.",
+            Query(
+                quantile("0.95", _chosen(series.HANDLING), RPC_METHOD),
+                _METHOD,
+                exemplars=True,
+            ),
+            unit="s",
+            empty="no casts in this time",
+        ),
+        lines(
+            "How long do callers wait for answers? (p95, seconds)",
+            "Calls only: the wait in the queue, the work and the way back together.",
+            Query(
+                quantile("0.95", _chosen(series.CALLS), RPC_METHOD),
+                f"{_METHOD}, as the caller sees it",
+                exemplars=True,
+            ),
+            Query(
+                quantile("0.95", _chosen(series.ANSWERING), RPC_METHOD),
+                f"{_METHOD}, the work alone",
+            ),
+            unit="s",
+            empty="no calls in this time",
+        ),
+        lines(
+            "Which messages fail, and how? (per second)",
+            "Casts whose handling raised, and calls that raised in the caller; MessagingTimeout: "
+            "nobody answered in time.",
+            Query(
+                per_second(
+                    _chosen(series.TAKEN_UP).where(ERROR_TYPE, "!=", ""), RPC_METHOD, ERROR_TYPE
+                ),
+                f"{_METHOD}: {{{{error_type}}}}",
+            ),
+            Query(
+                per_second(
+                    _chosen(series.CALLS).where(ERROR_TYPE, "!=", ""), RPC_METHOD, ERROR_TYPE
+                ),
+                f"call {_METHOD}: {{{{error_type}}}}",
+            ),
+            unit="ops",
+            empty="no message failed",
+            colours={"MessagingTimeout": RED},
+        ),
+        lines(
+            "How long does it take to hand a cast to the broker? (p95, seconds)",
+            "A broker that is busy, or away, shows here first: the sender waits for it.",
+            Query(
+                quantile("0.95", _chosen(series.SENDING), RPC_METHOD),
+                _METHOD,
+                exemplars=True,
+            ),
+            unit="s",
+            empty="no casts in this time",
+        ),
+    )
+
+
+def _chosen(metric: series.Series) -> series.Series:
+    return metric.where(RPC_METHOD, "=~", "$method").where(RPC_METHOD, "=~", "($topic)/.+")

@@ -1,0 +1,230 @@
+"""otel-cinder itself."""
+
+from __future__ import annotations
+
+from grafana import series
+from grafana.boards.board import BAD, Board, collector_queues, of_service
+from grafana.panels import GREEN, GREY, RED, Column, Panel, Query, lines, table
+from grafana.series import counted, label, per_second, total, values
+from otel_cinder.core.conventions import (
+    ERROR_TYPE,
+    SAMPLING_RESULT,
+    SDK_NAME,
+    SDK_VERSION,
+    SEAM,
+    SEAM_STATE,
+    SERVICE_NAME,
+    SERVICE_VERSION,
+)
+
+
+def telemetry() -> Board:
+    """otel-cinder itself."""
+    found = Board(
+        "otel-cinder",
+        "otel-cinder itself",
+        "Does what is recorded arrive? From the spans in Cinder's processes to Jaeger's door.",
+    )
+    found.choice("service", "Service", values(series.SPANS, SERVICE_NAME))
+    found.row("In Cinder's processes", *_processes())
+    found.row("In the collectors", *_collectors())
+    found.row("What the gateways keep", *_gateways())
+    return found
+
+
+def _processes() -> tuple[Panel, ...]:
+    """Where spans are recorded."""
+    worker = ("job", "instance")
+    lost = of_service(series.PROCESSED).where(ERROR_TYPE, "!=", "")
+    unsent = of_service(series.EXPORTED).where(ERROR_TYPE, "!=", "")
+    return (
+        lines(
+            "What is decided about spans? (spans per second)",
+            "RECORD_AND_SAMPLE become part of a trace, DROP do not: OTEL_TRACES_SAMPLER decides where a "
+            "trace enters Cinder. Metrics count both.",
+            Query(
+                per_second(of_service(series.STARTED), "job", SAMPLING_RESULT),
+                f"{{{{job}}}} {{{{{label(SAMPLING_RESULT)}}}}}",
+            ),
+            unit="cps",
+            empty="otel-cinder reports from nowhere",
+            colours={"DROP": GREY},
+        ),
+        lines(
+            "Do spans get out? (spans per second)",
+            "Recorded: sampled and ended. Exported: acknowledged by the collector. "
+            "They differ by what waits in the queue and what is lost.",
+            Query(
+                per_second(of_service(series.PROCESSED).where(ERROR_TYPE, "=", ""), "job"),
+                "{{job}} recorded",
+            ),
+            Query(
+                per_second(of_service(series.EXPORTED).where(ERROR_TYPE, "=", ""), "job"),
+                "{{job}} exported",
+            ),
+            unit="cps",
+            empty="otel-cinder reports from nowhere",
+        ),
+        lines(
+            "How full are the processes' queues? (share)",
+            "Spans that wait for their export, of those that may wait (OTEL_BSP_MAX_QUEUE_SIZE). "
+            "Full: newer ones are dropped.",
+            Query(
+                f"{total(of_service(series.QUEUED), *worker)} "
+                f"/ {total(of_service(series.QUEUE_CAPACITY), *worker)}",
+                "{{job}} {{instance}}",
+            ),
+            unit="percentunit",
+            empty="otel-cinder reports from nowhere",
+            threshold=0.8,
+        ),
+        lines(
+            "When were spans lost? (spans)",
+            "Each bar counts five minutes, or more where much time is shown. queue_full: they came "
+            "faster than they were sent. Others: the export failed.",
+            Query(
+                counted(lost, "job", ERROR_TYPE, window=series.INTERVAL),
+                "{{job}} {{error_type}}",
+                step="5m",
+            ),
+            Query(
+                counted(unsent, "job", ERROR_TYPE, window=series.INTERVAL),
+                "{{job}} export: {{error_type}}",
+                step="5m",
+            ),
+            unit="short",
+            empty="no span was lost",
+            colours={".*": RED},
+            bars=True,
+        ),
+        table(
+            "Which places are patched, and which do not fit?",
+            "Places in Cinder's libraries, by group. One that does not fit is missing in this release "
+            "of a library, and its spans with it. Those that wait are in modules that have not been "
+            "imported, which is right for a service that does not need them.",
+            {"job": "Service", label(SEAM): "Group"},
+            Column("Do not fit", _places("skipped"), "short", BAD),
+            Column("Patched", _places("on"), "short"),
+            Column("Wait", _places("waiting"), "short"),
+            empty="otel-cinder reports from nowhere",
+            sort="Do not fit",
+            size=(12, 10),
+        ),
+        table(
+            "Which versions run where?",
+            "Workers that report now, with Cinder's version and that of the OpenTelemetry SDK.",
+            {
+                "job": "Service",
+                "instance": "Worker",
+                label(SERVICE_VERSION): "Cinder",
+                label(SDK_VERSION): "SDK",
+            },
+            Column(
+                "Workers",
+                f"count {series.INFO.by((*worker, SERVICE_VERSION, SDK_VERSION))}"
+                f"({of_service(series.INFO).where(SDK_NAME, '=', 'opentelemetry').selector()})",
+                "short",
+            ),
+            empty="otel-cinder reports from nowhere",
+            sort="Service",
+            size=(12, 10),
+        ),
+    )
+
+
+def _collectors() -> tuple[Panel, ...]:
+    """Where they pass."""
+    at = ("instance",)
+    return (
+        lines(
+            "Do collectors take what they are sent? (per second)",
+            "Spans and metric points that were accepted, and those that were refused because there was "
+            "no memory or the next hop did not take them. Senders try those again.",
+            Query(per_second(series.ACCEPTED_SPANS, *at), "{{instance}} spans"),
+            Query(per_second(series.ACCEPTED_POINTS, *at), "{{instance}} metric points"),
+            Query(per_second(series.REFUSED_SPANS, *at), "{{instance}} spans refused"),
+            Query(per_second(series.REFUSED_POINTS, *at), "{{instance}} metric points refused"),
+            unit="cps",
+            empty="no collector is scraped",
+            colours={"refused$": RED},
+        ),
+        lines(
+            "Do spans leave the collectors? (spans per second)",
+            "Sent: the next hop, or Jaeger, has them. Failed and not queued are lost.",
+            Query(per_second(series.SENT_SPANS, *at, "exporter"), "{{instance}} {{exporter}} sent"),
+            Query(
+                per_second(series.UNSENT_SPANS, *at, "exporter"), "{{instance}} {{exporter}} failed"
+            ),
+            Query(
+                per_second(series.UNQUEUED_SPANS, *at, "exporter"),
+                "{{instance}} {{exporter}} not queued",
+            ),
+            unit="cps",
+            empty="nothing was sent in this time",
+            colours={"(failed|not queued)$": RED},
+        ),
+        lines(
+            "How full are the collectors' queues? (share)",
+            "What waits, of what may wait, in memory or on disk. While Jaeger is away they fill.",
+            Query(collector_queues(), "{{instance}} {{exporter}}"),
+            unit="percentunit",
+            empty="no collector is scraped",
+            threshold=0.8,
+        ),
+        lines(
+            "How much memory do the collectors hold? (bytes)",
+            "Resident memory. The memory limiter begins to refuse below its limit, see collector/.",
+            Query(total(series.MEMORY, *at), "{{instance}}"),
+            unit="bytes",
+            empty="no collector is scraped",
+        ),
+    )
+
+
+def _gateways() -> tuple[Panel, ...]:
+    """Where most are let go."""
+    at = ("instance",)
+    return (
+        lines(
+            "How many traces are kept? (decisions per second)",
+            "Gateways decide about whole traces. With collectors that keep everything there is nothing "
+            "to decide.",
+            Query(per_second(series.JUDGED, "decision"), "{{decision}}"),
+            unit="ops",
+            empty="no gateway decides: every trace is kept",
+            colours={"^sampled$": GREEN, "^not_sampled$": GREY},
+            size=(8, 8),
+        ),
+        lines(
+            "Why are traces kept? (decisions per second)",
+            "By the policy that had a reason; several may have had one. rest is the share of all others.",
+            Query(
+                per_second(series.JUDGED_BY.where("decision", "=", "sampled"), "policy"),
+                "{{policy}}",
+            ),
+            unit="ops",
+            empty="no gateway decides: every trace is kept",
+            size=(8, 8),
+        ),
+        lines(
+            "How many traces wait for a decision? (traces)",
+            "In memory. Beyond num_traces the oldest are given up undecided: that many were in five "
+            "minutes, or more where much time is shown.",
+            Query(total(series.WAITING, *at), "{{instance}} wait"),
+            Query(
+                counted(series.GIVEN_UP, *at, window=series.INTERVAL),
+                "{{instance}} given up",
+                step="5m",
+            ),
+            unit="short",
+            empty="no gateway decides: every trace is kept",
+            colours={"given up$": RED},
+            size=(8, 8),
+        ),
+    )
+
+
+def _places(state: str) -> str:
+    """Patched places in a state, of the worker of each service that has most of them."""
+    found = of_service(series.SEAMS).where(SEAM_STATE, "=", state)
+    return f"max {found.by(('job', SEAM))}({found.selector()})"
