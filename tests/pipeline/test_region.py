@@ -1,5 +1,6 @@
 """200 creates of real Cinder, from its services through agent and gateways to what is kept."""
 
+import socket
 import time
 from fractions import Fraction
 from math import comb
@@ -70,6 +71,8 @@ def test_of_the_rest_a_share_is_kept_whole(region: Region) -> None:
     traces = [trace for each in made if (trace := region.jaeger.trace(each.trace_id))]
     for trace in traces:
         assert_whole_create(trace)
+        # The agent has said which host it was.
+        assert {each.resource["host.name"] for each in trace.spans} == {socket.gethostname()}
     least, most = bounds(len(made), Fraction(KEPT_PERCENT, 100))
     assert least <= len(traces) <= most
 

@@ -30,8 +30,9 @@ class Place:
         # It knows our authority, as anybody may, but another one has signed its certificate.
         self.strange = theirs.issue("stranger", "DNS:stranger", "clientAuth")
         self.strange.ca.write_bytes(both.ca.read_bytes())
-        # One that another authority has signed for our gateway's address.
+        # Two for our gateway's address: another authority's, and one that is good for agents only.
         self.impostor = theirs.issue("impostor", LOOPBACK, BOTH)
+        self.agents_only = ours.issue("agents-only", LOOPBACK, "clientAuth")
         self.jaeger = Jaeger("memory", folder, certificates=both)
         self.gateway = Collector(
             "gateway",
@@ -90,11 +91,20 @@ def test_metrics_are_for_those_with_a_certificate(place: Place) -> None:
     assert HTTP.get(url.replace("https", "http"), timeout=10).status_code == 400
 
 
-def test_an_agent_sends_nothing_to_an_impostor(place: Place, tmp_path: Path) -> None:
+IMPOSTORS = {
+    "impostor": "certificate signed by unknown authority",
+    "agents_only": "certificate specifies an incompatible key usage",
+}
+
+
+@pytest.mark.parametrize("who", IMPOSTORS)
+def test_an_agent_sends_nothing_to_an_impostor(place: Place, tmp_path: Path, who: str) -> None:
     """An agent hands nothing to what listens in the gateway's place, but keeps it for the gateway."""
     address = place.gateway.otlp_grpc
     place.gateway.stop()
-    false = Collector("gateway", tmp_path, certificates=place.impostor, OTLP_GRPC_ENDPOINT=address)
+    false = Collector(
+        "gateway", tmp_path, certificates=getattr(place, who), OTLP_GRPC_ENDPOINT=address
+    )
     agent = Collector("agent", tmp_path, certificates=place.right, GATEWAY_ENDPOINT=address)
     trace_id = os.urandom(16)
     try:
@@ -103,12 +113,14 @@ def test_an_agent_sends_nothing_to_an_impostor(place: Place, tmp_path: Path) -> 
         client = Client(agent.otlp_grpc)
         client.send(span(trace_id))
         client.close()
-        said = "certificate signed by unknown authority"
-        wait_until(lambda: said in agent.log.read_text(), 30, "the agent to see who that is")
+        wait_until(
+            lambda: IMPOSTORS[who] in agent.log.read_text(), 30, "the agent to see who that is"
+        )
         assert false.count("otelcol_receiver_accepted_spans") == 0
-        false.stop()
+    finally:
+        false.kill()
         place.gateway.start()
+    try:
         wait_until(lambda: bool(place.jaeger.spans(trace_id.hex())), 60, "the span")
     finally:
         agent.kill()
-        false.kill()
