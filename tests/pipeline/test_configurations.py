@@ -11,7 +11,9 @@ from tests.integration.processes import run
 from tests.pipeline.programs import CHECKOUT, collector_binary, jaeger_binary
 
 ROLES = ("all-in-one", "agent", "gateway")
-FILES = (*ROLES, "gateway-logs")
+CONFIGURATIONS = sorted(
+    file for folder in ("collector", "jaeger") for file in (CHECKOUT / folder).glob("*.yaml")
+)
 STORAGES = ("memory", "badger")
 
 
@@ -85,18 +87,16 @@ def test_redaction_is_the_same_wherever_data_comes_in() -> None:
 def test_nothing_listens_beyond_the_loopback_by_default() -> None:
     """Every address that a program listens on is one of the loopback unless it is told another."""
     listening = r"(?:endpoint|host): \"?(\$\{env:\w+_(?:ENDPOINT|HOST):-([^}]+)\})"
-    files = [*(CHECKOUT / "collector").glob("*.yaml"), *(CHECKOUT / "jaeger").glob("*.yaml")]
-    found = [match for file in files for match in re.findall(listening, file.read_text())]
+    found = [m for file in CONFIGURATIONS for m in re.findall(listening, file.read_text())]
     assert len(found) >= 20
     assert {default.partition(":")[0] for _, default in found} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("role", FILES)
-def test_settings_are_documented(role: str) -> None:
-    """Each environment variable of a configuration is in the README, with that default."""
-    readme = (CHECKOUT / "collector" / "README.md").read_text()
-    text = (CHECKOUT / "collector" / f"{role}.yaml").read_text()
-    for name, default in re.findall(r"\$\{env:(\w+)(?::-([^}]*))?\}", text):
+@pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.stem)
+def test_settings_are_documented(file: Path) -> None:
+    """Each environment variable of a configuration is in the README beside it, with that default."""
+    readme = (file.parent / "README.md").read_text()
+    for name, default in re.findall(r"\$\{env:(\w+)(?::-([^}]*))?\}", file.read_text()):
         (row,) = [line for line in readme.splitlines() if line.startswith(f"| `{name}` ")]
         assert f"`{default}`" in row if default else "required" in row
 
