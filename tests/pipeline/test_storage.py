@@ -1,12 +1,16 @@
-"""What Jaeger keeps over a restart."""
+"""What is kept over a restart: by Jaeger, and in an agent's queue."""
 
 import os
 from pathlib import Path
 
+import grpc
 import pytest
 
-from tests.pipeline.otlp import Client, span
-from tests.pipeline.programs import Jaeger
+from tests.integration.processes import free_port, wait_until
+from tests.pipeline.certificates import Authority
+from tests.pipeline.otlp import Client, Sink, span
+from tests.pipeline.programs import Collector, Jaeger
+from tests.pipeline.region import BOTH, LOOPBACK
 
 
 @pytest.mark.parametrize(("storage", "remembers"), [("badger", True), ("memory", False)])
@@ -25,3 +29,37 @@ def test_a_trace_after_a_restart(tmp_path: Path, storage: str, remembers: bool, 
         assert len(jaeger.spans(trace_id.hex())) == (2 if remembers else 0)
     finally:
         jaeger.kill()
+
+
+def test_an_agents_queue_is_bounded_and_outlives_a_kill(tmp_path: Path) -> None:
+    """Without a gateway an agent takes what its queue holds, and after kill -9 it still has that."""
+    (tmp_path / "authority").mkdir()
+    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    port = free_port()
+    agent = Collector(
+        "agent",
+        tmp_path,
+        certificates=certificates,
+        GATEWAY_ENDPOINT=f"127.0.0.1:{port}",
+        QUEUE_BYTES=4 << 20,
+    )
+    taken: set[str] = set()
+    gateway = Sink(certificates, port)
+    try:
+        agent.start()
+        client = Client(agent.otlp_grpc)
+        with pytest.raises(grpc.RpcError, match="sending queue is full"):
+            for _ in range(1000):
+                spans = [span(os.urandom(16), text="x" * 1000) for _ in range(100)]
+                client.send(*spans)
+                taken |= {each.span_id.hex() for each in spans}
+        agent.kill()
+        client.close()
+        assert len(taken) > 2000
+        agent.start()
+        gateway.start()
+        wait_until(lambda: len(gateway.spans()) >= len(taken), 60, "what was taken")
+        assert {each.span_id for each in gateway.spans()} == taken
+    finally:
+        agent.kill()
+        gateway.stop()
