@@ -1,8 +1,8 @@
 """The kinds of panels that the boards are made of, each in one style.
 
 A title is a question that the panel answers, or names what is measured; a description says how to
-read it; `empty` is what stands there when there is nothing, and says what that means. Red is for what
-went wrong and for nothing else.
+read it; `empty` is what stands there when there is nothing, and says what that means. Where a colour
+is given, red is for what went wrong and for nothing else; other series have Grafana's palette.
 """
 
 from __future__ import annotations
@@ -57,12 +57,16 @@ class Query(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """A search in Jaeger; `tags` as logfmt, as its page has them."""
+    """A search in Jaeger; `tags` as logfmt, as its page has them.
+
+    `at_least`: what the operation itself must have taken.
+    """
 
     service: str
     operation: str
     tags: str = ""
-    limit: int = 100
+    at_least: str = ""
+    limit: int = 50
 
 
 class _Search(builder.Builder[variants.Dataquery]):
@@ -80,7 +84,11 @@ class _Search(builder.Builder[variants.Dataquery]):
             "operation": self._traces.operation,
             "limit": self._traces.limit,
         }
-        return UnknownDataquery(found | ({"tags": self._traces.tags} if self._traces.tags else {}))
+        if self._traces.tags:
+            found["tags"] = self._traces.tags
+        if self._traces.at_least:
+            found["minDuration"] = self._traces.at_least
+        return UnknownDataquery(found)
 
 
 def number(
@@ -115,11 +123,15 @@ def lines(
     empty: str,
     colours: Mapping[str, str] | None = None,
     threshold: float | None = None,
+    maximum: float | None = None,
     stacked: bool = False,
     bars: bool = False,
     size: tuple[int, int] = (12, 8),
 ) -> Panel:
-    """Values over time. `colours` are of the series whose names match; above `threshold` is red."""
+    """Values over time. `colours` are of the series whose names match.
+
+    There is a dashed line at `threshold`; the axis ends at `maximum`, or with the values.
+    """
     panel = (
         timeseries.Panel()
         .legend(
@@ -141,6 +153,8 @@ def lines(
         .min(0)
         .targets([_target(query, index).range() for index, query in enumerate(queries)])
     )
+    if maximum is not None:
+        panel = panel.max(maximum)
     if stacked or bars:
         panel = panel.stacking(build.StackingConfig().mode(common.StackingMode.NORMAL))
     steps: Thresholds = ((None, GREEN),)
@@ -171,6 +185,7 @@ def table(
     *columns: Column,
     empty: str,
     sort: str,
+    descending: bool = True,
     mappings: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
     size: tuple[int, int] = (24, 9),
 ) -> Panel:
@@ -181,7 +196,7 @@ def table(
     panel = (
         tables.Panel()
         .show_header(True)
-        .sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+        .sort_by([build.TableSortByFieldState().display_name(sort).desc(descending)])
         .filterable(True)
         .targets(
             [
@@ -331,17 +346,24 @@ def traces(
     search: Traces,
     *,
     empty: str,
-    sort: str,
-    size: tuple[int, int] = (12, 10),
+    size: tuple[int, int] = (8, 12),
 ) -> Panel:
-    """The traces that Jaeger finds, each a link to the whole of it."""
+    """The traces that Jaeger finds, the latest first, each a link to the whole of it.
+
+    Without their durations: since Grafana asks Jaeger from its backend, that column has what the
+    first span took, of a create the API's answer.
+    """
     panel = (
         tables.Panel()
         .datasource(JAEGER)
         .show_header(True)
-        .sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+        .sort_by([build.TableSortByFieldState().display_name("Start time").desc(True)])
         .with_target(_Search(search))
-        .override_by_name("Duration", [dashboard.DynamicConfigValue("unit", "µs")])
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                "organize", options={"excludeByName": {"Duration": True}}
+            )
+        )
     )
     return _finish(panel, title, description, "none", empty, size, ((None, GREY),))
 

@@ -146,7 +146,7 @@ def total(series: Series, *by: str) -> str:
 
 
 def per_second(series: Series, *by: str) -> str:
-    """Events per second."""
+    """Events per second. The first event of a series is not seen: for what fails take counted()."""
     return f"sum {series.by(by)}(rate({series.events}[{RATE}]))"
 
 
@@ -160,10 +160,18 @@ def counted(series: Series, *by: str, window: str = RANGE) -> str:
 
 
 def quantile(share: str, series: Series, *by: str, window: str = RATE) -> str:
-    """A histogram's quantile, in the unit of the histogram; single events count as in counted()."""
+    """A histogram's quantile, in the unit of the histogram; single events count as in counted().
+
+    Nothing where nothing was measured: the comparison leaves out what is not a number.
+    """
     series.by(by)
     clause = f"by ({', '.join([*map(label, by), 'le'])}) "
-    return f"histogram_quantile({share}, sum {clause}({_grown(series, '_bucket', window)}))"
+    return f"histogram_quantile({share}, sum {clause}({_grown(series, '_bucket', window)})) >= 0"
+
+
+def buckets(series: Series, window: str) -> str:
+    """Events in each of a histogram's buckets and those below it, counted as in counted()."""
+    return f"sum by (le) ({_grown(series, '_bucket', window)})"
 
 
 def mean(series: Series, *by: str) -> str:
@@ -171,7 +179,7 @@ def mean(series: Series, *by: str) -> str:
     clause = series.by(by)
     return (
         f"sum {clause}({_grown(series, '_sum', RATE)}) "
-        f"/ sum {clause}({_grown(series, '_count', RATE)})"
+        f"/ (sum {clause}({_grown(series, '_count', RATE)}) > 0)"
     )
 
 

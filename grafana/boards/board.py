@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard as board
 from grafana_foundation_sdk.models import dashboard
 
 from grafana import series
-from grafana.panels import GREEN, PROMETHEUS, RED, YELLOW, Panel
+from grafana.panels import GREEN, PROMETHEUS, RED, YELLOW, Panel, Query, lines
 from otel_cinder.core.conventions import RESOURCE_TYPE
 
 TAG: Final = "otel-cinder"
@@ -21,7 +22,7 @@ BAD: Final = ((None, GREEN), (0.000001, RED))
 """Anything above 0 went wrong."""
 SHARE: Final = ((None, GREEN), (0.01, YELLOW), (0.05, RED))
 WAIT: Final = ((None, GREEN), (1, YELLOW), (30, RED))
-"""Seconds in a queue; red is where the alert CinderQueueWaitRising begins."""
+"""Seconds in a queue; where it is red, the alert CinderQueueWaitRising fires in any case."""
 
 VOLUMES_IN_ERROR: Final = series.RESOURCE_ERRORS.where(RESOURCE_TYPE, "=", "volume")
 
@@ -70,13 +71,13 @@ class Board:
         )
         self._board.with_variable(variable.regex(regex) if regex else variable)
 
-    def percentile(self) -> None:
-        """Which percentile is shown."""
+    def one_of(self, name: str, text: str, options: Mapping[str, str], first: str) -> None:
+        """A variable that is one of a few values; `options`: value -> what is to be read."""
         self._board.with_variable(
-            board.CustomVariable("percentile")
-            .label("Percentile")
-            .values(", ".join(f"{name} : {share}" for share, name in PERCENTILES.items()))
-            .current(dashboard.VariableOption(selected=True, text="p95", value="0.95"))
+            board.CustomVariable(name)
+            .label(text)
+            .values(", ".join(f"{shown} : {value}" for value, shown in options.items()))
+            .current(dashboard.VariableOption(selected=True, text=options[first], value=first))
         )
 
     def row(self, title: str, *panels: Panel) -> None:
@@ -107,10 +108,23 @@ def of_service(metric: series.Series) -> series.Series:
     return metric.where("job", "=~", "(.+/)?($service)")
 
 
-def collector_queues() -> str:
+def collector_queues(size: tuple[int, int]) -> Panel:
+    """How full the queues of all collectors are."""
     by = ("job", "instance", "exporter")
     clause = series.EXPORT_QUEUE.by(by)
-    return (
+    share = (
         f"max {clause}({series.EXPORT_QUEUE.selector()}) "
         f"/ max {clause}({series.EXPORT_QUEUE_CAPACITY.selector()})"
+    )
+    return lines(
+        "How full are the collectors' queues? (share)",
+        "What waits for the next hop or Jaeger, in memory or on disk, of what may wait; an exporter "
+        "without a queue is not here. While Jaeger is away they fill. Nothing is lost until one is "
+        "full; from the line on there is the alert CollectorQueueFilling.",
+        Query(share, "{{instance}} {{exporter}}"),
+        unit="percentunit",
+        empty="no collector is scraped",
+        threshold=0.5,
+        maximum=1,
+        size=size,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from grafana import series
-from grafana.boards.board import BAD, VOLUMES_IN_ERROR, Board
+from grafana.boards.board import BAD, PERCENTILES, VOLUMES_IN_ERROR, Board
 from grafana.panels import (
     GREEN,
     RED,
@@ -21,7 +21,7 @@ from grafana.panels import (
     traces,
     walk,
 )
-from grafana.series import counted, label, mean, or_none, per_second, quantile, spent
+from grafana.series import counted, label, mean, or_none, quantile, spent
 from otel_cinder.core.conventions import (
     ERROR_TYPE,
     FLOW_NAME,
@@ -31,6 +31,7 @@ from otel_cinder.core.conventions import (
     HTTP_STATUS,
     RESOURCE_STATUS,
     RPC_METHOD,
+    SERVICE_NAME,
     TASK_CLASS,
     TASK_STATE,
 )
@@ -60,8 +61,7 @@ TO_VOLUME: Final = "cinder-volume/create_volume"
 HANDOFFS: Final = {"volume_create_scheduler": TO_SCHEDULER, "volume_create_manager": TO_VOLUME}
 """The message that starts a flow."""
 
-CREATE: Final = "POST /v3/{project_id}/volumes"
-"""The span of the request that asks for a volume."""
+_SLOW: Final = {"1us": "any", "1s": "1 s", "10s": "10 s", "1m": "1 min", "5m": "5 min"}
 
 _ASKED = series.REQUESTS.where(HTTP_METHOD, "=", "POST").where(HTTP_ROUTE, "=~", ".*/volumes")
 _TASKS = series.TASKS.where(FLOW_NAME, "=~", "|".join(STAGES))
@@ -78,7 +78,8 @@ def create() -> Board:
         "Volume create, stage by stage",
         "The walk of a create: thirteen tasks in three flows and two waits in a queue between them.",
     )
-    found.percentile()
+    found.one_of("percentile", "Percentile", PERCENTILES, "0.95")
+    found.one_of("slow", "Slow from", _SLOW, "1s")
     found.row("Do creates get through?", *_outcomes())
     found.row("Where does the time go?", _stages())
     found.row("Since when?", *_course())
@@ -97,6 +98,7 @@ def _outcomes() -> tuple[Panel, ...]:
             unit="short",
             empty="no telemetry",
             decimals=0,
+            size=(3, 4),
         ),
         number(
             "Creates refused",
@@ -106,10 +108,23 @@ def _outcomes() -> tuple[Panel, ...]:
             empty="no telemetry",
             colours=((None, GREEN), (0.000001, YELLOW)),
             decimals=0,
+            size=(3, 4),
+        ),
+        number(
+            "Creates answered by a server error",
+            "POST /volumes answered with 5xx in the time shown: there is no volume, or nobody was told "
+            "of it.",
+            or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "5.."))),
+            unit="short",
+            empty="no telemetry",
+            colours=BAD,
+            decimals=0,
         ),
         number(
             "Volumes that ended in error",
-            "Volumes that were given the status error in the time shown.",
+            "Volumes that were given the status error in the time shown: as a rule their create failed "
+            "after it was accepted. Most other operations that fail have a status of their own, "
+            "error_deleting say.",
             or_none(counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error"))),
             unit="short",
             empty="no telemetry",
@@ -118,12 +133,14 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         number(
             "Creates rescheduled",
-            "How often a backend was given up and the scheduler asked for another, in the time shown.",
+            "How often a backend was given up and the scheduler asked for another, in the time shown: "
+            "one create may be counted more than once.",
             or_none(counted(_RESCHEDULED)),
             unit="short",
             empty="no telemetry",
             colours=((None, GREEN), (0.000001, YELLOW)),
             decimals=0,
+            size=(3, 4),
         ),
         number(
             "Volumes made per minute",
@@ -134,11 +151,12 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         number(
             "Work per create",
-            "Mean time that the tasks of a create take together, over the time shown. "
-            "Waits in queues come on top.",
-            f"sum({spent(_DONE, FLOW_NAME)} / {counted(series.FLOWS, FLOW_NAME)})",
+            "What the tasks of one run of each of the three flows take together, the mean over the time "
+            "shown. Waits in queues come on top.",
+            f"sum({spent(_DONE, FLOW_NAME)} / ({counted(series.FLOWS, FLOW_NAME)} > 0))",
             unit="s",
             empty="none in this time",
+            size=(3, 4),
         ),
     )
 
@@ -148,10 +166,11 @@ def _stages() -> Panel:
     return walk(
         "How long does each stage take? (seconds, in the order of the walk)",
         "The chosen percentile of each task that ended in SUCCESS, and of the two waits in a "
-        "queue, over the time shown. CreateVolumeFromSpecTask has the driver's work in it.",
+        "queue, over the time shown; one that did not run has no bar. CreateVolumeFromSpecTask has the "
+        "driver's work in it. Percentiles do not add up: what a whole create takes is below.",
         *_walk(),
         unit="s",
-        empty="did not run in this time",
+        empty="no creates in this time",
     )
 
 
@@ -160,7 +179,8 @@ def _course() -> tuple[Panel, ...]:
     return (
         lines(
             "What does a create take, all stages together? (mean, seconds)",
-            "The mean of each stage on top of the others, so that the height is what a create takes.",
+            "The mean of each stage on top of the others, so that the height is what a create takes that "
+            "needs no second backend, but for the little between the stages.",
             Query(mean(_DONE, FLOW_NAME, TASK_CLASS), f"{{{{{label(TASK_CLASS)}}}}}"),
             Query(mean(_HANDOFFS, RPC_METHOD), f"wait for {{{{{label(RPC_METHOD)}}}}}"),
             unit="s",
@@ -186,7 +206,7 @@ def _course() -> tuple[Panel, ...]:
         lines(
             "How long do creates wait in a queue? (seconds)",
             "From the cast until a worker took the message up: to the scheduler, and from there to "
-            "the volume service.",
+            "the volume service. What still waits is not here: see RPC and queues.",
             Query(
                 quantile("$percentile", _HANDOFFS, RPC_METHOD),
                 f"{{{{{label(RPC_METHOD)}}}}}",
@@ -198,13 +218,14 @@ def _course() -> tuple[Panel, ...]:
         ),
         lines(
             "How long do the drivers' calls take? (seconds)",
-            "The chosen percentile of what the volume service calls on its drivers, by their spans.",
+            "The chosen percentile of what the volume service calls on its drivers, by their spans: for "
+            "creates and for all else, deletes and attachments say.",
             Query(
                 quantile(
                     "$percentile",
-                    series.SPANS.where(series.SPAN_KIND, "=", "SPAN_KIND_INTERNAL").where(
-                        series.SPAN_NAME, "=~", "[A-Za-z0-9_]+[.][a-z0-9_]+"
-                    ),
+                    series.SPANS.where(SERVICE_NAME, "=", "cinder-volume")
+                    .where(series.SPAN_KIND, "=", "SPAN_KIND_INTERNAL")
+                    .where(series.SPAN_NAME, "=~", "[A-Za-z0-9_]+[.][a-z0-9_]+"),
                     series.SPAN_NAME,
                 ),
                 "{{span_name}}",
@@ -214,19 +235,24 @@ def _course() -> tuple[Panel, ...]:
             empty="no calls of drivers in this time",
         ),
         lines(
-            "How do the flows end? (per minute)",
+            "How do the flows end? (runs)",
             "SUCCESS: handed on, or made. REVERTED: a task failed and the tasks before it were undone. "
-            "A create that found no backend is a SUCCESS of the scheduler's flow.",
+            "A create that found no backend is a SUCCESS of the scheduler's flow. Each bar counts five "
+            "minutes, or more where much time is shown.",
             Query(
-                "60 * "
-                + per_second(
-                    series.FLOWS.where(FLOW_NAME, "=~", "|".join(STAGES)), FLOW_NAME, FLOW_STATE
+                counted(
+                    series.FLOWS.where(FLOW_NAME, "=~", "|".join(STAGES)),
+                    FLOW_NAME,
+                    FLOW_STATE,
+                    window=series.INTERVAL,
                 ),
                 f"{{{{{label(FLOW_NAME)}}}}} {{{{{label(FLOW_STATE)}}}}}",
+                step="5m",
             ),
             unit="short",
             empty="no creates in this time",
             colours={"SUCCESS": GREEN, "REVERTED": RED},
+            bars=True,
         ),
     )
 
@@ -275,16 +301,14 @@ def _failures() -> tuple[Panel, ...]:
 
 def _traces() -> tuple[Panel, ...]:
     """The way to single creates."""
-    slow = Traces("cinder-api", CREATE, limit=100)
     return (
         traces(
-            "Which of the latest creates took longest?",
-            "Of the last hundred in the time shown that Jaeger has, the longest first: from the request "
-            "to the last thing that was done for it. Click one to open it.",
-            slow,
-            empty="Jaeger has no creates of this time",
-            sort="Duration",
-            size=(24, 10),
+            "Which creates were slow on their backend?",
+            "Those on which the volume service worked as long as is chosen above, or longer, the latest "
+            "first. Click one to open it. Of those that are below its own mark (OTELCOL_SLOW_MS), a "
+            "gateway keeps a share. For long waits, click the dots where waits are drawn.",
+            Traces("cinder-volume", f"process {TO_VOLUME}", at_least="$slow"),
+            empty="Jaeger has none so slow of this time",
         ),
         # error=true would be the search, but in Jaeger's memory storage it finds nothing:
         # jaegertracing/jaeger#8553.
@@ -296,18 +320,15 @@ def _traces() -> tuple[Panel, ...]:
                 "cinder-scheduler",
                 f"process {TO_SCHEDULER}",
                 f"{ERROR_TYPE}=NoValidBackend",
-                limit=50,
             ),
             empty="Jaeger has none of this time",
-            sort="Start time",
         ),
         traces(
             "Which creates failed on a backend?",
             "Those that the volume service could not make, the latest first; the scheduler was asked "
             "again for those that had attempts left.",
-            Traces("cinder-volume", "revert OnFailureRescheduleTask", limit=50),
+            Traces("cinder-volume", "revert OnFailureRescheduleTask"),
             empty="Jaeger has none of this time",
-            sort="Start time",
         ),
     )
 

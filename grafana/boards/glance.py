@@ -43,6 +43,12 @@ _OPERATIONS = (
     .where(series.SPAN_NAME, "=~", "$operation")
 )
 _FAILED_OPERATIONS = _OPERATIONS.where(series.STATUS, "=", "STATUS_CODE_ERROR")
+_LOST = (
+    series.PROCESSED.where(ERROR_TYPE, "!=", ""),
+    series.EXPORTED.where(ERROR_TYPE, "!=", ""),
+    series.UNSENT_SPANS,
+    series.UNQUEUED_SPANS,
+)
 
 
 def glance() -> Board:
@@ -63,7 +69,7 @@ def glance() -> Board:
             series.SPAN_NAME,
         ),
     )
-    found.row("Is it well?", *_well())
+    found.row("Is all of Cinder well? (whatever is chosen above)", *_well())
     found.row("Requests, errors, duration", *_operations())
     found.row("What failed, and why?", *_reasons())
     found.row("Who calls whom, and who watches?", *_surroundings())
@@ -103,7 +109,8 @@ def _well() -> tuple[Panel, ...]:
         number(
             "Longest wait in a queue, p95",
             "Of all kinds of messages, the one that waited longest for a worker: "
-            "95 of 100 of its messages waited at most so long.",
+            "95 of 100 of its messages waited at most so long. Those that still wait are not counted: "
+            "see RPC and queues.",
             f"max({quantile('0.95', series.WAITS, RPC_METHOD, window=series.RANGE)})",
             unit="s",
             empty="no messages",
@@ -111,8 +118,8 @@ def _well() -> tuple[Panel, ...]:
         ),
         number(
             "Processes that report",
-            "Workers of Cinder's services from which metrics arrive now. "
-            "One that is missing has stopped, or its otel-cinder is off.",
+            "Workers of Cinder's services from which metrics came in the last five minutes. One that is "
+            "missing has stopped, or its otel-cinder is off.",
             f"count({total(series.STARTED, 'job', 'instance')})",
             unit="short",
             empty="none: is otel-cinder on, and does its collector run?",
@@ -121,10 +128,9 @@ def _well() -> tuple[Panel, ...]:
         ),
         number(
             "Spans lost on the way",
-            "Spans that otel-cinder dropped or could not export in the time shown: "
-            "so far traces have gaps. See the board otel-cinder itself.",
-            f"({or_none(counted(series.PROCESSED.where(ERROR_TYPE, '!=', '')))})"
-            f" + ({or_none(counted(series.EXPORTED.where(ERROR_TYPE, '!=', '')))})",
+            "Spans that Cinder's processes dropped or could not export, and that collectors gave up, in "
+            "the time shown: traces have gaps. The board otel-cinder itself says where.",
+            " + ".join(f"({or_none(counted(lost))})" for lost in _LOST),
             unit="short",
             empty="no telemetry",
             colours=BAD,
@@ -138,9 +144,11 @@ def _operations() -> tuple[Panel, ...]:
     return (
         lines(
             "What does the API answer? (requests per second)",
-            "By status code: 2xx went well, 4xx were refused, 5xx are Cinder's own errors.",
+            "By status code: 2xx went well, 4xx were refused, 5xx are Cinder's own errors. All of the "
+            "API, whatever is chosen above. A single answer, the first of its kind, is no rate yet: "
+            "the share of server errors above has it.",
             Query(
-                per_second(of_service(series.REQUESTS), HTTP_STATUS),
+                per_second(series.REQUESTS, HTTP_STATUS),
                 f"{{{{{label(HTTP_STATUS)}}}}}",
             ),
             unit="reqps",
@@ -149,24 +157,41 @@ def _operations() -> tuple[Panel, ...]:
             stacked=True,
         ),
         lines(
-            "Which operations fail? (failures per second)",
+            "Which operations fail, and when? (failures)",
             "Requests and messages whose span is an error: something was raised, or Cinder put a "
-            "resource into error, left the user a message or rescheduled.",
+            "resource into error, left the user a message or rescheduled. One create that fails may be "
+            "a failure in several services. Each bar counts five minutes, or more where much time is "
+            "shown.",
             Query(
-                per_second(_FAILED_OPERATIONS, SERVICE_NAME, series.SPAN_NAME, ERROR_TYPE),
+                counted(
+                    _FAILED_OPERATIONS,
+                    SERVICE_NAME,
+                    series.SPAN_NAME,
+                    ERROR_TYPE,
+                    window=series.INTERVAL,
+                ),
                 "{{service_name}}: {{span_name}} ({{error_type}})",
+                step="5m",
             ),
-            unit="ops",
+            unit="short",
             empty="nothing failed in this time",
+            bars=True,
         ),
         lines(
             "How long do the chosen operations take? (seconds)",
-            "Percentiles over all operations that are chosen above. The dots are single traces: "
-            "click one to open it.",
-            *_percentiles(_OPERATIONS),
+            "Percentiles by service, over all that is chosen above. As long as that is everything, quick "
+            "answers and long work are mixed: choose an operation. The dots are single traces: click one "
+            "to open it.",
+            *(
+                Query(
+                    quantile(share, _OPERATIONS, SERVICE_NAME),
+                    f"{{{{service_name}}}} {name}",
+                    exemplars=True,
+                )
+                for share, name in PERCENTILES.items()
+            ),
             unit="s",
             empty="none of these operations in this time",
-            colours={"p50": GREEN, "p95": YELLOW, "p99": "orange"},
         ),
         lines(
             "Which operations take longest? (p95, seconds)",
@@ -182,8 +207,8 @@ def _operations() -> tuple[Panel, ...]:
         ),
         table(
             "How does each operation fare?",
-            "Requests and messages of the time shown, as their spans tell: those that were not "
-            "sampled are not among them.",
+            "Requests and messages of the time shown, counted by their spans: what OTEL_TRACES_SAMPLER "
+            "leaves out in Cinder is not among them, what a gateway lets go is.",
             {"service_name": "Service", "span_name": "Operation"},
             Column("Handled", counted(_OPERATIONS, SERVICE_NAME, series.SPAN_NAME), "short"),
             Column(
@@ -249,7 +274,8 @@ def _reasons() -> tuple[Panel, ...]:
         ),
         table(
             "Which alerts fire now?",
-            "Those of prometheus/alerts.yaml, whose descriptions say what each means.",
+            "Those of prometheus/alerts.yaml. What each means, and where to look then, stands on "
+            "Prometheus' page of alerts.",
             {"alertname": "Alert", "severity": "Severity"},
             Column(
                 "Times",
@@ -257,7 +283,7 @@ def _reasons() -> tuple[Panel, ...]:
                 f"({series.ALERTS.where('alertstate', '=', 'firing').selector()})",
                 "short",
             ),
-            empty="none",
+            empty="no alert fires",
             sort="Times",
             mappings={
                 "Severity": {"critical": ("critical", RED), "warning": ("warning", YELLOW)},
@@ -282,33 +308,18 @@ def _surroundings() -> tuple[Panel, ...]:
         ),
         table(
             "Is the pipeline up?",
-            "Whether Prometheus reaches the programs that it gets all this from.",
+            "Whether Prometheus reaches the programs that it gets all this from, those that are down "
+            "first. cinder is where a collector passes on what Cinder's services measure, not Cinder.",
             {"job": "Program", "instance": "Address"},
             Column("State", f"max by (job, instance) ({series.UP.selector()})", "short"),
             empty="Prometheus scrapes nothing",
             sort="State",
+            descending=False,
             mappings={"State": {"1": ("up", GREEN), "0": ("down", RED)}},
             size=(6, 10),
         ),
-        lines(
-            "How full are the collector's queues? (share)",
-            "What waits for Jaeger or the next gateway, of what may wait. When one is full, "
-            "telemetry is refused or lost.",
-            Query(collector_queues(), "{{instance}}: {{exporter}}"),
-            unit="percentunit",
-            empty="no collector is scraped",
-            threshold=0.8,
-            size=(6, 10),
-        ),
+        collector_queues(size=(6, 10)),
     )
-
-
-def _percentiles(metric: series.Series, *by: str, legend: str = "") -> list[Query]:
-    """The three percentiles, whose exemplars open traces."""
-    return [
-        Query(quantile(share, metric, *by), f"{legend} {name}".strip(), exemplars=True)
-        for share, name in PERCENTILES.items()
-    ]
 
 
 def _edges(expression: str, *by: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana import series
 from grafana.boards.board import BAD, SHARE, WAIT, Board
 from grafana.panels import GREEN, RED, YELLOW, Column, Panel, Query, heat, lines, number, table
-from grafana.series import counted, label, or_none, per_second, quantile, ratio, values
+from grafana.series import buckets, counted, label, or_none, per_second, quantile, ratio, values
 from otel_cinder.core.conventions import ERROR_TYPE, RPC_METHOD
 
 _METHOD = f"{{{{{label(RPC_METHOD)}}}}}"
@@ -33,19 +33,22 @@ def rpc() -> Board:
 
 def _outcomes() -> tuple[Panel, ...]:
     """Whether they get through."""
+    casts = counted(_chosen(series.TAKEN_UP))
+    calls = counted(_chosen(series.ANSWERING))
     timeouts = _chosen(series.CALLS).where(ERROR_TYPE, "=", "MessagingTimeout")
     return (
         number(
             "Messages taken up per second",
             "Casts and calls that workers took from their queues, on average over the time shown.",
-            f"{counted(_chosen(series.WAITS))} / {series.RANGE_S}",
+            f"(({casts} or 0 * {calls}) + ({calls} or 0 * {casts})) / {series.RANGE_S}",
             unit="cps",
             empty="none in this time",
             size=(6, 4),
         ),
         number(
             "Wait in the queue, p95",
-            "95 of 100 of the chosen messages waited at most so long for a worker.",
+            "95 of 100 of the chosen messages waited at most so long for a worker. Busy methods weigh "
+            "most: choose one to see it alone.",
             quantile("0.95", _chosen(series.WAITS), window=series.RANGE),
             unit="s",
             empty="no messages",
@@ -83,7 +86,8 @@ def _queues() -> tuple[Panel, ...]:
         lines(
             "How long do messages wait? (p95, seconds)",
             "From the send until a worker took the message up, by topic and method. The dots are single "
-            "traces: click one to open it.",
+            "traces: click one to open it. What still waits is not here: where nothing is taken up, look "
+            "at casts sent and taken up.",
             Query(quantile("0.95", _chosen(series.WAITS), RPC_METHOD), _METHOD, exemplars=True),
             unit="s",
             empty="no messages in this time",
@@ -91,11 +95,13 @@ def _queues() -> tuple[Panel, ...]:
         ),
         heat(
             "How do the waits spread? (messages, by seconds)",
-            "All chosen messages. A second band far above the first is a queue of its own that is slow.",
+            "All chosen messages; each column counts five minutes, or more where much time is shown. A "
+            "second band far above the first is a queue of its own that is slow.",
             Query(
-                f"sum by (le) (rate({_chosen(series.WAITS).selector('_bucket')}[{series.RATE}]))",
+                buckets(_chosen(series.WAITS), series.INTERVAL),
                 "{{le}}",
                 exemplars=True,
+                step="5m",
             ),
             unit="s",
             empty="no messages in this time",
@@ -135,7 +141,7 @@ def _queues() -> tuple[Panel, ...]:
                 quantile("0.95", _chosen(series.HANDLING), RPC_METHOD, window=series.RANGE),
                 "s",
             ),
-            empty="no casts in this time",
+            empty="no messages in this time",
             sort="Sent",
             size=(12, 8),
         ),
@@ -172,24 +178,26 @@ def _work() -> tuple[Panel, ...]:
             empty="no calls in this time",
         ),
         lines(
-            "Which messages fail, and how? (per second)",
+            "Which messages fail, when and how? (messages)",
             "Casts whose handling raised, and calls that raised in the caller; MessagingTimeout: "
-            "nobody answered in time.",
-            Query(
-                per_second(
-                    _chosen(series.TAKEN_UP).where(ERROR_TYPE, "!=", ""), RPC_METHOD, ERROR_TYPE
-                ),
-                f"{_METHOD}: {{{{error_type}}}}",
+            "nobody answered in time. Each bar counts five minutes, or more where much time is shown.",
+            *(
+                Query(
+                    counted(
+                        _chosen(each).where(ERROR_TYPE, "!=", ""),
+                        RPC_METHOD,
+                        ERROR_TYPE,
+                        window=series.INTERVAL,
+                    ),
+                    f"{kind} {_METHOD}: {{{{error_type}}}}",
+                    step="5m",
+                )
+                for kind, each in (("cast", series.TAKEN_UP), ("call", series.CALLS))
             ),
-            Query(
-                per_second(
-                    _chosen(series.CALLS).where(ERROR_TYPE, "!=", ""), RPC_METHOD, ERROR_TYPE
-                ),
-                f"call {_METHOD}: {{{{error_type}}}}",
-            ),
-            unit="ops",
+            unit="short",
             empty="no message failed",
             colours={"MessagingTimeout": RED},
+            bars=True,
         ),
         lines(
             "How long does it take to hand a cast to the broker? (p95, seconds)",

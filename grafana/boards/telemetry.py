@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana import series
 from grafana.boards.board import BAD, Board, collector_queues, of_service
-from grafana.panels import GREEN, GREY, RED, Column, Panel, Query, lines, table
+from grafana.panels import GREEN, GREY, RED, YELLOW, Column, Panel, Query, lines, table
 from grafana.series import counted, label, per_second, total, values
 from otel_cinder.core.conventions import (
     ERROR_TYPE,
@@ -35,6 +35,7 @@ def telemetry() -> Board:
 def _processes() -> tuple[Panel, ...]:
     """Where spans are recorded."""
     worker = ("job", "instance")
+    versions = ("job", SERVICE_VERSION, SDK_VERSION)
     lost = of_service(series.PROCESSED).where(ERROR_TYPE, "!=", "")
     unsent = of_service(series.EXPORTED).where(ERROR_TYPE, "!=", "")
     return (
@@ -77,6 +78,7 @@ def _processes() -> tuple[Panel, ...]:
             unit="percentunit",
             empty="otel-cinder reports from nowhere",
             threshold=0.8,
+            maximum=1,
         ),
         lines(
             "When were spans lost? (spans)",
@@ -111,22 +113,19 @@ def _processes() -> tuple[Panel, ...]:
             size=(12, 10),
         ),
         table(
-            "Which versions run where?",
-            "Workers that report now, with Cinder's version and that of the OpenTelemetry SDK.",
-            {
-                "job": "Service",
-                "instance": "Worker",
-                label(SERVICE_VERSION): "Cinder",
-                label(SDK_VERSION): "SDK",
-            },
+            "Which versions run, in how many workers?",
+            "Of the workers that report now, Cinder's version and that of the OpenTelemetry SDK. A service "
+            "with two rows has workers that were not restarted; target_info in Prometheus has their names.",
+            {"job": "Service", label(SERVICE_VERSION): "Cinder", label(SDK_VERSION): "SDK"},
             Column(
                 "Workers",
-                f"count {series.INFO.by((*worker, SERVICE_VERSION, SDK_VERSION))}"
+                f"count {series.INFO.by(versions)}"
                 f"({of_service(series.INFO).where(SDK_NAME, '=', 'opentelemetry').selector()})",
                 "short",
             ),
             empty="otel-cinder reports from nowhere",
             sort="Service",
+            descending=False,
             size=(12, 10),
         ),
     )
@@ -135,48 +134,62 @@ def _processes() -> tuple[Panel, ...]:
 def _collectors() -> tuple[Panel, ...]:
     """Where they pass."""
     at = ("instance",)
+    door = ("instance", "receiver")
+    way = ("instance", "exporter")
     return (
         lines(
-            "Do collectors take what they are sent? (per second)",
-            "Spans and metric points that were accepted, and those that were refused because there was "
-            "no memory or the next hop did not take them. Senders try those again.",
-            Query(per_second(series.ACCEPTED_SPANS, *at), "{{instance}} spans"),
-            Query(per_second(series.ACCEPTED_POINTS, *at), "{{instance}} metric points"),
-            Query(per_second(series.REFUSED_SPANS, *at), "{{instance}} spans refused"),
-            Query(per_second(series.REFUSED_POINTS, *at), "{{instance}} metric points refused"),
+            "What do collectors take? (per second)",
+            "Spans and metric points that were accepted. Do not add them up: each passes several "
+            "collectors, and a gateway twice, as otlp from an agent and as otlp/peers from a gateway. "
+            "Jaeger is a collector, too.",
+            Query(per_second(series.ACCEPTED_SPANS, *door), "{{instance}} {{receiver}} spans"),
+            Query(
+                per_second(series.ACCEPTED_POINTS, *door), "{{instance}} {{receiver}} metric points"
+            ),
             unit="cps",
-            empty="no collector is scraped",
-            colours={"refused$": RED},
+            empty="no collector is scraped, or nothing is sent to one",
         ),
         lines(
             "Do spans leave the collectors? (spans per second)",
-            "Sent: the next hop, or Jaeger, has them. Failed and not queued are lost.",
-            Query(per_second(series.SENT_SPANS, *at, "exporter"), "{{instance}} {{exporter}} sent"),
-            Query(
-                per_second(series.UNSENT_SPANS, *at, "exporter"), "{{instance}} {{exporter}} failed"
-            ),
-            Query(
-                per_second(series.UNQUEUED_SPANS, *at, "exporter"),
-                "{{instance}} {{exporter}} not queued",
-            ),
+            "The next hop, or Jaeger, has them. A gateway that samples sends Jaeger less than it takes.",
+            Query(per_second(series.SENT_SPANS, *way), "{{instance}} {{exporter}}"),
             unit="cps",
             empty="nothing was sent in this time",
-            colours={"(failed|not queued)$": RED},
         ),
         lines(
-            "How full are the collectors' queues? (share)",
-            "What waits, of what may wait, in memory or on disk. While Jaeger is away they fill.",
-            Query(collector_queues(), "{{instance}} {{exporter}}"),
-            unit="percentunit",
-            empty="no collector is scraped",
-            threshold=0.8,
+            "What did collectors refuse or lose? (spans and metric points)",
+            "Each bar counts five minutes, or more where much time is shown. Refused: there was no "
+            "memory, or the next hop did not take them; their sender tries again. Not sent and not "
+            "queued: lost.",
+            *(
+                Query(
+                    counted(each, *by, window=series.INTERVAL),
+                    f"{{{{instance}}}} {{{{{by[-1]}}}}} {what}",
+                    step="5m",
+                )
+                for each, by, what in (
+                    (series.REFUSED_SPANS, door, "spans refused"),
+                    (series.REFUSED_POINTS, door, "metric points refused"),
+                    (series.UNSENT_SPANS, way, "spans not sent"),
+                    (series.UNQUEUED_SPANS, way, "spans not queued"),
+                    (series.UNSENT_POINTS, way, "metric points not sent"),
+                    (series.UNQUEUED_POINTS, way, "metric points not queued"),
+                )
+            ),
+            unit="short",
+            empty="nothing was refused or lost",
+            colours={"refused$": YELLOW, "not (sent|queued)$": RED},
+            bars=True,
+            size=(8, 8),
         ),
+        collector_queues(size=(8, 8)),
         lines(
             "How much memory do the collectors hold? (bytes)",
             "Resident memory. The memory limiter begins to refuse below its limit, see collector/.",
             Query(total(series.MEMORY, *at), "{{instance}}"),
             unit="bytes",
             empty="no collector is scraped",
+            size=(8, 8),
         ),
     )
 
@@ -191,7 +204,7 @@ def _gateways() -> tuple[Panel, ...]:
             "to decide.",
             Query(per_second(series.JUDGED, "decision"), "{{decision}}"),
             unit="ops",
-            empty="no gateway decides: every trace is kept",
+            empty="no gateway that samples is scraped",
             colours={"^sampled$": GREEN, "^not_sampled$": GREY},
             size=(8, 8),
         ),
@@ -203,7 +216,7 @@ def _gateways() -> tuple[Panel, ...]:
                 "{{policy}}",
             ),
             unit="ops",
-            empty="no gateway decides: every trace is kept",
+            empty="no gateway that samples is scraped",
             size=(8, 8),
         ),
         lines(
@@ -217,7 +230,7 @@ def _gateways() -> tuple[Panel, ...]:
                 step="5m",
             ),
             unit="short",
-            empty="no gateway decides: every trace is kept",
+            empty="no gateway that samples is scraped",
             colours={"given up$": RED},
             size=(8, 8),
         ),

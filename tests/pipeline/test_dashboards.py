@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from grafana import series
 from tests.boards import BOARDS, ROOT, data_sources, panels
-from tests.integration.processes import wait_until
+from tests.integration.processes import server_binary, wait_until
 from tests.pipeline.programs import HTTP, built
 from tests.pipeline.region import Region
 
@@ -37,6 +38,7 @@ CHOSEN = {
     "__range_s": str(WINDOW_S),
     "__interval": f"{WINDOW_S}s",
     "percentile": "0.95",
+    "slow": "1us",
     "service": ".*",
     "operation": ".*",
     "topic": ".*",
@@ -46,12 +48,21 @@ CHOSEN = {
 # Panel, and the query's letter -> why nothing need be there after the region's 200 creates.
 MAY_BE_EMPTY = {
     ("Which alerts fire now?", "A"): "an alert waits for minutes",
-    ("Which messages fail, and how? (per second)", "B"): "no call fails",
+    ("Which messages fail, when and how? (messages)", "B"): "no call fails",
     ("When were spans lost? (spans)", "A"): "no queue overflows",
     ("When were spans lost? (spans)", "B"): "every export succeeds",
     ("Which places are patched, and which do not fit?", "A"): "all fit Cinder 29",
-    ("Do spans leave the collectors? (spans per second)", "B"): "nothing is given up",
-    ("Do spans leave the collectors? (spans per second)", "C"): "no queue overflows",
+    **{
+        ("What did collectors refuse or lose? (spans and metric points)", query): reason
+        for query, reason in {
+            "A": "there is memory for all spans",
+            "B": "there is memory for all metric points",
+            "C": "every span is sent in the end",
+            "D": "no queue of spans overflows",
+            "E": "every metric point is sent in the end",
+            "F": "no queue of metric points overflows",
+        }.items()
+    },
 }
 
 each_board = pytest.mark.parametrize("uid", BOARDS)
@@ -157,6 +168,49 @@ def asked(expression: str) -> str:
 def finite(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the series that have a number."""
     return [series for series in found if math.isfinite(float(series["value"][1]))]
+
+
+def test_a_quiet_time_has_no_duration_and_a_single_event_has_one(tmp_path: Path) -> None:
+    """Where nothing was measured there is nothing, not NaN; a series that is born counts whole."""
+    written = {
+        "quiet": "7+0x60",
+        "single": "_x50 1+0x10",
+    }
+    waits = series.WAITS.name
+    check = {
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": f'{waits}_{suffix}rpc_method="{method}"}}', "values": values}
+                    for method, values in written.items()
+                    for suffix in ('bucket{le="1", ', 'bucket{le="+Inf", ', "sum{", "count{")
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": expression.replace(series.RATE, "10m"),
+                        "eval_time": "55m",
+                        "exp_samples": [{"labels": '{rpc_method="single"}', "value": value}],
+                    }
+                    for expression, value in (
+                        (series.quantile("0.5", series.WAITS, "rpc.method"), 0.5),
+                        (series.mean(series.WAITS, "rpc.method"), 1),
+                    )
+                ],
+            }
+        ],
+    }
+    (tmp_path / "check.yaml").write_text(json.dumps(check))
+    done = subprocess.run(
+        [server_binary("promtool", "prometheus"), "test", "rules", "check.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each_board
@@ -265,6 +319,7 @@ def test_every_search_finds_traces(region: Region) -> None:
             "start": now - WINDOW_S * 1_000_000,
             "end": now,
             **({"tags": json.dumps(tags)} if tags else {}),
+            **({"minDuration": asked(target["minDuration"])} if "minDuration" in target else {}),
         }
         answer = HTTP.get(f"{region.jaeger.url}/api/traces", params=parameters, timeout=30).json()
         assert answer["data"], title

@@ -119,12 +119,17 @@ def test_grafana_finds_the_boards_where_compose_puts_them() -> None:
 
 @each_board
 def test_every_variable_is_defined(uid: str) -> None:
-    """What an expression refers to is a variable of its board, or Grafana's own."""
+    """What an expression or a search refers to is a variable of its board, or Grafana's own."""
     board = BOARDS[uid]
     names = {variable["name"] for variable in board["templating"]["list"]}
     queries = [variable["query"] for variable in board["templating"]["list"]]
-    expressions = [target.get("expr", "") for panel in panels(uid) for target in panel["targets"]]
-    for expression in [*queries, *expressions]:
+    asked = [
+        target.get(field, "")
+        for panel in panels(uid)
+        for target in panel["targets"]
+        for field in ("expr", "service", "operation", "tags", "minDuration")
+    ]
+    for expression in [*queries, *asked]:
         used = set(re.findall(r"\$(?!\d)\{?(\w+)", expression))
         assert used <= names | BUILT_IN, expression
 
