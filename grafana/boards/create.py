@@ -271,7 +271,7 @@ def _failures() -> tuple[Panel, ...]:
                 ),
                 "short",
             ),
-            empty="no task failed",
+            empty="no failed task was reported",
             sort="Times",
             mappings={
                 "State": {
@@ -292,7 +292,7 @@ def _failures() -> tuple[Panel, ...]:
                 step="5m",
             ),
             unit="short",
-            empty="no create was rescheduled",
+            empty="no reschedule was reported",
             bars=True,
             size=(12, 9),
         ),

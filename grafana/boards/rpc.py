@@ -195,7 +195,7 @@ def _work() -> tuple[Panel, ...]:
                 for kind, each in (("cast", series.TAKEN_UP), ("call", series.CALLS))
             ),
             unit="short",
-            empty="no message failed",
+            empty="no failed message was reported",
             colours={"MessagingTimeout": RED},
             bars=True,
         ),

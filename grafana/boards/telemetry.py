@@ -95,7 +95,7 @@ def _processes() -> tuple[Panel, ...]:
                 step="5m",
             ),
             unit="short",
-            empty="no span was lost",
+            empty="no loss was reported",
             colours={".*": RED},
             bars=True,
         ),
@@ -177,7 +177,7 @@ def _collectors() -> tuple[Panel, ...]:
                 )
             ),
             unit="short",
-            empty="nothing was refused or lost",
+            empty="no loss was reported",
             colours={"refused$": YELLOW, "not (sent|queued)$": RED},
             bars=True,
             size=(8, 8),

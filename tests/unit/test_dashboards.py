@@ -135,6 +135,17 @@ def test_every_variable_is_defined(uid: str) -> None:
 
 
 @each_board
+def test_a_single_failure_is_seen(uid: str) -> None:
+    """What fails is counted: rate() does not see the first event of a series, often the only one."""
+    for panel in panels(uid):
+        for target in panel["targets"]:
+            expression = target.get("expr", "")
+            if re.search(r'error_type!=""|CODE_ERROR|_(failed|refused|errors)_', expression):
+                assert "rate(" not in expression, panel["title"]
+                assert "last_over_time(" in expression, panel["title"]
+
+
+@each_board
 def test_boards_link_to_each_other(uid: str) -> None:
     """Each has the tag by which the others' links find it, and keeps the time."""
     (link,) = BOARDS[uid]["links"]
