@@ -7,12 +7,14 @@ READY := $(VENV)/.ready
 BUILT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otel-cinder
 OTELCOL := $(BUILT)/collector/$(shell sha256sum < collector/builder-config.yaml | cut -c -12)/otelcol-cinder
 JAEGER := $(BUILT)/jaeger/$(shell cat jaeger/go.mod jaeger/go.sum | sha256sum | cut -c -12)/jaeger
+COMPOSE := $(BUILT)/compose/$(shell cat tests/compose/go.mod tests/compose/go.sum tests/compose/main.go | sha256sum | cut -c -12)/compose-spec
 SCHEMA := $(BUILT)/schema/$(shell sha256sum < grafana/schema/package-lock.json | cut -c -12)
 # What a proxy has not, ",direct" would fetch from wherever it comes from, or wait for that.
 GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
+NEED_GO = @command -v go > /dev/null || { echo "make: $(notdir $@) is built with Go 1.25 or newer, and there is none" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down pipeline test collector jaeger go coverage lint format bench picture docs dashboards schema clean
+.PHONY: help demo up down pipeline test programs collector jaeger coverage lint format bench picture docs dashboards schema clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,27 +51,33 @@ pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers, but 
 	@echo "Traces        http://127.0.0.1:16686"
 	@echo "Prometheus    http://127.0.0.1:9090"
 	@echo "A first trace: make demo ARGS=--pipeline"
-	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho start
+	@JAEGER=$(JAEGER) OTELCOL=$(OTELCOL) $(BIN)/honcho --env /dev/null start
 
-test: $(READY) lint $(if $(shell command -v go),collector jaeger) $(if $(shell command -v npm),schema) ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
+test: $(READY) lint ## Run all tests; what needs programs that are missing is skipped, fails under CI=true
+	@$(MAKE) --no-print-directory --keep-going programs || [ "$$CI" != true ]
 	$(BIN)/python -m pytest $(ARGS)
+
+programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build all that the tests run and no package has; needs Go and npm
 
 collector: $(OTELCOL) ## Build the OpenTelemetry Collector that the tests run; needs Go
 
 jaeger: $(JAEGER) ## Build the Jaeger that the tests run; needs Go
 
-$(OTELCOL): | go
+$(OTELCOL):
+	$(NEED_GO)
 	mkdir -p $(@D)
 	env dist.output_path=$(@D)/source $(GO) run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
 	  --config collector/builder-config.yaml
 	mv $(@D)/source/$(@F) $@ && rm -r $(@D)/source
 
-$(JAEGER): | go
+$(JAEGER):
+	$(NEED_GO)
 	cd jaeger && $(GO) build -trimpath -ldflags='-s -w' -o $@.part github.com/jaegertracing/jaeger/cmd/jaeger
 	mv $@.part $@
 
-go:
-	@command -v go > /dev/null || { echo "make: the collector and Jaeger are built with Go 1.25 or newer, and there is none" >&2; exit 2; }
+$(COMPOSE):
+	$(NEED_GO)
+	cd tests/compose && $(GO) build -o $@.part . && mv $@.part $@
 
 coverage: $(READY) ## Show which lines the unit tests run, in their subprocesses too
 	$(BIN)/python -m pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)

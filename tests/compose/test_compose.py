@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.processes import missing
+from tests.pipeline.programs import built
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
@@ -31,20 +30,10 @@ READ_BY = {
 
 
 @pytest.fixture(scope="session")
-def compose_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compose_spec() -> Path:
     """The program that reads a compose file as `docker compose` does."""
-    if not shutil.which("go"):
-        missing("go is not installed, which builds what checks compose.yaml.")
-    program = tmp_path_factory.mktemp("compose") / "compose-spec"
-    built = subprocess.run(
-        ["go", "build", "-o", program, "."],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return program
+    sources = ["tests/compose/go.mod", "tests/compose/go.sum", "tests/compose/main.go"]
+    return built("compose", "compose-spec", sources)
 
 
 def read(program: Path, file: Path, **environment: str) -> subprocess.CompletedProcess[str]:

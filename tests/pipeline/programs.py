@@ -30,9 +30,7 @@ def built(program: str, name: str, sources: Iterable[str]) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     version = hashlib.sha256(content).hexdigest()[:12]
     binary = cache / "otel-cinder" / program / version / name
-    return (
-        binary if binary.is_file() else missing(f"No {program}: `make {program}`, which needs Go.")
-    )
+    return binary if binary.is_file() else missing(f"No {program}: `make programs` builds it.")
 
 
 def collector_binary() -> Path:
