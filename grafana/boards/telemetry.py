@@ -157,7 +157,7 @@ def _collectors() -> tuple[Panel, ...]:
             empty="nothing was sent in this time",
         ),
         lines(
-            "What did collectors refuse or lose? (spans and metric points)",
+            "What did collectors refuse or lose? (spans, metric points, log records)",
             "Each bar counts five minutes, or more where much time is shown. Refused: there was no "
             "memory, or the next hop did not take them; their sender tries again. Not sent and not "
             "queued: lost.",
@@ -174,6 +174,8 @@ def _collectors() -> tuple[Panel, ...]:
                     (series.UNQUEUED_SPANS, way, "spans not queued"),
                     (series.UNSENT_POINTS, way, "metric points not sent"),
                     (series.UNQUEUED_POINTS, way, "metric points not queued"),
+                    (series.UNSENT_RECORDS, way, "log records not sent"),
+                    (series.UNQUEUED_RECORDS, way, "log records not queued"),
                 )
             ),
             unit="short",

@@ -53,7 +53,7 @@ MAY_BE_EMPTY = {
     ("When were spans lost? (spans)", "B"): "every export succeeds",
     ("Which places are patched, and which do not fit?", "A"): "all fit Cinder 29",
     **{
-        ("What did collectors refuse or lose? (spans and metric points)", query): reason
+        ("What did collectors refuse or lose? (spans, metric points, log records)", query): reason
         for query, reason in {
             "A": "there is memory for all spans",
             "B": "there is memory for all metric points",
@@ -61,6 +61,8 @@ MAY_BE_EMPTY = {
             "D": "no queue of spans overflows",
             "E": "every metric point is sent in the end",
             "F": "no queue of metric points overflows",
+            "G": "nobody exports log records",
+            "H": "nobody exports log records",
         }.items()
     },
 }
