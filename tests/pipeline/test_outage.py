@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 
 AWAY = 60  # seconds
 # The services' exporter tries again for so long; by default only for ten seconds.
-PATIENCE = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60000", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
+PATIENCE = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
 
 
 class Road:
