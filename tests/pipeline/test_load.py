@@ -1,7 +1,9 @@
-"""More than a collector can take: its memory stays bounded, and what it does not take it refuses."""
+"""More than a collector can take: memory stays bounded, and what is not taken is refused or waits."""
 
 import os
+import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,8 +14,10 @@ import psutil
 import pytest
 
 from tests.integration.processes import free_port, wait_until
+from tests.pipeline.certificates import Authority
 from tests.pipeline.otlp import Client, Sink, request, span
-from tests.pipeline.programs import Collector
+from tests.pipeline.programs import HTTP, Collector
+from tests.pipeline.region import BOTH, LOOPBACK
 
 CLIENTS, BATCHES, BATCH = 4, 100, 512
 LIMIT_MIB, SPIKE_MIB = 100, 25
@@ -116,3 +120,69 @@ def test_what_is_not_taken_is_refused_and_what_is_taken_arrives(collector: Colle
     print(peak, len(accepted), refused, reasons)
     assert set(arrived) == accepted
     assert len(arrived) == len(accepted)
+
+
+FULL_BYTES = 600_000
+# Longer than exporters wait for an answer by default, which is 5 s.
+STUCK = 12
+
+
+def test_a_gateway_whose_queue_is_full_counts_and_stores_each_span_once(tmp_path: Path) -> None:
+    """While its store is away and its queue is full a gateway holds spans back, and sends none again."""
+    (tmp_path / "authority").mkdir()
+    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    store = free_port()
+    gateway = Collector(
+        "gateway",
+        tmp_path,
+        certificates=certificates,
+        JAEGER_ENDPOINT=f"127.0.0.1:{store}",
+        QUEUE_BYTES=FULL_BYTES,
+    )
+    gateway.settings["GATEWAY_PEERS"] = f"[{gateway.peer}]"
+    client = Client(gateway.otlp_grpc, certificates)
+    sink = Sink(certificates, port=store)
+
+    def taken() -> float:
+        return gateway.count("otelcol_receiver_accepted_spans", receiver="otlp/peers")
+
+    def counted() -> float:
+        page = HTTP.get(
+            f"https://{gateway.prometheus}/metrics",
+            cert=(str(certificates.cert), str(certificates.key)),
+            verify=str(certificates.ca),
+            timeout=10,
+        ).text
+        series = r"^traces_span_metrics_calls_total\{.*\} (\S+)"
+        return sum(float(value) for value in re.findall(series, page, re.MULTILINE))
+
+    try:
+        gateway.start()
+        sent: set[str] = set()
+        for _ in range(30):
+            spans = [
+                span(os.urandom(16), error="kept", events=[{"log.message": "x" * 1000}])
+                for _ in range(BATCH)
+            ]
+            client.send(*spans)
+            sent |= {each.span_id.hex() for each in spans}
+        full = 0.9 * FULL_BYTES
+        wait_until(
+            lambda: gateway.count("otelcol_exporter_queue_size") >= full, 60, "the queue to fill"
+        )
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() - since >= STUCK, 2 * STUCK, "exporters' patience")
+        assert taken() < len(sent)  # some do wait
+        sink.start()
+        wait_until(lambda: len(sink.spans()) >= len(sent), 120, "what was sent")
+        wait_until(lambda: taken() >= len(sent), 60, "the last answer")
+        wait_until(lambda: counted() >= len(sent), 60, "the counts")
+        arrived = [each.span_id for each in sink.spans()]
+        print(len(sent), len(arrived), taken(), counted())
+        assert set(arrived) == sent
+        assert len(arrived) == len(sent)
+        assert counted() == taken() == len(sent)
+    finally:
+        client.close()
+        gateway.kill()
+        sink.stop()
