@@ -63,3 +63,36 @@ def test_an_agents_queue_is_bounded_and_outlives_a_kill(tmp_path: Path) -> None:
     finally:
         agent.kill()
         gateway.stop()
+
+
+def test_a_spoilt_queue_is_put_aside(tmp_path: Path) -> None:
+    """An agent that finds its queue's file spoilt renames it, begins a new one, and works."""
+    (tmp_path / "authority").mkdir()
+    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    port = free_port()
+    agent = Collector(
+        "agent", tmp_path, certificates=certificates, GATEWAY_ENDPOINT=f"127.0.0.1:{port}"
+    )
+    gateway = Sink(certificates, port)
+    client = Client(agent.otlp_grpc)
+    new = os.urandom(16)
+    try:
+        agent.start()
+        client.send(span(os.urandom(16), text="x" * 10_000))
+        wait_until(lambda: agent.count("otelcol_exporter_queue_size") > 0, 60, "the queue")
+        agent.kill()
+        (file,) = (agent.folder / "queue").glob("*_traces")
+        content = file.read_bytes()
+        key = b"qmv0"  # of the queue's head; its tree has it behind those of what waits
+        assert key in content
+        file.write_bytes(content.replace(key, b"!" + key[1:]))
+        agent.start()
+        assert len(list(file.parent.glob(f"{file.name}.*.backup"))) == 1
+        gateway.start()
+        client.send(span(new))
+        wait_until(lambda: bool(gateway.spans()), 60, "a span through the new queue")
+        assert {each.trace_id for each in gateway.spans()} == {new.hex()}
+    finally:
+        client.close()
+        agent.kill()
+        gateway.stop()
