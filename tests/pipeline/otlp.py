@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
@@ -34,6 +36,7 @@ def span(
     seconds: float = 0.01,
     error: str = "",
     events: Iterable[Mapping[str, Any]] = (),
+    event_name: str = "log",
     **values: Any,
 ) -> Span:
     """Return a span that ended just now; `__` in the names of attributes stands for a dot."""
@@ -48,7 +51,7 @@ def span(
         status=Status(code=Status.STATUS_CODE_ERROR, message=error) if error else None,
         attributes=attributes({key.replace("__", "."): each for key, each in values.items()}),
         events=[
-            Span.Event(name="log", time_unix_nano=end, attributes=attributes(each))
+            Span.Event(name=event_name, time_unix_nano=end, attributes=attributes(each))
             for each in events
         ],
     )
@@ -75,6 +78,7 @@ class Client:
             self._channel = grpc.secure_channel(address, _credentials(certificates))
         self._traces = traces_grpc.TraceServiceStub(self._channel)
         self._logs = logs_grpc.LogsServiceStub(self._channel)
+        self._metrics = metrics_grpc.MetricsServiceStub(self._channel)
 
     def send(self, *spans: Span) -> None:
         """Export these spans; grpc.RpcError says that they were not taken."""
@@ -88,6 +92,10 @@ class Client:
     def export_logs(self, exported: logs.ExportLogsServiceRequest) -> None:
         """Export log records; grpc.RpcError says that they were not taken."""
         self._logs.Export(exported, timeout=GRPC_WAITS)
+
+    def export_metrics(self, exported: metrics.ExportMetricsServiceRequest) -> None:
+        """Export metrics; grpc.RpcError says that they were not taken."""
+        self._metrics.Export(exported, timeout=GRPC_WAITS)
 
     def close(self) -> None:
         """Hang up."""

@@ -121,6 +121,7 @@ class Collector(Program):
         self.prometheus = f"127.0.0.1:{free_port()}"
         self.telemetry = f"127.0.0.1:{free_port()}"
         self.peer = f"127.0.0.1:{free_port()}"
+        self._certificates = certificates
         self._health = f"127.0.0.1:{free_port()}"
         self.settings: dict[str, object] = {
             "OTLP_GRPC_ENDPOINT": self.otlp_grpc,
@@ -152,6 +153,15 @@ class Collector(Program):
             for found, value in re.findall(rf"^{metric}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
             if all(f'{label}="{wanted}"' in found for label, wanted in labels.items())
         )
+
+    def exported(self) -> str:
+        """Return what Prometheus is given: Cinder's metrics, and those made of spans."""
+        address = f"{self.prometheus}/metrics"
+        ours = self._certificates
+        if ours is None:
+            return HTTP.get(f"http://{address}", timeout=10).text
+        pair = (str(ours.cert), str(ours.key))
+        return HTTP.get(f"https://{address}", cert=pair, verify=str(ours.ca), timeout=10).text
 
 
 class Jaeger(Program):

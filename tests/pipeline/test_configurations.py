@@ -80,7 +80,7 @@ def test_build_has_what_is_in_use_and_no_more() -> None:
 def test_redaction_is_the_same_wherever_data_comes_in() -> None:
     """The agent masks what the collector for one host masks."""
     one_host, agent = (_load(role)["processors"] for role in ("all-in-one", "agent"))
-    for processor in ("redaction", "transform/status"):
+    for processor in ("redaction", "transform/texts"):
         assert one_host[processor] == agent[processor]
 
 

@@ -1,12 +1,26 @@
-"""The last line of defence: what no span, event or log record may carry any further."""
+"""The last line of defence: what no span, event, metric or log record may carry any further."""
 
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Gauge,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_cinder.core import conventions
 from tests.integration.processes import wait_until
@@ -43,31 +57,39 @@ def sink() -> Iterator[Sink]:
 
 
 @pytest.fixture(scope="module")
-def one_host(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[Client]:
-    """A client of the collector for one host."""
+def collector(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[Collector]:
+    """The collector for one host."""
     folder = tmp_path_factory.mktemp("redaction")
     collector = Collector("all-in-one", folder, JAEGER_ENDPOINT=sink.address)
-    client = Client(collector.otlp_grpc)
     try:
         collector.start()
-        yield client
+        yield collector
     finally:
-        client.close()
         collector.kill()
 
 
+@pytest.fixture(scope="module")
+def one_host(collector: Collector) -> Iterator[Client]:
+    """A client of it."""
+    client = Client(collector.otlp_grpc)
+    yield client
+    client.close()
+
+
 def test_secrets_reach_no_store(one_host: Client, sink: Sink) -> None:
-    """Secrets by name and by shape are masked in attributes, lists, events and statuses of spans."""
+    """Secrets by name and by shape are masked in names, attributes, lists, events and statuses."""
     trace_id = os.urandom(16)
     named = dict.fromkeys(NAMES, PLANTED)
     for number, text in enumerate(SHAPES):
         one_host.send(
             span(
                 trace_id,
+                f"name {text}",
                 error=text,
                 text=text,
                 texts=["other", text],
                 events=[{"log.message": text, **named}],
+                event_name=f"event {text}",
                 number=number,
                 **named,
             )
@@ -75,6 +97,8 @@ def test_secrets_reach_no_store(one_host: Client, sink: Sink) -> None:
     wait_until(lambda: len(_of(sink, trace_id)) == len(SHAPES), 30, "the spans")
     for arrived in _of(sink, trace_id):
         assert PLANTED not in repr(arrived)
+        assert "****" in arrived.name
+        assert "****" in arrived.events[0].name
         assert "****" in arrived.status_message
         assert "****" in arrived.attributes["text"]
         assert {arrived.attributes[name] for name in NAMES} == {"****"}
@@ -94,6 +118,29 @@ def test_what_is_ours_passes_unharmed(one_host: Client, sink: Sink) -> None:
     assert arrived.status_message == text
     assert arrived.attributes == ours
     assert arrived.events[0].attributes == ours
+
+
+def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collector) -> None:
+    """Attributes of metrics are masked, and those of ours pass unharmed, values and names alike."""
+    text = "RPC call cinder-scheduler/create_volume, lvm@one#pool: 3"
+    for number, secret in enumerate(SHAPES):
+        planted = {"text": secret, **dict.fromkeys(NAMES, PLANTED)}
+        one_host.export_metrics(_gauge(f"planted.{number}", planted, resource=planted))
+    for name, ours in conventions.METRICS.items():
+        one_host.export_metrics(_gauge(f"passed.{name}", dict.fromkeys(ours.attributes, text)))
+
+    def series(prefix: str) -> list[str]:
+        return [line for line in collector.exported().splitlines() if line.startswith(prefix)]
+
+    wait_until(lambda: len(series("planted_")) == len(SHAPES), 30, "what has secrets")
+    wait_until(lambda: len(series("passed_")) == len(conventions.METRICS), 30, "what is ours")
+    assert PLANTED not in collector.exported()
+    for line in series("planted_"):
+        assert line.count('="****"') >= len(NAMES)
+        assert re.search(r'[{,]text="[^"]*\*{4}', line)
+    for name, ours in conventions.METRICS.items():
+        (line,) = series(f"passed_{name.replace('.', '_')}{{")
+        assert line.count(f'="{text}"') == len(ours.attributes)
 
 
 def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
@@ -132,6 +179,17 @@ def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
         agent.kill()
         gateway.kill()
         sink.stop()
+
+
+def _gauge(
+    name: str, of: dict[str, str], resource: Mapping[str, str] = MappingProxyType({})
+) -> ExportMetricsServiceRequest:
+    point = NumberDataPoint(as_int=1, time_unix_nano=time.time_ns(), attributes=attributes(of))
+    scoped = [ScopeMetrics(metrics=[Metric(name=name, gauge=Gauge(data_points=[point]))])]
+    described = Resource(attributes=attributes({"service.name": "cinder-volume", **resource}))
+    return ExportMetricsServiceRequest(
+        resource_metrics=[ResourceMetrics(resource=described, scope_metrics=scoped)]
+    )
 
 
 def _of(sink: Sink, trace_id: bytes):
