@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -15,6 +16,14 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Gauge,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
@@ -68,6 +77,25 @@ def request(
     )
 
 
+def gauge(
+    name: str, of: Mapping[str, Any], resource: Mapping[str, Any] = MappingProxyType({})
+) -> metrics.ExportMetricsServiceRequest:
+    """Return what exports one point with these attributes."""
+    point = NumberDataPoint(as_int=1, time_unix_nano=time.time_ns(), attributes=attributes(of))
+    scoped = [ScopeMetrics(metrics=[Metric(name=name, gauge=Gauge(data_points=[point]))])]
+    described = Resource(attributes=attributes({"service.name": "cinder-volume", **resource}))
+    return metrics.ExportMetricsServiceRequest(
+        resource_metrics=[ResourceMetrics(resource=described, scope_metrics=scoped)]
+    )
+
+
+def record(body: str, **values: Any) -> logs.ExportLogsServiceRequest:
+    """Return what exports one log record."""
+    text = AnyValue(string_value=body)
+    scoped = [ScopeLogs(log_records=[LogRecord(body=text, attributes=attributes(values))])]
+    return logs.ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=scoped)])
+
+
 class Client:
     """A client of one address, with a certificate where one is given."""
 
@@ -103,15 +131,21 @@ class Client:
 
 
 class Sink:
-    """A gRPC endpoint that keeps what is sent to it; on any free port by default."""
+    """A gRPC endpoint that keeps what is sent to it; on any free port by default.
 
-    def __init__(self, certificates: Certificates | None = None, port: int = 0) -> None:
+    One that does not take anything answers so that there is no use in trying again.
+    """
+
+    def __init__(
+        self, certificates: Certificates | None = None, port: int = 0, *, takes: bool = True
+    ) -> None:
         self._lock = threading.Lock()
         self._traces: list[traces.ExportTraceServiceRequest] = []
         self.logs: list[logs.ExportLogsServiceRequest] = []
         self._server = grpc.server(ThreadPoolExecutor(4))
-        traces_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._server)
-        logs_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._server)
+        if takes:
+            traces_grpc.add_TraceServiceServicer_to_server(_Traces(self), self._server)
+            logs_grpc.add_LogsServiceServicer_to_server(_Logs(self), self._server)
         if certificates is None:
             port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         else:

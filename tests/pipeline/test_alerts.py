@@ -1,18 +1,21 @@
 """Prometheus' configuration and alerts, by its own tools and in a real region."""
 
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 
 from tests.boards import ROOT, alerts
-from tests.integration.processes import server_binary, wait_until
+from tests.integration.processes import free_port, server_binary, wait_until
 from tests.pipeline.certificates import Authority
-from tests.pipeline.programs import HTTP
-from tests.pipeline.region import Region
+from tests.pipeline.otlp import Client, Sink, gauge, record, span
+from tests.pipeline.programs import HTTP, Collector
+from tests.pipeline.region import BOTH, LOOPBACK, Region
 
 FOLDER = ROOT / "prometheus"
 
@@ -104,6 +107,42 @@ def test_every_alert_looks_at_series_that_there_are(region: Region) -> None:
             if not region.prometheus.query(f"last_over_time({selector}[1h])"):
                 missing.add(selector)
     assert missing <= set(MAY_BE_MISSING)
+
+
+def test_what_a_collector_loses_is_counted(tmp_path: Path) -> None:
+    """What finds no room in a queue, and what the next hop will never take, is in series so named."""
+    (tmp_path / "authority").mkdir()
+    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    port = free_port()
+    agent = Collector(
+        "agent",
+        tmp_path,
+        certificates=certificates,
+        GATEWAY_ENDPOINT=f"127.0.0.1:{port}",
+        QUEUE_BYTES=524288,
+    )
+    client = Client(agent.otlp_grpc)
+    gateway = Sink(certificates, port, takes=False)
+    exports = (
+        lambda text: client.send(span(os.urandom(16), text=text)),
+        lambda text: client.export_metrics(gauge("load", {"text": text})),
+        lambda text: client.export_logs(record(text)),
+    )
+    try:
+        agent.start()
+        for export in exports:
+            with pytest.raises(grpc.RpcError):
+                export("x" * 600_000)
+        gateway.start()
+        for export in exports:
+            export("x")
+        for name in MAY_BE_MISSING:
+            if name.startswith("otelcol_exporter_"):
+                wait_until(lambda name=name: agent.count(name) > 0, 60, name)
+    finally:
+        client.close()
+        agent.kill()
+        gateway.stop()
 
 
 def test_failing_creates_are_counted_whole(region: Region) -> None:

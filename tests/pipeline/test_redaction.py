@@ -2,30 +2,14 @@
 
 import os
 import re
-import time
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    Gauge,
-    Metric,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-)
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_cinder.core import conventions
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import Authority
-from tests.pipeline.otlp import Client, Sink, attributes, span
+from tests.pipeline.otlp import Client, Sink, gauge, record, span
 from tests.pipeline.programs import CHECKOUT, Collector
 from tests.pipeline.region import BOTH, LOOPBACK
 
@@ -125,9 +109,9 @@ def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collecto
     text = "RPC call cinder-scheduler/create_volume, lvm@one#pool: 3"
     for number, secret in enumerate(SHAPES):
         planted = {"text": secret, **dict.fromkeys(NAMES, PLANTED)}
-        one_host.export_metrics(_gauge(f"planted.{number}", planted, resource=planted))
+        one_host.export_metrics(gauge(f"planted.{number}", planted, resource=planted))
     for name, ours in conventions.METRICS.items():
-        one_host.export_metrics(_gauge(f"passed.{name}", dict.fromkeys(ours.attributes, text)))
+        one_host.export_metrics(gauge(f"passed.{name}", dict.fromkeys(ours.attributes, text)))
 
     def series(prefix: str) -> list[str]:
         return [line for line in collector.exported().splitlines() if line.startswith(prefix)]
@@ -159,37 +143,17 @@ def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
     try:
         gateway.start()
         agent.start()
-        records = [
-            LogRecord(
-                body=AnyValue(string_value=text),
-                attributes=attributes({"text": text, **dict.fromkeys(NAMES, PLANTED)}),
-            )
-            for text in SHAPES
-        ]
-        scoped = [ScopeLogs(log_records=records)]
-        client.export_logs(
-            ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=scoped)])
-        )
-        wait_until(lambda: bool(sink.logs), 30, "the log records")
+        for text in SHAPES:
+            client.export_logs(record(text, text=text, **dict.fromkeys(NAMES, PLANTED)))
+        masked = len(SHAPES) * (2 + len(NAMES))
+        wait_until(lambda: repr(sink.logs).count("****") >= masked, 30, "the log records")
         arrived = repr(sink.logs)
         assert PLANTED not in arrived
-        assert arrived.count("****") >= len(SHAPES) * (2 + len(NAMES))
     finally:
         client.close()
         agent.kill()
         gateway.kill()
         sink.stop()
-
-
-def _gauge(
-    name: str, of: dict[str, str], resource: Mapping[str, str] = MappingProxyType({})
-) -> ExportMetricsServiceRequest:
-    point = NumberDataPoint(as_int=1, time_unix_nano=time.time_ns(), attributes=attributes(of))
-    scoped = [ScopeMetrics(metrics=[Metric(name=name, gauge=Gauge(data_points=[point]))])]
-    described = Resource(attributes=attributes({"service.name": "cinder-volume", **resource}))
-    return ExportMetricsServiceRequest(
-        resource_metrics=[ResourceMetrics(resource=described, scope_metrics=scoped)]
-    )
 
 
 def _of(sink: Sink, trace_id: bytes):
