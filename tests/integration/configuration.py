@@ -63,10 +63,11 @@ filters_path = {etc}/rootwrap.d
 exec_dirs = {bin},/sbin,/usr/sbin,/bin,/usr/bin
 """
 
-# As devstack runs it: the application is loaded once and then forked, SIGTERM is graceful.
+# As devstack runs it: the application is loaded once and then forked, SIGTERM is graceful. The module
+# is Cinder's own cinder.wsgi.api, with what its first two requests would do at the same time done.
 UWSGI = """\
 [uwsgi]
-module = cinder.wsgi.api:application
+module = registered_policies:application
 pyargv = --config-file {configuration}
 http-socket = 127.0.0.1:{port}
 master = true

@@ -106,7 +106,6 @@ class CinderStack:
                 wait_until(lambda queue=queue: self._consumed(queue), 60, queue)
         if SCHEDULER in started:
             wait_until(self._pools_known, 60, "the scheduler to know the pools")
-            wait_until(self._all_have_answered, 60, "each worker of the API to answer a request")
 
     def start_after_stop(self, tracing: Tracing) -> None:
         """Start all services again after a stop under load, the scheduler last.
@@ -301,19 +300,6 @@ class CinderStack:
         self._alive()
         answer = self.get("scheduler-stats/get_pools")
         return answer.ok and len(answer.json()["pools"]) == len(self.extent.backends)
-
-    def _all_have_answered(self) -> bool:
-        """Tell whether each of uWSGI's workers has answered a request that was alone there.
-
-        Cinder registers its policies with the first one, and one beside it may find them missing.
-        """
-        if API not in self.services or self.mode == "eventlet":
-            return True
-        log = self.services[API].log.read_text(errors="replace")
-        if all(f"[pid: {worker.pid}|" in log for worker in self.api_workers()):
-            return True
-        self._pools_known()  # asks one more time, whichever worker that takes
-        return False
 
     def _headers(self) -> dict[str, str]:
         return {
