@@ -38,8 +38,9 @@ limit itself in its latest releases; those before keep all that they get."""
 QUEUE_SIZE: Final = 10_000
 """Measurements that may wait for the export thread."""
 
-_ROUND_S: Final = 1.0
-"""Seconds after which measurements leave the queue, and let go of their spans, at the latest."""
+_ROUND_S: Final = 5.0
+"""Seconds after which measurements leave the queue at the latest: often enough for its room, seldom
+enough for a service that has little to do."""
 
 _VALUE_LIMIT: Final = 256
 """Characters of an attribute's value that are kept."""
