@@ -123,19 +123,19 @@ class _Records:
     def _take(self, record: logging.LogRecord) -> contextvars.Token[bool] | None:
         """Put the ids on ``record``, and record it, if it is to be; a token to give back then."""
         context = otel_context.get_current()
+        span = trace.get_current_span(context) if context else trace.INVALID_SPAN
         said = record.__dict__
         # There already: by opentelemetry-instrumentation-logging, or in another process.
         if "otelTraceID" not in said:
             # Most records of an idle service are written outside of every request: the short way.
             said.update(
-                self._said_in(context) if context else self._outside or self._said_outside()
+                self._said_in(context, span) if context else self._outside or self._said_outside()
             )
         if record.levelno < runtime.settings.log_level:
             return None
         exported = runtime.logs_exported
         if not context and not exported:
             return None
-        span = trace.get_current_span(context)
         if not (exported or span.is_recording()) or _recording.get() or _is_ours(record.name):
             return None
         token = _recording.set(True)
@@ -148,13 +148,12 @@ class _Records:
             _complain(error)
         return token
 
-    def _said_in(self, context: Context) -> dict[str, Any]:
+    def _said_in(self, context: Context, span: Span) -> dict[str, Any]:
         service: Any = context.get(SERVICE)
-        ids = _ids(trace.get_current_span(context))
-        return {**ids, "otelServiceName": self._name(service)}
+        return {**_ids(span), "otelServiceName": self._name(service)}
 
     def _said_outside(self) -> dict[str, Any]:
-        self._outside = self._said_in(Context())
+        self._outside = self._said_in(_EMPTY, trace.INVALID_SPAN)
         return self._outside
 
     def _name(self, service: Service | None) -> str:
