@@ -115,6 +115,28 @@ def number(
     return _finish(panel, title, description, unit, empty, size, colours)
 
 
+def count(
+    title: str,
+    description: str,
+    query: str,
+    *,
+    empty: str = "no telemetry",
+    colours: Thresholds = ((None, BLUE),),
+    size: tuple[int, int] = (4, 4),
+) -> Panel:
+    """How many there are, or were in the time that the board shows."""
+    return number(
+        title,
+        description,
+        query,
+        unit="short",
+        empty=empty,
+        colours=colours,
+        size=size,
+        decimals=0,
+    )
+
+
 def lines(
     title: str,
     description: str,

@@ -20,6 +20,8 @@ PERCENTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 # From which value on which colour.
 BAD: Final = ((None, GREEN), (0.000001, RED))
 """Anything above 0 went wrong."""
+ODD: Final = ((None, GREEN), (0.000001, YELLOW))
+"""Anything above 0 is worth a look, and need not be wrong."""
 SHARE: Final = ((None, GREEN), (0.01, YELLOW), (0.05, RED))
 WAIT: Final = ((None, GREEN), (1, YELLOW), (30, RED))
 """Seconds in a queue; where it is red, the alert CinderQueueWaitRising fires in any case."""

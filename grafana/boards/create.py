@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from grafana import series
-from grafana.boards.board import BAD, PERCENTILES, VOLUMES_IN_ERROR, Board
+from grafana.boards.board import BAD, ODD, PERCENTILES, VOLUMES_IN_ERROR, Board
 from grafana.panels import (
     GREEN,
     RED,
@@ -15,6 +15,7 @@ from grafana.panels import (
     Panel,
     Query,
     Traces,
+    count,
     lines,
     number,
     table,
@@ -91,55 +92,40 @@ def create() -> Board:
 def _outcomes() -> tuple[Panel, ...]:
     """How many, and what became of them."""
     return (
-        number(
+        count(
             "Creates accepted",
             "POST /volumes that the API answered with 202 in the time shown.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=", "202"))),
-            unit="short",
-            empty="no telemetry",
-            decimals=0,
             size=(3, 4),
         ),
-        number(
+        count(
             "Creates refused",
             "POST /volumes answered with 4xx in the time shown: over quota, say, or not well formed.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "4.."))),
-            unit="short",
-            empty="no telemetry",
-            colours=((None, GREEN), (0.000001, YELLOW)),
-            decimals=0,
+            colours=ODD,
             size=(3, 4),
         ),
-        number(
+        count(
             "Creates answered by a server error",
             "POST /volumes answered with 5xx in the time shown: there is no volume, or nobody was told "
             "of it.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "5.."))),
-            unit="short",
-            empty="no telemetry",
             colours=BAD,
-            decimals=0,
         ),
-        number(
+        count(
             "Volumes that ended in error",
             "Volumes that were given the status error in the time shown: as a rule their create failed "
             "after it was accepted. Most other operations that fail have a status of their own, "
             "error_deleting say.",
             or_none(counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error"))),
-            unit="short",
-            empty="no telemetry",
             colours=BAD,
-            decimals=0,
         ),
-        number(
+        count(
             "Creates rescheduled",
             "How often a backend was given up and the scheduler asked for another, in the time shown: "
             "one create may be counted more than once.",
             or_none(counted(_RESCHEDULED)),
-            unit="short",
-            empty="no telemetry",
-            colours=((None, GREEN), (0.000001, YELLOW)),
-            decimals=0,
+            colours=ODD,
             size=(3, 4),
         ),
         number(

@@ -21,6 +21,7 @@ from grafana.panels import (
     Column,
     Panel,
     Query,
+    count,
     lines,
     number,
     service_map,
@@ -96,15 +97,12 @@ def _well() -> tuple[Panel, ...]:
             empty="no requests",
             colours=SHARE,
         ),
-        number(
+        count(
             "Volumes put into error",
             "Volumes that Cinder gave a status such as error or error_deleting in the time shown, "
             "although perhaps nothing was raised and the request was answered well.",
             or_none(counted(VOLUMES_IN_ERROR)),
-            unit="short",
-            empty="no telemetry",
             colours=BAD,
-            decimals=0,
         ),
         number(
             "Longest wait in a queue, p95",
@@ -116,24 +114,19 @@ def _well() -> tuple[Panel, ...]:
             empty="no messages",
             colours=WAIT,
         ),
-        number(
+        count(
             "Processes that report",
             "Workers of Cinder's services from which metrics came in the last five minutes. One that is "
             "missing has stopped, or its otel-cinder is off.",
             f"count({total(series.STARTED, 'job', 'instance')})",
-            unit="short",
             empty="none: is otel-cinder on, and does its collector run?",
-            decimals=0,
         ),
-        number(
+        count(
             "Spans lost on the way",
             "Spans that Cinder's processes dropped or could not export, and that collectors gave up, in "
             "the time shown: traces have gaps. The board otel-cinder itself says where.",
             " + ".join(f"({or_none(counted(lost))})" for lost in _LOST),
-            unit="short",
-            empty="no telemetry",
             colours=BAD,
-            decimals=0,
         ),
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from grafana import series
-from grafana.boards.board import BAD, SHARE, WAIT, Board
-from grafana.panels import GREEN, RED, YELLOW, Column, Panel, Query, heat, lines, number, table
+from grafana.boards.board import BAD, ODD, SHARE, WAIT, Board
+from grafana.panels import RED, Column, Panel, Query, count, heat, lines, number, table
 from grafana.series import buckets, counted, label, or_none, per_second, quantile, ratio, values
 from otel_cinder.core.conventions import ERROR_TYPE, RPC_METHOD
 
@@ -55,26 +55,20 @@ def _outcomes() -> tuple[Panel, ...]:
             colours=WAIT,
             size=(6, 4),
         ),
-        number(
+        count(
             "Calls that timed out",
             "Calls whose caller gave up waiting for the answer, in the time shown "
             "(rpc_response_timeout in cinder.conf).",
             or_none(counted(timeouts)),
-            unit="short",
-            empty="no telemetry",
             colours=BAD,
-            decimals=0,
             size=(6, 4),
         ),
-        number(
+        count(
             "Messages before their time",
             "Messages that came before they were sent, by the clocks of two hosts, in the time shown: "
             "waits cannot be measured well there. Is NTP running?",
             or_none(counted(_chosen(series.CLOCK_SKEWS))),
-            unit="short",
-            empty="no telemetry",
-            colours=((None, GREEN), (0.000001, YELLOW)),
-            decimals=0,
+            colours=ODD,
             size=(6, 4),
         ),
     )
