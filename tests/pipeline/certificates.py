@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tests.integration.processes import missing
 
+LOOPBACK = "IP:127.0.0.1"
+BOTH = "serverAuth,clientAuth"
 README = Path(__file__).resolve().parents[2] / "collector" / "README.md"
 
 
@@ -31,12 +33,13 @@ class Certificates:
 
 
 class Authority:
-    """A certificate authority, and certificates that it signs for hosts."""
+    """A certificate authority in a new folder, and certificates that it signs for hosts."""
 
     def __init__(self, folder: Path) -> None:
         if shutil.which("openssl") is None:
             missing("openssl is not installed (Debian: openssl).")
         self._folder = folder
+        folder.mkdir()
         self._run("make_authority")
 
     def issue(self, host: str, names: str, use: str) -> Certificates:
@@ -52,3 +55,8 @@ class Authority:
             check=True,
             capture_output=True,
         )
+
+
+def loopback(folder: Path) -> Certificates:
+    """Return a certificate for all that runs on the loopback, of an authority in this folder."""
+    return Authority(folder / "authority").issue("loopback", LOOPBACK, BOTH)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.integration.configuration import PROJECT, Extent, Tracing
 from tests.integration.processes import wait_until
 from tests.integration.stack import CinderStack
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import BOTH, LOOPBACK, Authority
 from tests.pipeline.programs import Collector, Jaeger, Program, Prometheus
 
 # Two backends, and one more try elsewhere for what fails.
@@ -23,8 +23,6 @@ EXTENT = Extent(
 )
 GATEWAYS = 2
 KEPT_PERCENT = 25
-LOOPBACK = "IP:127.0.0.1"
-BOTH = "serverAuth,clientAuth"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Region:
 
     def __init__(self, folder: Path, stack: CinderStack) -> None:
         self.stack = stack
-        (folder / "authority").mkdir()
         self.authority = Authority(folder / "authority")
         both = self.authority.issue("loopback", LOOPBACK, BOTH)
         self.gateways = [

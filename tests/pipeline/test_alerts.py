@@ -12,10 +12,10 @@ import yaml
 
 from tests.boards import ROOT, alerts
 from tests.integration.processes import free_port, server_binary, wait_until
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import Authority, loopback
 from tests.pipeline.otlp import Client, Sink, gauge, record, span
 from tests.pipeline.programs import HTTP, Collector
-from tests.pipeline.region import BOTH, LOOPBACK, Region
+from tests.pipeline.region import Region
 
 FOLDER = ROOT / "prometheus"
 
@@ -54,7 +54,6 @@ def test_the_configuration_is_valid(name: str, targets: str, tmp_path: Path) -> 
     shutil.copy(FOLDER / name, tmp_path)
     shutil.copy(FOLDER / "alerts.yaml", tmp_path)
     shutil.copytree(FOLDER / targets, tmp_path / "targets")
-    (tmp_path / "authority").mkdir()
     certificates = Authority(tmp_path / "authority").issue("prometheus", "DNS:node", "clientAuth")
     shutil.copytree(certificates.folder, tmp_path / "tls")
     done = promtool("check", "config", name, cwd=tmp_path)
@@ -111,8 +110,7 @@ def test_every_alert_looks_at_series_that_there_are(region: Region) -> None:
 
 def test_what_a_collector_loses_is_counted(tmp_path: Path) -> None:
     """What finds no room in a queue, and what the next hop will never take, is in series so named."""
-    (tmp_path / "authority").mkdir()
-    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(tmp_path)
     port = free_port()
     agent = Collector(
         "agent",

@@ -14,10 +14,9 @@ import psutil
 import pytest
 
 from tests.integration.processes import free_port, wait_until
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import loopback
 from tests.pipeline.otlp import Client, Sink, request, span
 from tests.pipeline.programs import Collector
-from tests.pipeline.region import BOTH, LOOPBACK
 
 CLIENTS, BATCHES, BATCH = 4, 100, 512
 LIMIT_MIB, SPIKE_MIB = 100, 25
@@ -130,8 +129,7 @@ STUCK = 50
 
 def test_a_gateway_whose_queue_is_full_counts_and_stores_each_span_once(tmp_path: Path) -> None:
     """While its store is away and its queue is full a gateway holds spans back, and sends none again."""
-    (tmp_path / "authority").mkdir()
-    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(tmp_path)
     store = free_port()
     gateway = Collector(
         "gateway",

@@ -13,9 +13,9 @@ from tests.integration.installation import Installation
 from tests.integration.processes import wait_until
 from tests.integration.stack import CinderStack
 from tests.integration.whole_create import SPANS, assert_whole_create
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import loopback
 from tests.pipeline.programs import Collector, Jaeger
-from tests.pipeline.region import BOTH, LOOPBACK, Create, create, settle
+from tests.pipeline.region import Create, create, settle
 
 pytestmark = pytest.mark.faults
 
@@ -29,8 +29,7 @@ class Road:
 
     def __init__(self, folder, stack: CinderStack) -> None:
         self.stack = stack
-        (folder / "authority").mkdir()
-        certificates = Authority(folder / "authority").issue("loopback", LOOPBACK, BOTH)
+        certificates = loopback(folder)
         self.jaeger = Jaeger("badger", folder, certificates=certificates)
         self.gateway = Collector(
             "gateway",

@@ -8,10 +8,9 @@ import pytest
 
 from otel_cinder.core import conventions
 from tests.integration.processes import wait_until
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import loopback
 from tests.pipeline.otlp import Client, Sink, gauge, record, span
 from tests.pipeline.programs import CHECKOUT, Collector
-from tests.pipeline.region import BOTH, LOOPBACK
 
 PLANTED = "0planted0"  # part of every secret
 # Attributes whose names say that the value is a secret, whatever it looks like.
@@ -129,8 +128,7 @@ def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collecto
 
 def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
     """The agent masks log records, in attributes and bodies, before they leave the host."""
-    (tmp_path / "authority").mkdir()
-    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(tmp_path)
     sink = Sink(certificates)
     sink.start()
     gateway = Collector("gateway", tmp_path, certificates=certificates, LOGS_ENDPOINT=sink.address)

@@ -7,10 +7,9 @@ import pytest
 
 from otel_cinder.cli.trace import Trace
 from tests.integration.processes import wait_until
-from tests.pipeline.certificates import Authority, Certificates
+from tests.pipeline.certificates import Certificates, loopback
 from tests.pipeline.otlp import Client, span
 from tests.pipeline.programs import Collector, Jaeger
-from tests.pipeline.region import BOTH, LOOPBACK
 
 SLOW_MS = 2_000
 # Far less than the ten minutes for which a trace without a reason waits.
@@ -68,8 +67,7 @@ class Gateways:
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     """Two gateways as a region has them."""
     folder = tmp_path_factory.mktemp("gateways")
-    (folder / "authority").mkdir()
-    certificates = Authority(folder / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(folder)
     gateways = Gateways(folder, certificates)
     try:
         gateways.start()

@@ -7,10 +7,9 @@ import grpc
 import pytest
 
 from tests.integration.processes import free_port, wait_until
-from tests.pipeline.certificates import Authority
+from tests.pipeline.certificates import loopback
 from tests.pipeline.otlp import Client, Sink, span
 from tests.pipeline.programs import Collector, Jaeger
-from tests.pipeline.region import BOTH, LOOPBACK
 
 
 @pytest.mark.parametrize(("storage", "remembers"), [("badger", True), ("memory", False)])
@@ -33,8 +32,7 @@ def test_a_trace_after_a_restart(tmp_path: Path, storage: str, remembers: bool, 
 
 def test_an_agents_queue_is_bounded_and_outlives_a_kill(tmp_path: Path) -> None:
     """Without a gateway an agent takes what its queue holds, and after kill -9 it still has that."""
-    (tmp_path / "authority").mkdir()
-    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(tmp_path)
     port = free_port()
     agent = Collector(
         "agent",
@@ -67,8 +65,7 @@ def test_an_agents_queue_is_bounded_and_outlives_a_kill(tmp_path: Path) -> None:
 
 def test_a_spoilt_queue_is_put_aside(tmp_path: Path) -> None:
     """An agent that finds its queue's file spoilt renames it, begins a new one, and works."""
-    (tmp_path / "authority").mkdir()
-    certificates = Authority(tmp_path / "authority").issue("loopback", LOOPBACK, BOTH)
+    certificates = loopback(tmp_path)
     port = free_port()
     agent = Collector(
         "agent", tmp_path, certificates=certificates, GATEWAY_ENDPOINT=f"127.0.0.1:{port}"

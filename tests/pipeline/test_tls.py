@@ -9,18 +9,15 @@ import pytest
 import requests
 
 from tests.integration.processes import wait_until
-from tests.pipeline.certificates import Authority, Certificates
+from tests.pipeline.certificates import BOTH, LOOPBACK, Authority, Certificates
 from tests.pipeline.otlp import Client, span
 from tests.pipeline.programs import HTTP, Collector, Jaeger
-from tests.pipeline.region import BOTH, LOOPBACK
 
 
 class Place:
     """A gateway and a Jaeger, and the certificates of whoever comes."""
 
     def __init__(self, folder: Path) -> None:
-        for name in ("ours", "theirs"):
-            (folder / name).mkdir()
         ours, theirs = Authority(folder / "ours"), Authority(folder / "theirs")
         both = ours.issue("loopback", LOOPBACK, BOTH)
         self.right = ours.issue("node", "DNS:node", "clientAuth")
