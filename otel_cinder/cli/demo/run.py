@@ -100,7 +100,7 @@ def run(options: Options, out: Console, err: Console) -> None:
                 cinder.wait(broker.is_served, "Cinder's services to listen")
             else:
                 _start_one_process(processes, folder, port)
-            cinder.wait(cinder.is_up, "Cinder's API to answer")
+            cinder.wait(cinder.is_ready, "Cinder's scheduler to know its backend")
         with err.status("Creating a volume …"):
             volume, request_id = cinder.create(options.name, options.size)
             status = cinder.wait_created(volume)
@@ -131,7 +131,9 @@ class _Cinder:
     def __init__(self, port: int, processes: Processes, deadline: float) -> None:
         import requests
 
-        self._volumes = f"http://127.0.0.1:{port}/v3/{cinder_conf.PROJECT}/volumes"
+        project = f"http://127.0.0.1:{port}/v3/{cinder_conf.PROJECT}"
+        self._volumes = f"{project}/volumes"
+        self._pools = f"{project}/scheduler-stats/get_pools"
         self._processes = processes
         self._deadline = deadline
         self._http = requests.Session()
@@ -151,13 +153,17 @@ class _Cinder:
                 raise Problem(f"gave up waiting for {what}; --timeout sets how long to wait")
             time.sleep(_POLL_S)
 
-    def is_up(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether the API answers and the scheduler has heard from the volume service."""
         import requests
 
         try:
-            # A whole request, so that the one in the trace is not Cinder's very first, which loads
-            # and connects what later ones find ready.
-            return bool(self._http.get(self._volumes, timeout=5).status_code < 500)
+            # Whole requests to all of them, so that the one in the trace is not Cinder's very
+            # first, which loads and connects what later ones find ready.
+            if self._http.get(self._volumes, timeout=5).status_code != 200:
+                return False
+            answer = self._http.get(self._pools, timeout=5)
+            return answer.status_code == 200 and bool(answer.json()["pools"])
         except requests.RequestException:
             return False
 
