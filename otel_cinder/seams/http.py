@@ -32,6 +32,7 @@ from otel_cinder.core import conventions, redaction
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
 from otel_cinder.core.entry import Entry, enter
 from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
@@ -179,7 +180,8 @@ class TracedApplication:
         token = otel_context.attach(request.context)
         request.entered = True
         try:
-            request.body = self._app(request.environ, _answered(request, start_response))
+            answered = _answered(request, start_response)
+            request.body = call_with_room(self._app, request.environ, answered)
             request.streams = not isinstance(request.body, (list, tuple))
         except BaseException as error:
             request.error = error

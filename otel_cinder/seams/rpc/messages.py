@@ -16,6 +16,7 @@ from otel_cinder.core import carrier, conventions, redaction
 from otel_cinder.core.carrier import Arrival
 from otel_cinder.core.entry import Entry, enrich, enter
 from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.seams.rpc import destinations
@@ -134,7 +135,7 @@ class _Receiver:
         """Let `dispatch` know which server has taken the message."""
         token = otel_context.attach(otel_context.set_value(_SERVER, server))
         try:
-            return wrapped(*args, **kwargs)
+            return call_with_room(wrapped, *args, **kwargs)
         finally:
             otel_context.detach(token)
 
