@@ -3,6 +3,10 @@
 That one makes a message for each attribute, and protobuf copies every message that is put into
 another. Here they are filled in where they belong. What comes of it is the same message; whatever
 this does not know, or fails at, is left to the exporter's own.
+
+A span can be packed as soon as it ends. What waits for the next export is then a string of bytes. The
+span itself, some twenty objects, would outlive a young collection of Python's garbage collector or
+two, and so bring on the full ones, which go through everything that Cinder has in memory.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from otel_cinder.core.patching import PatchSet
@@ -33,11 +39,19 @@ _KINDS: Final = {
 _KNOWS_IF_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
 
-Encode = Callable[[Sequence[ReadableSpan]], Any]
+Packed = tuple[bytes, Resource, InstrumentationScope | None]
+"""A span as an OTLP message, and what it belongs to."""
+
+Encode = Callable[[Sequence[Any]], Any]
+
+_ENCODES_PACKED: Final = "_otel_cinder_encodes_packed"
 
 
 def patch(patches: PatchSet) -> None:
-    """Let the OTLP exporters encode spans by this module once they are imported."""
+    """Let the OTLP exporters encode spans by this module once they are imported.
+
+    What is packed must have left before ``patches`` are undone.
+    """
     for module in _EXPORTERS:
         patches.when_imported(module, functools.partial(_patch_exporter, patches, module))
 
@@ -49,47 +63,82 @@ def _patch_exporter(patches: PatchSet, module: str) -> None:
 
 
 def _or_else(original: Encode) -> Encode:
-    def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
+    def encode_spans(spans: Sequence[ReadableSpan | Packed]) -> Any:
         try:
             return encode(spans)
         except Exception:  # a value that OTLP has no place for: the original knows what to do
-            return original(spans)
+            request = original([span for span in spans if not isinstance(span, tuple)])
+            request.MergeFrom(encode([span for span in spans if isinstance(span, tuple)]))
+            return request
 
+    setattr(encode_spans, _ENCODES_PACKED, True)
     return encode_spans
 
 
-def encode(spans: Sequence[ReadableSpan]) -> Any:
-    """``spans`` as an ExportTraceServiceRequest. Raises for a value that can't be encoded."""
-    # Late: protobuf takes its time, and a process may never export.
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+def encodes_packed(exporter: object) -> bool:
+    """Whether ``exporter`` takes what `pack` makes among its spans."""
+    module = sys.modules.get(type(exporter).__module__)
+    return hasattr(getattr(module, "encode_spans", None), _ENCODES_PACKED)
 
-    request = ExportTraceServiceRequest()
+
+def pack(span: ReadableSpan) -> Packed | ReadableSpan:
+    """A span that has ended, for `encode`; as it is, if it has a value that can't be encoded."""
+    try:
+        message = _add_span(_messages().Span, span)
+        return message.SerializePartialToString(), span.resource, span.instrumentation_scope
+    except Exception:
+        return span
+
+
+def encode(spans: Sequence[ReadableSpan | Packed]) -> Any:
+    """``spans`` as an ExportTraceServiceRequest. Raises for a value that can't be encoded."""
+    request = _messages().Request()
     resources: dict[int, Any] = {}
     scopes: dict[tuple[int, int], Any] = {}
     for span in spans:
+        if isinstance(span, tuple):
+            packed, resource, scope = span
+        else:
+            resource, scope = span.resource, span.instrumentation_scope
         # By identity: to hash a resource, the SDK writes all of it as JSON.
-        place = id(span.resource), id(span.instrumentation_scope)
-        scope = scopes.get(place)
-        if scope is None:
+        place = id(resource), id(scope)
+        of_scope = scopes.get(place)
+        if of_scope is None:
             of_resource = resources.get(place[0])
             if of_resource is None:
                 of_resource = resources[place[0]] = request.resource_spans.add()
-                _add_resource(of_resource, span)
-            scope = scopes[place] = of_resource.scope_spans.add()
-            _add_scope(scope, span)
-        _add_span(scope.spans, span)
+                _add_resource(of_resource, resource)
+            of_scope = scopes[place] = of_resource.scope_spans.add()
+            _add_scope(of_scope, scope)
+        if isinstance(span, tuple):
+            of_scope.spans.add().MergeFromString(packed)
+        else:
+            _add_span(of_scope.spans.add, span)
     return request
 
 
-def _add_resource(message: Any, span: ReadableSpan) -> None:
+class _Messages(NamedTuple):
+    Request: Any
+    Span: Any
+
+
+@functools.cache
+def _messages() -> _Messages:
+    # Late: protobuf takes its time, and a process may never export.
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    return _Messages(ExportTraceServiceRequest, Span)
+
+
+def _add_resource(message: Any, resource: Resource) -> None:
     message.resource.SetInParent()
-    _add_attributes(message.resource.attributes, span.resource.attributes)
-    message.schema_url = span.resource.schema_url or ""
+    _add_attributes(message.resource.attributes, resource.attributes)
+    message.schema_url = resource.schema_url or ""
 
 
-def _add_scope(message: Any, span: ReadableSpan) -> None:
+def _add_scope(message: Any, scope: InstrumentationScope | None) -> None:
     message.scope.SetInParent()
-    scope = span.instrumentation_scope
     if scope is not None:
         message.scope.name = scope.name
         message.scope.version = scope.version or ""
@@ -97,11 +146,11 @@ def _add_scope(message: Any, span: ReadableSpan) -> None:
         message.schema_url = scope.schema_url or ""
 
 
-def _add_span(messages: Any, span: ReadableSpan) -> None:
+def _add_span(make: Callable[..., Any], span: ReadableSpan) -> Any:
     context, parent = span.get_span_context(), span.parent
     if context is None:
         raise TypeError("a span without a context")
-    message = messages.add(
+    message = make(
         trace_id=context.trace_id.to_bytes(16, "big"),
         span_id=context.span_id.to_bytes(8, "big"),
         name=span.name,
@@ -126,6 +175,7 @@ def _add_span(messages: Any, span: ReadableSpan) -> None:
         _add_event(message.events, event)
     for link in span.links:
         _add_link(message.links, link)
+    return message
 
 
 def _add_event(messages: Any, event: Event) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_cinder.core import redaction
+from otel_cinder.core.encoding import Packed, encodes_packed, pack
 from otel_cinder.core.native import Worker
 from otel_cinder.core.patching import complain
 
@@ -255,16 +256,21 @@ class ExportQueue(Worker, Generic[Item]):
         return reason
 
 
-class BatchSpanProcessor(ExportQueue[ReadableSpan], SpanProcessor):
+class BatchSpanProcessor(ExportQueue[ReadableSpan | Packed], SpanProcessor):
     """The spans' queue, as the SDK's providers know it. For the arguments see `ExportQueue`."""
 
     def __init__(self, load_exporters: Sequence[Load], endpoint: str, **sizes: Any) -> None:
         super().__init__(SPANS, load_exporters, endpoint, **sizes)
+        self._packs = False
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span."""
         if span.context is not None and span.context.trace_flags.sampled:
-            self.put(span)
+            self.put(pack(span) if self._packs else span)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._packs = all(encodes_packed(exporter) for exporter in self._exporters)
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
         """Export what is queued. False if it took longer than ``timeout_millis``."""

@@ -63,6 +63,8 @@ class Runtime:
         self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
         self._patches = PatchSet()
+        self._encoding = PatchSet()
+        """The exporters' way to encode: the last to be undone, behind a last export."""
         self._on = False
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
@@ -83,7 +85,8 @@ class Runtime:
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
-        encoding.patch(patches)
+        self._encoding = PatchSet()
+        encoding.patch(self._encoding)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
@@ -95,6 +98,7 @@ class Runtime:
         atexit.unregister(self.flush)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
+        self._encoding.undo()
 
     def start_span(
         self,

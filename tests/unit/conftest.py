@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Before any provider of the SDK's: its fork handler takes this module's lock in the child, which is
+# held there until the module's own has run, and they run in the order in which they were registered.
+import concurrent.futures.thread  # noqa: F401
 import os
 import pathlib
 import threading

@@ -96,6 +96,15 @@ def test_it_is_the_same_message(spans: Sequence[ReadableSpan]) -> None:
     assert len(ours.resource_spans) == 2
 
 
+def test_packed_spans_are_the_same_message(spans: Sequence[ReadableSpan]) -> None:
+    """What was packed at its end, all of it or here and there, is what it would have been."""
+    packed = [encoding.pack(span) for span in spans]
+    assert {type(one) for one in packed} == {tuple}
+    assert encoding.encode(packed) == encode_spans(spans)
+    mixed = [one if number % 3 else span for number, (one, span) in enumerate(zip(packed, spans))]
+    assert encoding.encode(mixed) == encode_spans(spans)
+
+
 def test_no_spans() -> None:
     """Nothing is an empty request."""
     assert encoding.encode([]) == encode_spans([])
@@ -132,6 +141,15 @@ def test_what_it_does_not_know_is_left_to_the_exporters_own(
     with pytest.raises(TypeError, match="bytes"):
         encoding.encode([odd])
     assert trace_exporter.encode_spans([odd]) == encode_spans([odd])
+    assert encoding.pack(odd) is odd
+    beside = encoding.pack(spans[0])
+    request = trace_exporter.encode_spans([odd, beside])  # type: ignore[list-item]
+    assert [
+        span.name
+        for of_resource in request.resource_spans
+        for of_scope in of_resource.scope_spans
+        for span in of_scope.spans
+    ] == ["odd", spans[0].name]
 
 
 def test_a_release_without_such_a_place_is_let_be(

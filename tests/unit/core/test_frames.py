@@ -41,10 +41,11 @@ def worst(call: Callable[..., Any]) -> int:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="its frames are in no pieces")
 def test_no_loop_maps_a_piece_of_stack_each_time_round() -> None:
-    """Called as they are, some depth makes each call a page fault; with room, none does."""
+    """Called as they are, some depth makes each call a page fault; with room, none does, nor with room in room."""
     if not SOME_PIECE_IS_KEPT:
         assert worst(lambda function, depth: function(depth)) >= CALLS
     assert worst(call_with_room) < CALLS // 4
+    assert call_with_room(worst, call_with_room) < CALLS // 4
 
 
 def test_it_calls_with_the_arguments_and_raises_what_is_raised() -> None:
