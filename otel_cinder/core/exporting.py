@@ -266,11 +266,13 @@ class BatchSpanProcessor(ExportQueue[ReadableSpan | Packed], SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span."""
         if span.context is not None and span.context.trace_flags.sampled:
-            self.put(pack(span) if self._packs else span)
+            has_room = len(self._queue) < self.queue_size
+            self.put(pack(span) if self._packs and has_room else span)
 
     def _begin(self) -> None:
         super()._begin()
-        self._packs = all(encodes_packed(exporter) for exporter in self._exporters)
+        exporters = self._exporters
+        self._packs = bool(exporters) and all(encodes_packed(each) for each in exporters)
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
         """Export what is queued. False if it took longer than ``timeout_millis``."""

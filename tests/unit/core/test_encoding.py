@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     Link,
@@ -26,7 +27,10 @@ from opentelemetry.trace import (
 )
 
 import otel_cinder
+from otel_cinder.cli.otlp import Receiver
 from otel_cinder.core import encoding
+from otel_cinder.core.exporting import BatchSpanProcessor
+from otel_cinder.core.runtime import runtime
 
 REMOTE = SpanContext(
     0xABC << 100,
@@ -129,6 +133,57 @@ def test_the_exporter_encodes_by_it(
     assert asked == [spans]
     otel_cinder.uninstrument()
     assert trace_exporter.encode_spans is encode_spans
+
+
+def test_spans_wait_packed_for_an_otlp_exporter() -> None:
+    """Once the exporter is known, what waits is bytes; a stop sends it before the places go back."""
+    with Receiver() as receiver, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        environment.setenv("OTEL_METRICS_EXPORTER", "none")
+        otel_cinder.instrument()
+        try:
+            runtime.start_span("first", Context()).end()
+            assert runtime.flush(10)
+            runtime.start_span("second", Context(), attributes={"a": [1, 2]}).end()
+            process = runtime._process
+            assert process is not None
+            assert process.spans is not None
+            [waiting] = process.spans._queue
+        finally:
+            otel_cinder.uninstrument()
+        found = {span.name: span.attributes for span in receiver.spans()}
+    assert isinstance(waiting, tuple)
+    assert isinstance(waiting[0], bytes)
+    assert found == {"first": {}, "second": {"a": [1, 2]}}
+
+
+class Keeps(SpanExporter):
+    """An exporter that wants spans."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Keep them."""
+        self.spans.extend(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_where_another_exporter_listens_nothing_is_packed(instrumented: None) -> None:
+    """An exporter that does not encode by this module gets spans, and so does one beside it."""
+    otlp = trace_exporter.OTLPSpanExporter("http://127.0.0.1:1/v1/traces", timeout=0.1)
+    keeps = Keeps()
+    assert encoding.encodes_packed(otlp)
+    queue = BatchSpanProcessor(
+        [lambda: lambda: otlp, lambda: lambda: keeps], "x", queue_size=9, batch_size=9, delay=60
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(queue)
+    for name in ("first", "second"):
+        provider.get_tracer("test").start_span(name).end()
+        queue.force_flush()
+    queue.shutdown()
+    assert [span.name for span in keeps.spans] == ["first", "second"]
 
 
 def test_what_it_does_not_know_is_left_to_the_exporters_own(
