@@ -2,7 +2,9 @@
 
 import atexit
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +20,12 @@ import pytest
 # Debian keeps servers where an ordinary user's PATH does not look.
 SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/lib/rabbitmq/bin")
 
+# Where no connection begins: the kernel gives those the ports above, also between a port's choice
+# here and its use. The beginning is random, for other test runs on this host.
+_FIRST, _LAST = 10_000, 32_767
+_BEGIN = random.randint(_FIRST, _LAST)
+_ports = itertools.chain(range(_BEGIN, _LAST + 1), range(_FIRST, _BEGIN))
+
 _groups: set[int] = set()
 
 
@@ -31,10 +39,12 @@ def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None
 
 
 def free_port() -> int:
-    """Return a TCP port on the loopback that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port on the loopback that nothing is bound to, each only once."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("No port below those of outgoing connections is left.")
 
 
 def listens(port: int) -> bool:
