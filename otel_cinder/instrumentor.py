@@ -63,7 +63,7 @@ def _scheduler(patches: PatchSet) -> None:
 def _driver(patches: PatchSet) -> None:
     from otel_cinder.seams import driver
 
-    driver.patch(patches, drivers.driver_class, drivers.backend_of, drivers.QUIET_METHODS)
+    driver.patch(patches, drivers.driver_of, drivers.backend_of, drivers.QUIET_METHODS)
 
 
 def _commands(patches: PatchSet) -> None:

@@ -29,11 +29,11 @@ _NO_BACKENDS: Final = frozenset({"", "DEFAULT", "backend_defaults"})
 """Sections of the configuration that are no backend's."""
 
 
-def driver_class(manager: Any) -> type | None:
-    """The class of a manager's driver: a volume manager has one, a backup manager makes them."""
+def driver_of(manager: Any) -> tuple[type | None, Any]:
+    """A manager's driver's class, and the driver: a backup manager makes one for each backup."""
     driver = getattr(manager, "driver", None)
     found = type(driver) if driver is not None else getattr(manager, "service", None)
-    return found if isinstance(found, type) else None
+    return found if isinstance(found, type) else None, driver
 
 
 def backend_of(driver: Any) -> str:

@@ -28,7 +28,8 @@ class Seam:
 
     seam: str
     target: str
-    """``module:Class.attribute``, or ``module:Class.* (12)`` for so many methods of a class"""
+    """``module:Class.attribute``; ``module:Class.* (12)`` for so many methods of a class, with
+    ``Class()`` for an instance's own."""
     state: str
     """``waiting`` (not imported yet), ``on``, ``off`` (put back) or ``skipped: why``."""
 
@@ -94,12 +95,14 @@ class PatchSet:
         """Wrap the function ``module:path`` by wrapt, now or once its module is imported."""
         self.replace(seam, target, functools.partial(self._wrapped, wrapper))
 
-    def wrap_methods(self, seam: str, owner: type, wrappers: Mapping[str, Wrapper]) -> None:
+    def wrap_methods(self, seam: str, owner: object, wrappers: Mapping[str, Wrapper]) -> None:
         """Wrap methods of a class at hand, its own and inherited ones, by name; one row for all.
 
-        For a class that is met only when it is used, and may not be importable by its name.
+        For a class that is met only when it is used, and may not be importable by its name. Of an
+        instance, functions that it has itself.
         """
-        target = f"{owner.__module__}:{owner.__qualname__}.* ({len(wrappers)})"
+        cls, of = (owner, "") if isinstance(owner, type) else (type(owner), "()")
+        target = f"{cls.__module__}:{cls.__qualname__}{of}.* ({len(wrappers)})"
         row = Seam(seam, target, "on")
         self._rows.append(row)
         try:

@@ -4,8 +4,8 @@ A driver's class is known when a manager has been made, and patched then, its in
 What a driver calls on itself while it is at work is a part of that call. Where nothing is traced,
 in periodic tasks and while a service starts, nothing begins here.
 
-With ``[profiler] enabled`` osprofiler has wrapped the driver before we see it: its spans are left to
-it.
+With ``[profiler] enabled`` osprofiler has put functions of its own on the driver itself, which hide
+those of its class: they are wrapped as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from opentelemetry.trace import Span
 
 from otel_cinder.core import conventions, spans
 from otel_cinder.core.failures import record_failure
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.patching import PatchSet, Wrapper, complain
 from otel_cinder.core.runtime import runtime
 
 SEAM: Final = "driver"
@@ -35,31 +35,31 @@ _MANAGERS: Final = (
 _AT_WORK: Final = otel_context.create_key("otel-cinder-driver")
 """Context key: ``id`` of the driver at work. Not the driver, which a thread might then keep."""
 
-ClassOf = Callable[[Any], type | None]
+DriverOf = Callable[[Any], tuple[type | None, Any]]
 BackendOf = Callable[[Any], str]
 
 
 def patch(
-    patches: PatchSet, class_of: ClassOf, backend_of: BackendOf, quiet: Collection[str]
+    patches: PatchSet, driver_of: DriverOf, backend_of: BackendOf, quiet: Collection[str]
 ) -> None:
     """Patch the managers, so that each driver's class is patched once there is one.
 
     Args:
-        class_of: a manager's driver's class; None if it has none.
+        driver_of: the class of a manager's driver and the driver, each None if there is none.
         backend_of: the name of a driver's backend; empty if it has none.
         quiet: methods that are not worth a span.
     """
-    drivers = _Drivers(patches, class_of, backend_of, quiet)
+    drivers = _Drivers(patches, driver_of, backend_of, quiet)
     for manager in _MANAGERS:
         patches.wrap(SEAM, manager, drivers.manager_made)
 
 
 class _Drivers:
     def __init__(
-        self, patches: PatchSet, class_of: ClassOf, backend_of: BackendOf, quiet: Collection[str]
+        self, patches: PatchSet, driver_of: DriverOf, backend_of: BackendOf, quiet: Collection[str]
     ) -> None:
         self._patches = patches
-        self._class_of = class_of
+        self._driver_of = driver_of
         self._backend_of = backend_of
         self._quiet = quiet
         self._patched: set[type] = set()
@@ -74,18 +74,30 @@ class _Drivers:
         """``Manager.__init__``: patch the class of its driver, which several managers may share."""
         result = wrapped(*args, **kwargs)
         try:
-            driver = self._class_of(manager)
-            if driver is not None and driver not in self._patched:
-                self._patched.add(driver)
-                wrappers = {
-                    name: functools.partial(self._call, name, _function_name(driver, name))
-                    for name in _methods(driver)
-                    if name not in self._quiet
-                }
-                self._patches.wrap_methods(SEAM, driver, wrappers)
+            cls, driver = self._driver_of(manager)
+            if cls is not None:
+                self._patch(cls, driver)
         except Exception as error:
             complain(SEAM, error)
         return result
+
+    def _patch(self, cls: type, driver: Any) -> None:
+        wrappers: dict[str, Wrapper] = {
+            name: functools.partial(self._call, name, _function_name(cls, name))
+            for name in _methods(cls)
+            if name not in self._quiet
+        }
+        if cls not in self._patched:
+            self._patched.add(cls)
+            self._patches.wrap_methods(SEAM, cls, wrappers)
+        own = getattr(driver, "__dict__", {})
+        hiding = {
+            name: functools.partial(_on, driver, wrapper)
+            for name, wrapper in wrappers.items()
+            if type(own.get(name)) is FunctionType
+        }
+        if hiding:
+            self._patches.wrap_methods(SEAM, driver, hiding)
 
     def _call(
         self,
@@ -115,6 +127,18 @@ class _Drivers:
             complain(SEAM, error)
             return wrapped(*args, **kwargs)
         return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
+
+
+def _on(
+    driver: Any,
+    wrapper: Wrapper,
+    wrapped: Callable[..., Any],
+    _instance: None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a wrapper of a function that is a driver's own, and so not bound to it."""
+    return wrapper(wrapped, driver, args, kwargs)
 
 
 def _fail(span: Span, error: BaseException) -> None:

@@ -53,6 +53,7 @@ ErrorStatus = Callable[[Mapping[str, Any]], str]
 FailedResource = Callable[[Any], tuple[str, str, str | None]]
 UserMessage = Callable[[Mapping[str, Any]], tuple[dict[str, str], bool]]
 AttemptMade = Callable[[Any], dict[str, Any]]
+Rows = list[tuple[Any, Mapping[str, Any]]]
 
 
 def patch(
@@ -96,10 +97,11 @@ def patch(
 
 
 def _patch_database(patches: PatchSet, statuses: _Statuses) -> None:
-    """Where Cinder's modules look the function up: older releases copy it to the package."""
+    """Where Cinder's modules look the functions up: older releases copy it to the package."""
     copied = hasattr(sys.modules["cinder.db"], "volume_update")
     module = "cinder.db" if copied else "cinder.db.api"
     patches.wrap(SEAM, f"{module}:volume_update", statuses.update_volume)
+    patches.wrap(SEAM, f"{module}:volumes_update", statuses.update_volumes)
 
 
 class _Failure(NamedTuple):
@@ -132,7 +134,7 @@ class _Statuses:
                 failure = self._look(resource, status)
         except Exception as error:
             complain(SEAM, error)
-        return _then_tell(failure, wrapped, args, kwargs)
+        return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
     def swap(
         self, wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
@@ -153,18 +155,31 @@ class _Statuses:
         self, wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
     ) -> Any:
         """Update a volume's row. Its own ``save()`` comes here too, and has been told of then."""
-        failure = None
+        asked = _named(("context", "volume_id", "values"), args, kwargs)
+        failures = self._written(lambda: [(asked["volume_id"], asked["values"])])
+        return _then_tell(failures, wrapped, args, kwargs)
+
+    def update_volumes(
+        self, wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
+    ) -> Any:
+        """Update the rows of a group's volumes, as the group's driver has said of each."""
+        asked = _named(("context", "values_list"), args, kwargs)
+        failures = self._written(lambda: [(row["id"], row) for row in asked["values_list"]])
+        return _then_tell(failures, wrapped, args, kwargs)
+
+    def _written(self, rows: Callable[[], Rows]) -> list[_Failure]:
+        """The failures among volumes' ids and what is about to be written of them. Never raises."""
         try:
             way_in = entry.current()
             # Of a request, it's the administrator's os-reset_status.
-            if way_in is not None and not way_in.is_http:
-                asked = _named(("context", "volume_id", "values"), args, kwargs)
-                status = self._error_status(asked["values"])
-                if status:
-                    failure = _failure("volume", str(asked["volume_id"]), status, None)
+            if way_in is None or way_in.is_http:
+                return []
+            statuses = [(str(volume), self._error_status(values)) for volume, values in rows()]
+            found = [_failure("volume", *told, None) for told in statuses if told[1]]
+            return [failure for failure in found if failure is not None]
         except Exception as error:
             complain(SEAM, error)
-        return _then_tell(failure, wrapped, args, kwargs)
+            return []
 
     def set_volume(
         self, wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
@@ -180,7 +195,7 @@ class _Statuses:
             failure = _failure("volume", volume_id, status, asked["ex"], counts=bool(error))
         except Exception as problem:
             complain(SEAM, problem)
-        return _then_tell(failure, wrapped, args, kwargs)
+        return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
     def _look(self, resource: Any, status: str) -> _Failure | None:
         kind, resource_id, account = self._describe(resource)
@@ -219,15 +234,16 @@ def _failure(
 
 
 def _then_tell(
-    failure: _Failure | None, wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]
+    failures: list[_Failure], wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
-    """Let Cinder write the status down, and tell of it even if that fails."""
-    if failure is None:
+    """Let Cinder write the statuses down, and tell of them even if that fails."""
+    if not failures:
         return wrapped(*args, **kwargs)
     try:
         return wrapped(*args, **kwargs)
     finally:
-        _tell(failure)
+        for failure in failures:
+            _tell(failure)
 
 
 def _tell(failure: _Failure) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import osprofiler.profiler
 import pytest
 import wrapt
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -285,6 +286,34 @@ def test_driver_that_delegates_is_left_alone(spans: Recorder, make: Callable[...
     with spans.tracer.start_as_current_span("request"):
         made.create_volume(VOLUME)
     assert spans.names == ["request"]
+
+
+def test_osprofilers_functions_are_wrapped(make: Callable[..., Any]) -> None:
+    """Where [profiler] is on, functions on the driver hide its class's: one span a call as well."""
+    recorder = Recorder()
+
+    class Profiled(Odd):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            osprofiler.profiler.trace_cls("driver")(self)  # as the volume manager does
+
+    otel_cinder.instrument(tracer_provider=recorder.provider)
+    drivers = [make(Profiled), make(Profiled, "two", "node@two")]
+    held = [made.extend_volume for made in drivers]
+    with recorder.tracer.start_as_current_span("request"):
+        for made in drivers:
+            made.create_volume(VOLUME)
+            made.set_initialized()
+    found = recorder.all("Profiled.create_volume")
+    assert [span.attributes["cinder.backend"] for span in found] == ["one", "two"]
+    assert {s.attributes["code.function.name"].split(".")[-2] for s in found} == {"Odd"}
+    # What a driver runs in a thread has no context, and what it calls on itself is its own part.
+    assert recorder.names == ["request", *["Profiled.create_volume"] * 2]
+    otel_cinder.uninstrument()
+    for made, wrapped in zip(drivers, held, strict=True):
+        assert isinstance(wrapped, wrapt.FunctionWrapper)
+        assert vars(made)["extend_volume"] is wrapped.__wrapped__
+    assert {row.rpartition(" ")[2] for row in rows()} == {"off"}
 
 
 def test_uninstrument_restores_the_class(make: Callable[..., Any]) -> None:

@@ -347,6 +347,26 @@ def test_update_past_the_objects(cinder: Cinder, spans: Recorder, measured: list
     assert cinder.status(volume) == "error_extending"
 
 
+def test_update_of_a_groups_volumes(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """Each of a group's volumes that its driver has failed for is told, and no other."""
+    first, second, third = (cinder.volume(status="deleting") for _ in range(3))
+    with work(spans):
+        rows = [
+            {"id": first.id, "status": "error"},
+            {"id": second.id, "status": "deleted"},
+            {"id": third.id, "status": "error_deleting"},
+        ]
+        cinder.db.volumes_update(cinder.context, rows)
+    said = [row["cinder.resource.id"] for row in events(spans["process"], ERROR)]
+    assert said == [first.id, third.id]
+    assert told(spans["process"]) == [
+        ("volume", "error", "unknown"),
+        ("volume", "error_deleting", "unknown"),
+    ]
+    assert len(measured) == 2
+    assert cinder.status(third) == "error_deleting"
+
+
 def test_compare_and_swap(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
     """A status that is only written to a resource in a certain state counts if it was written."""
     volume = cinder.volume(status="reverting")
@@ -364,6 +384,7 @@ def test_status_that_a_request_sets(cinder: Cinder, spans: Recorder, measured: l
     volume = cinder.volume(status="available")
     with work(spans, "POST", is_http=True):
         cinder.db.volume_update(cinder.context, volume.id, {"status": "error"})
+        cinder.db.volumes_update(cinder.context, [{"id": volume.id, "status": "error"}])
         volume.status = "error"
         volume.save()
     untouched(spans)
@@ -747,6 +768,7 @@ def test_our_own_errors_do_not_reach_cinder(
         second = cinder.volume()
         cinder.flows.common.error_out(second, reason="none")
         cinder.db.volume_update(cinder.context, second.id, {"status": "error"})
+        cinder.db.volumes_update(cinder.context, [{"id": second.id, "status": "error"}])
         assert second.conditional_update({"status": "error"}, {})
         cinder.messages.create(cinder.context, cinder.field.Action.ATTACH_VOLUME)
         assert reschedule(cinder, spans, _SchedulerRpc(spans), failed(LookupError("x")))
@@ -829,6 +851,7 @@ def test_services_import_what_is_patched(service: str, modules: list[str]) -> No
         "objects.group_snapshot:GroupSnapshot.save",
         "objects.base:CinderPersistentObject.conditional_update",
         "db.api:volume_update",
+        "db.api:volumes_update",
         "message.api:API.create",
     }
     create = "volume.flows.common:error_out"
