@@ -147,6 +147,13 @@ def _headers() -> None:
     _plant(HEADER, "alnum", lambda s: f"Cookie: theme=dark; sessionid={s}; lang=en")
     _plant(HEADER, "alnum", lambda s: f"Set-Cookie: JSESSIONID={s}; Path=/; HttpOnly")
     _plant(HEADER, "alnum", lambda s: f"[('Content-Type', 'text/xml'), ('X-Auth-Token', '{s}')]")
+    _plant(HEADER, "hex", lambda s: f"Authorization: Session {s}")
+    _plant(
+        HEADER,
+        "alnum",
+        lambda s: f"send: b'GET / HTTP/1.1\\r\\nAuthorization: Token {s}\\r\\nHost: a'",
+    )
+    _plant(HEADER, "alnum", lambda s: f"> Authorization: ApiKey {s}\n> Accept: */*")
     _plant(HEADER, "base64", lambda s: f"Proxy-Authorization: Basic {s}\r\n")
     _plant(HEADER, "hex", lambda s: {"headers": {"x-auth-token": s, "accept": "*/*"}}, "value")
     _plant(HEADER, "alnum", lambda s: [("Host", "a"), ("X-Auth-Token", s)], "value")
@@ -365,6 +372,25 @@ def _commands() -> None:
     _plant(
         COMMAND,
         "alnum",
+        lambda s: f"cinder-rtstool add-initiator iqn.2010:v chapuser {s} iqn.1994:i",
+    )
+    _plant(
+        COMMAND,
+        "alnum",
+        lambda s: str(
+            ["cinder-rtstool", "add-initiator", "iqn.2010:v", "chapuser", s, "iqn.1994:i"]
+        ),
+    )
+    _plant(
+        COMMAND,
+        "alnum",
+        lambda s: f"scstadmin -set_tgt_attr iqn -driver iscsi -attributes 'IncomingUser= chap {s}'",
+    )
+    _plant(COMMAND, "alnum", lambda s: str(["scstadmin", "-attributes", f"IncomingUser= chap {s}"]))
+    _plant(COMMAND, "hex", lambda s: f"curl -H 'Authorization: Session {s}' https://array/api")
+    _plant(
+        COMMAND,
+        "alnum",
         lambda s: f"mount -t cifs //filer/share /mnt -o username=c,pass={s},vers=3",
     )
     _plant(
@@ -401,6 +427,22 @@ def _logs() -> None:
         LOG, "alnum", lambda s: f"root:$6$salt${s * 3}:19000:0:99999".replace(s * 3, s + s[::-1])
     )
     _plant(LOG, "jwt", lambda s: f"lightos says {s}")
+    _plant(
+        LOG,
+        "alnum",
+        lambda s: (
+            f"content: \n  <target iqn>\n    incominguser chap {s}\n    bsoflags x\n  </target>"
+        ),
+    )
+    _plant(LOG, "alnum", lambda s: f"    outgoinguser chap {s}\n    write-cache on\n")
+    _plant(LOG, "alnum", lambda s: f'Auth_CHAP_Policy=Oneway\n  Auth_CHAP_Initiator="chap":"{s}"\n')
+    _plant(LOG, "alnum", lambda s: f"Setting chap creds to chapuser : {s}")
+    _plant(LOG, "alnum", lambda s: f"_define_host_according_to_chap: node-1 : {s}")
+    _plant(
+        LOG, "uuid", lambda s: f"Disconnect from 3PAR REST with session key 0-{s} using thread 7"
+    )
+    _plant(LOG, "hex", lambda s: f"Created new session {s} for thread 140")
+    _plant(LOG, "hex", lambda s: f"Logged in to array A at https://10.0.0.9/api (session {s})")
     _plant(LOG, "base64", lambda s: f"s3: aws_secret_access_key={s}")
 
 
@@ -445,6 +487,7 @@ HARMLESS = (
     "LUN 3 at 10.0.0.1:3260, target iqn.1994-05.com.redhat:node",
     "<volume id='7'><name>data</name></volume>",
     "{'size': 1, 'status': 'available', 'multiattach': False}",
+    "iscsiadm -m session -P 3 gives sessions of 2 targets, session 1 is gone",
     "Flow 'volume_create_api' (7) transitioned into state 'SUCCESS'",
     "",
 )

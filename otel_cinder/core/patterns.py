@@ -89,6 +89,10 @@ _VALUE: Final = re.compile(
     | \S+? (?= \\{0,7} ["']? [,;)}\]>]{0,32} (?: \s | $ ) )
     """
 )
+# A header's value of two words: a scheme, of which there are as many as vendors, and what it takes.
+_SCHEME: Final = re.compile(
+    r"""[\w-]{1,32}[ \t]{1,4}(?![A-Za-z_-]{1,16}=(?:\\{0,7}["']|&|[^=\s]))(?=[\w+/])[^\s,<'"\\&]+"""
+)
 # What a header's value goes on with: Cookie: a=b; c=d, Digest username="a", response="b".
 _PARAMETERS: Final = re.compile(
     r"""(?:[;,]\s{0,4}[\w.-]{1,64}=(?:\\{0,7}(?:"[^"]*"|&quot;[^&]*&quot;)|[^\s,;'"]*))*"""
@@ -157,6 +161,8 @@ _BOUNDED: Final = (
     r"""(?:(?:"(?:[^"\\]|\\.){0,256}"|'[^']{0,256}'){1,5}"""
     rf"""|(?=[\\&]){_QUOTE}.{{0,256}}?{_QUOTE}|[^\s'"]+)"""
 )
+# A user, whose password follows: tgt has a blank behind the name, SCST an equals sign, perhaps both.
+_TARGET_USER: Final = r"((?i:incominguser|outgoinguser)[=\s]{1,4}\S+\s{1,4})"
 _TOOLS: Final = tuple(
     (tool, re.compile(f"(?s){before}{secret}"))
     for tool, before, secret in (
@@ -171,10 +177,17 @@ _TOOLS: Final = tuple(
         ("redis-cli", rf"((?<![\w-])-a{_NEXT})", _WORD),
         ("ldap", rf"((?<![\w-])-w{_NEXT})", _WORD),
         ("uemcli", rf"((?<![\w-])-p{_NEXT})", _WORD),
-        ("rtstool", r"((?:create|add-initiator)[\"',]{0,2}(?:\s{1,4}\S+){3}\s{1,4})", _WORD),
+        ("rtstool", r"(create[\"',]{0,2}(?:\s{1,4}\S+){3}\s{1,4})", _WORD),
+        ("rtstool", r"(add-initiator[\"',]{0,2}(?:\s{1,4}\S+){2}\s{1,4})", _WORD),
         ("secret,", r"(secret,(?:[\w-]{1,32}=[^,\s]{0,64},){0,8}data=)", r"(?:[^,\s'\"]|,,)+"),
         ("echo", r"(\becho\s{1,4}(?:-\w+\s{1,4})?)", _BOUNDED + r"(?=\s{0,4}\|)"),
         ("identified by", r"((?i:identified\sby)\s{1,4})", _WORD),
+        # What drivers log, and write for a target's server, beside programs' words.
+        ("outgoinguser", _TARGET_USER, _WORD),
+        ("incominguser", _TARGET_USER, _WORD),
+        ("chap_initiator", r"((?i:chap_initiator)=[^\s:]{1,128}:)", _WORD),
+        ("chap", r"((?i:chap)(?:\screds\sto|:)\s{1,4}\S+\s:\s)", _WORD),
+        ("session ", r"((?<!\w)[Ss]ession(?:\skey)?\s)", r"(?=\D{0,32}\d)[\w.+/=-]{16,}"),
     )
 )
 """Programs, and what leads to a secret among their words."""
@@ -322,10 +335,11 @@ def _end(found: str, begin: int, name: str) -> int:
                 rest = _REST.match(found, piece.end())
                 return rest.end() if rest else piece.end()
         return len(found)
-    value = _VALUE.match(found, begin)
+    is_header = _HEADER.search(name) is not None
+    value = (_SCHEME.match(found, begin) if is_header else None) or _VALUE.match(found, begin)
     if value is None:
         return begin
-    if _HEADER.search(name):
+    if is_header:
         more = _PARAMETERS.match(found, value.end())
         return more.end() if more else value.end()
     return value.end()

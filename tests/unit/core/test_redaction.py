@@ -266,6 +266,8 @@ FRAGMENTS = (
     *("curl ", "curl -u", "--user ", "mysql -p", "echo ", 'echo "', "echo \\'", "echo a|", "<a ", "<a b>"),
     *("identified by ", "rtstool create a b c", "create ", "ldap -w ", "snmp -c", "redis-cli -a"),
     *("smbclient -U", "ipmitool -P", "openssl -k", "uemcli -p", "sshpass -p", "chap ", "CHAP a"),
+    *("incominguser ", "IncomingUser= a ", "chap creds to a : ", "chap: a : ", "chap_initiator=a:"),
+    *("rtstool add-initiator a b ", "session ", "session key a1", "Authorization: a b "),
     *("is ", "is '", "password is ", "password \\'", "('password', ", "password" + " " * 40),
     *("field/attribute password. Value: ", "field/attribute a. Value: ", "name: password, value: "),
 )  # fmt: skip
