@@ -26,7 +26,7 @@ def _flows(patches: PatchSet) -> None:
 def _http(patches: PatchSet) -> None:
     from otel_cinder.seams import http
 
-    http.patch(patches, services.API, asked.request_attributes)
+    http.patch(patches, services.API, asked.request_attributes, asked.attachment_attributes)
 
 
 def _rpc(patches: PatchSet) -> None:

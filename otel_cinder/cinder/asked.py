@@ -98,6 +98,13 @@ def result_attributes(result: Any) -> dict[str, Any]:
     return attributes
 
 
+def attachment_attributes(attachment: Any) -> dict[str, Any]:
+    """What an attachment that was made says of itself."""
+    attributes: dict[str, Any] = {}
+    add(attributes, conventions.ATTACHMENT_ID, getattr(attachment, "id", None))
+    return attributes
+
+
 _CONTEXT: Final = {
     "request_id": conventions.REQUEST_ID,
     "global_request_id": conventions.GLOBAL_REQUEST_ID,
@@ -175,6 +182,7 @@ def _add_asked(attributes: dict[str, Any], asked: Mapping[str, Any], *, creates:
     else:
         add(attributes, conventions.VOLUME_ID, asked.get("volume_id", asked.get("volume_uuid")))
         add(attributes, conventions.SNAPSHOT_ID, asked.get("snapshot_id"))
+        add(attributes, conventions.GROUP_ID, asked.get("group_id"))
         add(attributes, conventions.VOLUME_NEW_SIZE, _whole(asked.get("new_size")))
         add(attributes, conventions.VOLUME_TYPE, asked.get("new_type"))
 
@@ -199,6 +207,7 @@ def _add_subject(attributes: dict[str, Any], args: Mapping[str, Any]) -> None:
         add(attributes, attribute, args.get(f"{key}_id"))
         add(attributes, attribute, _fields(args.get(key)).get("id"))
     add(attributes, conventions.VOLUME_ID, _fields(args.get("vref")).get("id"))
+    add(attributes, conventions.GROUP_ID, _fields(args.get("group_snapshot")).get("group_id"))
     add(attributes, conventions.VOLUME_NEW_SIZE, args.get("new_size"))
     add(attributes, conventions.IMAGE_ID, _fields(args.get("image_meta")).get("id"))
     volume = _fields(args.get("volume")) or _fields(args.get("vref"))

@@ -204,7 +204,8 @@ COMMAND_LINE = _attribute(
     "process.command_line", "the program with its arguments, secrets masked, bounded"
 )
 EXIT_CODE = _attribute(
-    "process.exit.code", "what the program returned; not 0 is no error by itself"
+    "process.exit.code",
+    "what the program returned; not 0 is no error by itself. Over SSH only of one that failed",
 )
 IMAGE_ID = _attribute("cinder.image.id", "the image")
 IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
@@ -451,6 +452,6 @@ _setting(
 )
 _setting(
     settings.CLIENTS,
-    "`true` traces outgoing HTTP (keystone, glance, nova) and SQL without its parameters; needs "
-    "`pip install otel-cinder[clients]` (default: false)",
+    "`true` traces outgoing HTTP (keystone, glance, nova) and SQL without its parameters, where it "
+    "goes by PyMySQL; needs `pip install otel-cinder[clients]` (default: false)",
 )

@@ -13,7 +13,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -30,7 +30,7 @@ from opentelemetry.util.http import get_excluded_urls
 
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
-from otel_cinder.core.entry import Entry, enter
+from otel_cinder.core.entry import Entry, enrich, enter
 from otel_cinder.core.failures import class_of, record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
@@ -72,10 +72,11 @@ _HEALTHCHECK: Final = "/healthcheck"
 
 Environ = dict[str, Any]
 Describe = Callable[..., tuple[str | None, dict[str, Any]]]
+Made = Callable[[Any], Mapping[str, Any]]
 App = Callable[[Environ, Any], Iterable[bytes]]
 
 
-def patch(patches: PatchSet, api: str, describe: Describe) -> None:
+def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
     """Wrap the application that the loader returns.
 
     Args:
@@ -83,6 +84,7 @@ def patch(patches: PatchSet, api: str, describe: Describe) -> None:
         describe: says the name (or None) and attributes of a request from its environment, after
             the application has run;
             with ``whole=False`` only those that a metric needs.
+        made: attributes of an attachment that was made: one that Nova reserves is in no message.
     """
 
     def load_app(
@@ -95,7 +97,20 @@ def patch(patches: PatchSet, api: str, describe: Describe) -> None:
             complain(SEAM, error)
             return app
 
+    def create_attachment(
+        wrapped: Callable[..., Any], attachment: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        result = wrapped(*args, **kwargs)
+        try:
+            enrich(made(attachment))
+        except Exception as error:
+            complain(SEAM, error)
+        return result
+
     patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
+    patches.wrap(
+        SEAM, "cinder.objects.volume_attachment:VolumeAttachment.create", create_attachment
+    )
 
 
 class TracedApplication:

@@ -7,33 +7,43 @@ from otel_cinder.cli.otlp import Receiver
 from otel_cinder.cli.trace import SpanRecord
 from otel_cinder.core import conventions
 
-# What an angle-bracketed part of a listed name stands for. A flow's and a task's name is whatever
-# its author called it: one word.
+# What an angle-bracketed part of a listed name stands for.
 PARTS = {
-    "METHOD": r"[A-Z]+",
+    "METHOD": "CONNECT|DELETE|GET|HEAD|HTTP|OPTIONS|PATCH|POST|PUT|QUERY|TRACE",
     "route": r"/\S*(?: [\w-]+)?",
     "topic": r"[\w-]+",
     "method": r"\w+",
     "program": r"[\w.+-]+",
     "function": r"\w+",
-    "VERB": r"[A-Z]+",
+    "VERB": "DELETE|INSERT|SELECT|UPDATE",
     "table": r"[\w.]+",
+}
+# Where it is whatever its author called it, one word: the attribute that says that it is one.
+SIGNS = {
+    "flow": conventions.FLOW_NAME,
+    "Task": conventions.TASK_NAME,
+    "Retry": conventions.RETRY_NAME,
+    "Driver": conventions.CODE_FUNCTION,
 }
 
 
 def unlisted(receiver: Receiver) -> list[str]:
     """Name everything that arrived and is not on the list, each once."""
     found = [*_of_spans(receiver.spans()), *_of_metrics(receiver)]
+    for line in receiver.logs():
+        found += _of_attributes({**line.resource, **line.attributes}, f"log {line.body}")
     return sorted(set(found))
 
 
-def _pattern(listed: str) -> re.Pattern[str]:
+def _pattern(listed: str) -> tuple[re.Pattern[str], str | None]:
+    """What a listed name matches, and the attribute that a span of such a name has."""
     parts = re.split(r"<(\w+)>", listed)
+    signs = [SIGNS[part] for part in parts[1::2] if part in SIGNS]
     regex = "".join(
-        PARTS.get(part, r"[\w.]+") if index % 2 else re.escape(part)
+        (r"[\w.]+" if part in SIGNS else f"(?:{PARTS[part]})") if index % 2 else re.escape(part)
         for index, part in enumerate(parts)
     )
-    return re.compile(regex)
+    return re.compile(regex), next(iter(signs), None)
 
 
 PATTERNS = [_pattern(name) for name in conventions.SPANS]
@@ -41,7 +51,10 @@ PATTERNS = [_pattern(name) for name in conventions.SPANS]
 
 def _of_spans(spans: Iterable[SpanRecord]) -> Iterator[str]:
     for span in spans:
-        if not any(pattern.fullmatch(span.name) for pattern in PATTERNS):
+        if not any(
+            pattern.fullmatch(span.name) and (sign is None or sign in span.attributes)
+            for pattern, sign in PATTERNS
+        ):
             yield f"span {span.name}"
         for where in (span.attributes, span.resource, *(link.attributes for link in span.links)):
             yield from _of_attributes(where, span.name)
