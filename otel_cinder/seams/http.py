@@ -98,19 +98,17 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
             return app
 
     def create_attachment(
-        wrapped: Callable[..., Any], attachment: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        wrapped: Callable[..., Any], _api: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        result = wrapped(*args, **kwargs)
+        attachment = wrapped(*args, **kwargs)
         try:
             enrich(made(attachment))
         except Exception as error:
             complain(SEAM, error)
-        return result
+        return attachment
 
     patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
-    patches.wrap(
-        SEAM, "cinder.objects.volume_attachment:VolumeAttachment.create", create_attachment
-    )
+    patches.wrap(SEAM, "cinder.volume.api:API.attachment_create", create_attachment)
 
 
 class TracedApplication:

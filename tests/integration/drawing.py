@@ -11,7 +11,10 @@ from otel_cinder.cli.trace import SpanRecord, Trace
 GOLDENS = Path(__file__).parent / "golden"
 
 # Beside Cinder's own, these say how a span ended.
-SHOWN = ("http.response.status_code", "error.type", "exception.type", "process.exit.code")
+SHOWN = (
+    *("http.response.status_code", "error.type", "exception.type", "process.exit.code"),
+    "taskflow.flow.failed_task",
+)
 SHOWN_PREFIX = "cinder."
 # Measured, or different in each run.
 HIDDEN = re.compile(r"cinder\.rpc\.(queue\.duration|clock_skew)$|.*(duration|seconds|_at|pid)$")
@@ -97,6 +100,11 @@ def _own_lines(trace: Trace, span: SpanRecord, depth: int) -> list[str]:
     attributes = _attributes(span.attributes)
     if attributes:
         lines.append(f"{indent}    . {attributes}\n")
+    for link in span.links:
+        if link.span_id == span.parent_id:
+            continue  # as the conventions ask of a message's handling
+        linked = [each.name for each in trace.spans if each.span_id == link.span_id]
+        lines.append(f"{indent}    > {''.join(linked) or 'elsewhere'}\n")
     for event in span.events:
         level = event.attributes.get("log.level")
         if level in HIDDEN_LEVELS:

@@ -1,6 +1,7 @@
 """Every operation of Cinder's API that the tests run, and how each is waited for."""
 
 import time
+import uuid
 from typing import Any
 
 import requests
@@ -96,6 +97,16 @@ class Operations:
         answer = self.ask("POST", "attachments", body, expect)
         return str(answer["attachment"]["id"]) if expect == 200 else ""
 
+    def reserve(self, volume_id: str) -> str:
+        """Reserve a volume for a host that is not known yet; return the attachment's id."""
+        body = {"attachment": {"volume_uuid": volume_id, "instance_uuid": str(uuid.uuid4())}}
+        return str(self.ask("POST", "attachments", body, 200)["attachment"]["id"])
+
+    def connect(self, attachment_id: str) -> None:
+        """Attach the volume that was reserved to a host."""
+        body = {"attachment": {"connector": CONNECTOR}}
+        self.ask("PUT", f"attachments/{attachment_id}", body, 200)
+
     def complete(self, attachment_id: str) -> None:
         """Say that the host has the volume."""
         self.ask("POST", f"attachments/{attachment_id}/action", {"os-complete": None}, 204)
@@ -133,6 +144,14 @@ class Operations:
         group_id = str(self.ask("POST", "groups", body)["group"]["id"])
         self.wait("groups", group_id, "available")
         return group_id
+
+    def group_snapshot(self, group: str) -> str:
+        """Make snapshots of all of a group; return the id that they have together."""
+        body = {"group_snapshot": {"name": "tested", "group_id": group}}
+        answer = self.ask("POST", "group_snapshots", body)
+        snapshot_id = str(answer["group_snapshot"]["id"])
+        self.wait("group_snapshots", snapshot_id, "available")
+        return snapshot_id
 
     # Waiting, by the database so that nothing more is traced
 

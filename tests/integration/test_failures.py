@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 import oslo_messaging
 import pytest
@@ -13,6 +14,7 @@ from tests.integration.broker import Broker
 from tests.integration.configuration import (
     API,
     BACKEND,
+    BACKEND_FOLDER,
     HOST,
     PROJECT,
     SCHEDULER,
@@ -26,6 +28,7 @@ from tests.integration.watch import Watch, errors
 
 pytestmark = pytest.mark.faults
 DISK = "the disk is gone"
+NEWER = {"PYTHONPATH": f"{BACKEND_FOLDER}:{Path(__file__).parent / 'newer'}"}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,19 @@ def test_quota_exceeded(cinder: Operations, watch: Watch) -> None:
     assert "QuotaReserveTask" in {span.name for span in errors([trace])}
     assert trace.root is not None
     assert trace.root.attributes["http.response.status_code"] == 413
+
+
+def test_invalid_input(cinder: Operations, watch: Watch) -> None:
+    """A volume smaller than its snapshot is refused with 400, and the trace says by which task."""
+    snapshot = cinder.snapshot(cinder.volume(size=2))
+    watch.begin()
+    cinder.create(size=1, snapshot_id=snapshot, expect=400)
+    (trace,) = watch.traces("invalid_input")
+    assert trace.is_whole
+    assert trace.services == (API,)
+    assert "ExtractVolumeRequestTask" in {span.name for span in errors([trace])}
+    assert trace.root is not None
+    assert trace.root.status == "unset"
 
 
 def test_reschedule(stack: CinderStack, cinder: Operations, watch: Watch) -> None:
@@ -151,6 +167,23 @@ def test_rpc_timeout(stack: CinderStack, cinder: Operations, watch: Watch) -> No
     (handled,) = trace.children(call)
     assert (handled.service, handled.status) == (VOLUME, "unset")
     assert handled.start_ns > call.end_ns
+
+
+def test_scheduler_refuses_the_version(
+    stack: CinderStack, cinder: Operations, watch: Watch, receiver: Receiver
+) -> None:
+    """Where an API is newer than the scheduler, the trace of a volume that stays as it is says so."""
+    stack.restart(Tracing(receiver.endpoint, env=NEWER), [API])
+    volume = cinder.create()
+    (trace,) = watch.traces("scheduler_refuses_the_version")
+    stack.restart(Tracing(receiver.endpoint), [API])
+    assert cinder.row("volumes", volume, "status") == ("creating",)
+    assert trace.is_whole
+    assert trace.services == (API, SCHEDULER)
+    (refused,) = errors([trace])
+    assert refused.kind == "consumer"
+    assert refused.attributes["error.type"] == "UnsupportedVersion"
+    assert refused.attributes["cinder.volume.id"] == volume
 
 
 @pytest.mark.parametrize("service", [SCHEDULER, VOLUME])

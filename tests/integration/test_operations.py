@@ -147,6 +147,19 @@ def test_attach_and_detach(cinder: Operations, watch: Watch) -> None:
     assert {"client", "server"} <= kinds
 
 
+def test_attach_as_nova_does(cinder: Operations, watch: Watch) -> None:
+    """A volume is reserved for a host that is not known yet: no message is sent, the id is known."""
+    volume = cinder.volume()
+    watch.begin()
+    attachment = cinder.reserve(volume)
+    cinder.connect(attachment)
+    cinder.complete(attachment)
+    reserved, *_ = watch.whole("attach_as_nova_does", API, VOLUME)
+    assert reserved.services == (API,)
+    assert reserved.root is not None
+    assert reserved.root.attributes["cinder.attachment.id"] == attachment
+
+
 def test_retype(cinder: Operations, watch: Watch) -> None:
     """A volume gets another type and stays where it is."""
     # Types alike would be no work for the driver; the scheduler leaves such a spec to it.
@@ -218,3 +231,16 @@ def test_group(cinder: Operations, watch: Watch) -> None:
     cinder.act("groups", group, "delete", {"delete-volumes": False})
     cinder.wait("groups", group, "deleted")
     watch.whole("group", API, SCHEDULER, VOLUME)
+
+
+def test_group_snapshot(cinder: Operations, watch: Watch) -> None:
+    """All volumes of a group are snapshot at once, and the snapshots deleted."""
+    group_type, volume_type = cinder.group_type("snapshot"), cinder.volume_type("in-snapshot")
+    group = cinder.group(group_type, volume_type)
+    cinder.volume(group_id=group, volume_type=volume_type)
+    watch.begin()
+    snapshot = cinder.group_snapshot(group)
+    cinder.delete("group_snapshots", snapshot)
+    cinder.wait("group_snapshots", snapshot, "deleted")
+    traces = watch.whole("group_snapshot", API, VOLUME)
+    assert all(trace.root.attributes["cinder.group.id"] == group for trace in traces if trace.root)

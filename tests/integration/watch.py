@@ -10,6 +10,8 @@ from tests.integration import drawing
 from tests.integration.arrivals import settle
 from tests.integration.operations import Operations
 
+ASKED = ("request_id", "project_id", "user_id")
+
 
 class Watch:
     """The traces of the requests since the watch began; made by the fixture of this name."""
@@ -35,10 +37,16 @@ class Watch:
         return traces
 
     def whole(self, name: str, *services: str) -> list[Trace]:
-        """Check that each trace is whole and without errors, and that these services took part."""
+        """Check that each trace is whole and without errors, and that these services took part.
+
+        Each service's own spans say who asked, and in which request.
+        """
         traces = self.traces(name)
         for trace in traces:
             assert trace.is_whole, drawing.draw([trace])
+            said = {_asked(span) for span in trace.spans if span.kind in ("server", "consumer")}
+            assert len(said) == 1, said
+            assert all(said.pop()), drawing.draw([trace])
         assert not [span.name for span in errors(traces)]
         assert {service for trace in traces for service in trace.services} == set(services)
         return traces
@@ -53,6 +61,10 @@ class Watch:
             if span.kind == "server" and span.attributes.get("openstack.request_id") == request_id
         ]
         return trace
+
+
+def _asked(span: SpanRecord) -> tuple[object, ...]:
+    return tuple(span.attributes.get(f"openstack.{name}") for name in ASKED)
 
 
 def errors(traces: list[Trace]) -> list[SpanRecord]:

@@ -25,6 +25,7 @@ LIBRARIES = (
     "cinder.message.api",
     "cinder.scheduler.filter_scheduler",
     "cinder.scheduler.manager",
+    "cinder.volume.api",
     "cinder.volume.manager",
     "concurrent.futures.thread",
     "eventlet.greenthread",
