@@ -114,20 +114,25 @@ ACCEPTED_SPANS = _collector("receiver_accepted_spans", "receiver")
 REFUSED_SPANS = _collector("receiver_refused_spans", "receiver")
 ACCEPTED_POINTS = _collector("receiver_accepted_metric_points", "receiver")
 REFUSED_POINTS = _collector("receiver_refused_metric_points", "receiver")
+REFUSED_RECORDS = _collector("receiver_refused_log_records", "receiver")
+FAILED_SPANS = _collector("receiver_failed_spans", "receiver")
+FAILED_POINTS = _collector("receiver_failed_metric_points", "receiver")
+FAILED_RECORDS = _collector("receiver_failed_log_records", "receiver")
 SENT_SPANS = _collector("exporter_sent_spans", "exporter")
-UNSENT_SPANS = _collector("exporter_send_failed_spans", "exporter")
-UNQUEUED_SPANS = _collector("exporter_enqueue_failed_spans", "exporter")
-UNSENT_POINTS = _collector("exporter_send_failed_metric_points", "exporter")
-UNQUEUED_POINTS = _collector("exporter_enqueue_failed_metric_points", "exporter")
-UNSENT_RECORDS = _collector("exporter_send_failed_log_records", "exporter")
-UNQUEUED_RECORDS = _collector("exporter_enqueue_failed_log_records", "exporter")
+# What a gateway can't hand to its peers is refused, and comes again.
+_LOSING = ("exporter", "!~", "load_balancing/.*")
+UNSENT_SPANS = _collector("exporter_send_failed_spans", "exporter").where(*_LOSING)
+UNSENT_POINTS = _collector("exporter_send_failed_metric_points", "exporter").where(*_LOSING)
+UNSENT_RECORDS = _collector("exporter_send_failed_log_records", "exporter").where(*_LOSING)
 EXPORT_QUEUE = _collector("exporter_queue_size", "exporter", kind="gauge")
 EXPORT_QUEUE_CAPACITY = _collector("exporter_queue_capacity", "exporter", kind="gauge")
 MEMORY = _collector("process_memory_rss", kind="gauge")
 JUDGED = _collector("processor_tail_sampling_global_count_traces_sampled", "decision")
 JUDGED_BY = _collector("processor_tail_sampling_count_traces_sampled", "decision", "policy")
-GIVEN_UP = _collector("processor_tail_sampling_sampling_trace_dropped_too_early")
+REMOVED = _collector("processor_tail_sampling_sampling_trace_removal_age", kind="histogram")
 WAITING = _collector("processor_tail_sampling_sampling_traces_on_memory", kind="gauge")
+
+OFF_THE_MAP = _collector("connector_servicegraph_dropped_spans")
 
 # What Prometheus adds.
 UP = Series("up", "gauge", ())
@@ -198,6 +203,20 @@ def ratio(part: str, whole: str) -> str:
 def or_none(expression: str) -> str:
     """0 instead of nothing, but only while otel-cinder reports: otherwise nobody has counted."""
     return f"{expression} or 0 * sum({STARTED.selector()})"
+
+
+def given_up(*by: str, window: str) -> str:
+    """Traces that a gateway forgot in a window without a decision.
+
+    What it counts as dropped too early has all that it kept as well: those are gone before their time
+    to decide has come.
+    """
+    clause = REMOVED.by(by)
+
+    def so_far(offset: str = "") -> str:
+        return f"sum {clause}({REMOVED.events}{offset}) - sum {clause}({JUDGED.selector()}{offset})"
+
+    return f"clamp_min({so_far()} - ({so_far(f' offset {window}')}), 0)"
 
 
 def values(series: Series, attribute: str) -> str:

@@ -121,7 +121,7 @@ def collector_queues(size: tuple[int, int]) -> Panel:
     return lines(
         "How full are the collectors' queues? (share)",
         "What waits for the next hop or Jaeger, in memory or on disk, of what may wait; an exporter "
-        "without a queue is not here. While Jaeger is away they fill. Nothing is lost until one is "
+        "without a queue is not here, nor are a gateway's for its peers, which are not measured. While Jaeger is away they fill. Nothing is lost until one is "
         "full; from the line on there is the alert CollectorQueueFilling.",
         Query(share, "{{instance}} {{exporter}}"),
         unit="percentunit",

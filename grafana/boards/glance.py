@@ -48,7 +48,6 @@ _LOST = (
     series.PROCESSED.where(ERROR_TYPE, "!=", ""),
     series.EXPORTED.where(ERROR_TYPE, "!=", ""),
     series.UNSENT_SPANS,
-    series.UNQUEUED_SPANS,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana import series
 from grafana.boards.board import BAD, Board, collector_queues, of_service
 from grafana.panels import GREEN, GREY, RED, YELLOW, Column, Panel, Query, lines, table
-from grafana.series import counted, label, per_second, total, values
+from grafana.series import counted, given_up, label, per_second, total, values
 from otel_cinder.core.conventions import (
     ERROR_TYPE,
     SAMPLING_RESULT,
@@ -151,7 +151,8 @@ def _collectors() -> tuple[Panel, ...]:
         ),
         lines(
             "Do spans leave the collectors? (spans per second)",
-            "The next hop, or Jaeger, has them. A gateway that samples sends Jaeger less than it takes.",
+            "The next hop has them, or Jaeger; of load_balancing, a gateway's queue for its peer. A gateway "
+            "that samples sends Jaeger less than it takes.",
             Query(per_second(series.SENT_SPANS, *way), "{{instance}} {{exporter}}"),
             unit="cps",
             empty="nothing was sent in this time",
@@ -159,8 +160,8 @@ def _collectors() -> tuple[Panel, ...]:
         lines(
             "What did collectors refuse or lose? (spans, metric points, log records)",
             "Each bar counts five minutes, or more where much time is shown. Refused: there was no "
-            "memory, or the next hop did not take them; their sender tries again. Not sent and not "
-            "queued: lost.",
+            "memory, a queue was full, or the next hop did not take them; their sender tries again, and "
+            "each try counts. What waits in a gateway's memory for a peer when it stops is nowhere.",
             *(
                 Query(
                     counted(each, *by, window=series.INTERVAL),
@@ -169,18 +170,20 @@ def _collectors() -> tuple[Panel, ...]:
                 )
                 for each, by, what in (
                     (series.REFUSED_SPANS, door, "spans refused"),
+                    (series.FAILED_SPANS, door, "spans refused further on"),
                     (series.REFUSED_POINTS, door, "metric points refused"),
-                    (series.UNSENT_SPANS, way, "spans not sent"),
-                    (series.UNQUEUED_SPANS, way, "spans not queued"),
-                    (series.UNSENT_POINTS, way, "metric points not sent"),
-                    (series.UNQUEUED_POINTS, way, "metric points not queued"),
-                    (series.UNSENT_RECORDS, way, "log records not sent"),
-                    (series.UNQUEUED_RECORDS, way, "log records not queued"),
+                    (series.FAILED_POINTS, door, "metric points refused further on"),
+                    (series.REFUSED_RECORDS, door, "log records refused"),
+                    (series.FAILED_RECORDS, door, "log records refused further on"),
+                    (series.UNSENT_SPANS, way, "spans lost"),
+                    (series.UNSENT_POINTS, way, "metric points lost"),
+                    (series.UNSENT_RECORDS, way, "log records lost"),
+                    (series.OFF_THE_MAP, at, "spans too many for the service map"),
                 )
             ),
             unit="short",
             empty="no loss was reported",
-            colours={"refused$": YELLOW, "not (sent|queued)$": RED},
+            colours={"refused": YELLOW, "lost$": RED, "map$": GREY},
             bars=True,
             size=(8, 8),
         ),
@@ -212,7 +215,8 @@ def _gateways() -> tuple[Panel, ...]:
         ),
         lines(
             "Why are traces kept? (decisions per second)",
-            "By the policy that had a reason; several may have had one. rest is the share of all others.",
+            "By the policy that had the first reason. rest is the share that is taken without one, before "
+            "more is known of a trace: some of those fail later.",
             Query(
                 per_second(series.JUDGED_BY.where("decision", "=", "sampled"), "policy"),
                 "{{policy}}",
@@ -227,7 +231,7 @@ def _gateways() -> tuple[Panel, ...]:
             "minutes, or more where much time is shown.",
             Query(total(series.WAITING, *at), "{{instance}} wait"),
             Query(
-                counted(series.GIVEN_UP, *at, window=series.INTERVAL),
+                given_up(*at, window=series.INTERVAL),
                 "{{instance}} given up",
                 step="5m",
             ),

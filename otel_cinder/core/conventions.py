@@ -324,6 +324,7 @@ _span("convert image", "INTERNAL, `qemu-img convert`")
 _span("upload image", "INTERNAL, a volume on its way to Glance")
 _span("<METHOD>", "CLIENT, a request to Keystone, Glance, Nova; SERVER where no route matched")
 _span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
+_span("<VERB>", "CLIENT, one of no table: `SHOW`")
 
 # Durations of spans that may not be sampled, and so of everything.
 HTTP_SERVER_DURATION = _metric(

@@ -10,9 +10,11 @@ from tests.integration.broker import Broker
 from tests.integration.complaints import complaints
 from tests.integration.configuration import SMALL, Extent, Mode
 from tests.integration.database import Database
+from tests.integration.glance import Glance
 from tests.integration.installation import Installation
 from tests.integration.names import unlisted
 from tests.integration.operations import Operations
+from tests.integration.processes import server_binary
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
 
@@ -59,6 +61,18 @@ def cinder(stack: CinderStack) -> Operations:
 def watch(cinder: Operations, receiver: Receiver, request: pytest.FixtureRequest) -> Watch:
     """The traces of what `cinder` is asked for."""
     return Watch(cinder, receiver, request.config.getoption("--update-goldens"))
+
+
+@pytest.fixture(scope="session")
+def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """The image service."""
+    server_binary("qemu-img", "qemu-utils")
+    glance = Glance(tmp_path_factory.mktemp("glance"))
+    try:
+        glance.start()
+        yield glance
+    finally:
+        glance.close()
 
 
 @pytest.fixture(autouse=True)

@@ -87,9 +87,9 @@ class Glance:
         if self._process is not None:
             self._process.kill()
 
-    def add_image(self, name: str, data: bytes) -> str:
-        """Upload a raw image; return its id."""
-        described = {"name": name, "disk_format": "raw", "container_format": "bare"}
+    def add_image(self, name: str, data: bytes, **properties: str) -> str:
+        """Upload a raw image with these properties; return its id."""
+        described = {"name": name, "disk_format": "raw", "container_format": "bare", **properties}
         answer = requests.post(f"{self.url}/v2/images", json=described, timeout=30)
         answer.raise_for_status()
         image_id = str(answer.json()["id"])

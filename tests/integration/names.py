@@ -15,15 +15,17 @@ PARTS = {
     "method": r"\w+",
     "program": r"[\w.+-]+",
     "function": r"\w+",
-    "VERB": "DELETE|INSERT|SELECT|UPDATE",
+    "VERB": "[A-Z]+",
     "table": r"[\w.]+",
 }
-# Where it is whatever its author called it, one word: the attribute that says that it is one.
+WORD = r"[\w.]+"
+# Where that may be any word: the attribute that says that it is one of these.
 SIGNS = {
     "flow": conventions.FLOW_NAME,
     "Task": conventions.TASK_NAME,
     "Retry": conventions.RETRY_NAME,
     "Driver": conventions.CODE_FUNCTION,
+    "VERB": "db.system.name",
 }
 
 
@@ -40,7 +42,7 @@ def _pattern(listed: str) -> tuple[re.Pattern[str], str | None]:
     parts = re.split(r"<(\w+)>", listed)
     signs = [SIGNS[part] for part in parts[1::2] if part in SIGNS]
     regex = "".join(
-        (r"[\w.]+" if part in SIGNS else f"(?:{PARTS[part]})") if index % 2 else re.escape(part)
+        f"(?:{PARTS.get(part, WORD)})" if index % 2 else re.escape(part)
         for index, part in enumerate(parts)
     )
     return re.compile(regex), next(iter(signs), None)

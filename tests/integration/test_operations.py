@@ -1,6 +1,6 @@
 """Every operation of Cinder on real services, and the whole trace of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -16,23 +16,11 @@ from tests.integration.configuration import (
 )
 from tests.integration.glance import Glance
 from tests.integration.operations import Operations, place
-from tests.integration.processes import root_access, server_binary
+from tests.integration.processes import root_access
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
-    """The image service."""
-    server_binary("qemu-img", "qemu-utils")
-    glance = Glance(tmp_path_factory.mktemp("glance"))
-    try:
-        glance.start()
-        yield glance
-    finally:
-        glance.close()
 
 
 @pytest.fixture(scope="module")

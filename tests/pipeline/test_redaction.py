@@ -18,6 +18,9 @@ NAMES = (
     *("auth_token", "X-Auth-Token", "http.request.header.authorization", "user.password"),
     *("adminPass", "DB_PASSWORD", "client.secret", "chap.user", "node.session.auth.username"),
     *("connection_info", "cinder.connection_info.data", "http.request.header.cookie"),
+    *("passphrase", "encryption.passphrase", "db.pwd", "smb.pass", "iscsi.psk", "access_key"),
+    *("api_key", "aws.secretAccessKey", "san_ssh_key", "ceph.keyring", "hmac", "PRIVATE_KEY"),
+    *("privateKey", "server.user_data", "array.session_id"),
 )
 # Secrets that look like what they are, within other text.
 SHAPES = (
@@ -27,6 +30,17 @@ SHAPES = (
     f"rabbit://cinder:{PLANTED}@192.0.2.1:5672/",
     f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED}\n{PLANTED}\n-----END RSA PRIVATE KEY-----",
     f"cut off: -----BEGIN PRIVATE KEY-----\n{PLANTED}",
+)
+# Secrets that their surroundings tell, in texts but not in names.
+TOLD = (
+    f"Authorization: Basic YWRtaW46{PLANTED}Zg==",
+    f"key = AQ{PLANTED}{'a' * 29}==",
+    f"rabbit://one:gone@192.0.2.1:5672,two:{PLANTED}@192.0.2.2:5672//",
+    f"X-Auth-Token: {PLANTED}0123456789abcdef",
+    f"auth_password = {PLANTED}, lun 3",
+    f"{{'auth_password': '{PLANTED}', 'lun': 3}}",
+    f'{{"client_secret": "{PLANTED}"}}',
+    f"OS_PASSWORD={PLANTED} OS_USERNAME=admin cinder list",
 )
 
 
@@ -63,21 +77,23 @@ def test_secrets_reach_no_store(one_host: Client, sink: Sink) -> None:
     """Secrets by name and by shape are masked in names, attributes, lists, events and statuses."""
     trace_id = os.urandom(16)
     named = dict.fromkeys(NAMES, PLANTED)
-    for number, text in enumerate(SHAPES):
+    texts = (*SHAPES, *TOLD)
+    for number, text in enumerate(texts):
+        name = text if text in SHAPES else SHAPES[0]
         one_host.send(
             span(
                 trace_id,
-                f"name {text}",
+                f"name {name}",
                 error=text,
                 text=text,
                 texts=["other", text],
                 events=[{"log.message": text, **named}],
-                event_name=f"event {text}",
+                event_name=f"event {name}",
                 number=number,
                 **named,
             )
         )
-    wait_until(lambda: len(_of(sink, trace_id)) == len(SHAPES), 30, "the spans")
+    wait_until(lambda: len(_of(sink, trace_id)) == len(texts), 30, "the spans")
     for arrived in _of(sink, trace_id):
         assert PLANTED not in repr(arrived)
         assert "****" in arrived.name
@@ -106,7 +122,8 @@ def test_what_is_ours_passes_unharmed(one_host: Client, sink: Sink) -> None:
 def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collector) -> None:
     """Attributes of metrics are masked, and those of ours pass unharmed, values and names alike."""
     text = "RPC call cinder-scheduler/create_volume, lvm@one#pool: 3"
-    for number, secret in enumerate(SHAPES):
+    texts = (*SHAPES, *TOLD)
+    for number, secret in enumerate(texts):
         planted = {"text": secret, **dict.fromkeys(NAMES, PLANTED)}
         one_host.export_metrics(gauge(f"planted.{number}", planted, resource=planted))
     for name, ours in conventions.METRICS.items():
@@ -115,12 +132,12 @@ def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collecto
     def series(prefix: str) -> list[str]:
         return [line for line in collector.exported().splitlines() if line.startswith(prefix)]
 
-    wait_until(lambda: len(series("planted_")) == len(SHAPES), 30, "what has secrets")
+    wait_until(lambda: len(series("planted_")) == len(texts), 30, "what has secrets")
     wait_until(lambda: len(series("passed_")) == len(conventions.METRICS), 30, "what is ours")
     assert PLANTED not in collector.exported()
     for line in series("planted_"):
         assert line.count('="****"') >= len(NAMES)
-        assert re.search(r'[{,]text="[^"]*\*{4}', line)
+        assert re.search(r'[{,]text="(?:[^"\\]|\\.)*\*{4}', line)
     for name, ours in conventions.METRICS.items():
         (line,) = series(f"passed_{name.replace('.', '_')}{{")
         assert line.count(f'="{text}"') == len(ours.attributes)
@@ -141,9 +158,10 @@ def test_secrets_in_log_records_reach_no_store(tmp_path) -> None:
     try:
         gateway.start()
         agent.start()
-        for text in SHAPES:
+        texts = (*SHAPES, *TOLD)
+        for text in texts:
             client.export_logs(record(text, text=text, **dict.fromkeys(NAMES, PLANTED)))
-        masked = len(SHAPES) * (2 + len(NAMES))
+        masked = len(texts) * (2 + len(NAMES))
         wait_until(lambda: repr(sink.logs).count("****") >= masked, 30, "the log records")
         arrived = repr(sink.logs)
         assert PLANTED not in arrived

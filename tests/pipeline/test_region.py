@@ -9,6 +9,7 @@ from math import comb
 
 import pytest
 
+from tests.boards import alerts
 from tests.integration import drawing
 from tests.integration.processes import wait_until
 from tests.integration.whole_create import ROOT, SPANS, assert_whole_create
@@ -147,22 +148,62 @@ def test_the_service_graph_knows_who_calls_whom(region: Region) -> None:
         _becomes(expected, lambda edges=edges: region.prometheus.value(edges), cast)
 
 
-def test_jaeger_shows_service_performance(region: Region) -> None:
-    """Jaeger's monitoring of a service is answered from our span metrics."""
+def test_no_trace_is_forgotten(region: Region) -> None:
+    """What is kept, or let go after its time, is not counted among the traces that are given up."""
+    given_up = alerts()["GatewayForgetsTraces"].partition(" > ")[0].strip()
+
+    def decided() -> float:
+        """Count the traces that gateways have let go: the last thing to become of one."""
+        name = "otelcol_processor_tail_sampling_global_count_traces_sampled"
+        return sum(each.count(name, decision="not_sampled") for each in region.gateways)
+
+    wait_until(lambda: decided() > 0, 90, "traces to be let go")
+    time.sleep(2)  # two scrapes
+    found = region.prometheus.query(given_up)
+    assert [each["value"][1] for each in found] == ["0"] * len(region.gateways)
+
+
+def _performance(
+    region: Region, kind: str, service: str, span_kind: str, **parameters: object
+) -> dict[str, float]:
+    """Return the most that Jaeger's monitoring shows of each operation; what is no number is none."""
     found = region.jaeger.metrics(
-        "calls",
-        "cinder-api",
+        kind,
+        service,
         groupByOperation="true",
-        spanKind="server",
+        spanKind=span_kind,
         endTs=int(time.time() * 1000),
         lookback=600_000,
         step=5_000,
         ratePer=600_000,
+        **parameters,
     )
-    rates = {
-        label["value"]: [point["gaugeValue"]["doubleValue"] for point in each["metricPoints"]]
+    return {
+        label["value"]: max(
+            (
+                value
+                for point in each["metricPoints"]
+                if (value := float(point["gaugeValue"]["doubleValue"])) == value
+            ),
+            default=0.0,
+        )
         for each in found
         for label in each["labels"]
         if label["name"] == "operation"
     }
-    assert max(rates[ROOT]) > 0
+
+
+def test_jaeger_shows_service_performance(region: Region) -> None:
+    """Jaeger's monitoring of a service is answered from our span metrics, in its own unit."""
+    assert _performance(region, "calls", "cinder-api", "server")[ROOT] > 0
+    shares = _performance(region, "errors", "cinder-volume", "consumer")
+    assert 0 < shares["process cinder-volume/create_volume"] < 1
+    assert _performance(region, "errors", "cinder-api", "server").get(ROOT, 0) == 0
+    shown = _performance(region, "latencies", "cinder-api", "server", quantile=0.95)[ROOT]
+    bucket = f'traces_span_metrics_duration_seconds_bucket{{span_name="{ROOT}"}}'
+    seconds = region.prometheus.value(
+        f"histogram_quantile(0.95, sum by (le) (increase({bucket}[10m])))"
+    )
+    print(shown, seconds, shares)
+    # Its page shows milliseconds. The most of all times is more than the whole; not a thousand times.
+    assert seconds / 2 < shown / 1000 < seconds * 50

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from otel_cinder.cli.trace import Trace
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import Certificates, loopback
-from tests.pipeline.otlp import Client, span
+from tests.pipeline.otlp import Client, Sink, span
 from tests.pipeline.programs import Collector, Jaeger
 
 SLOW_MS = 2_000
@@ -144,6 +145,45 @@ def test_no_trace_is_split_over_gateways(gateways: Gateways) -> None:
     assert min(received) > 100
     spans = [gateways.jaeger.spans(trace_id.hex()) for trace_id in trace_ids]
     assert all(len(Trace(each)) == complete for each in spans)  # and no span came twice
+
+
+def test_traces_too_many_are_counted_as_given_up(tmp_path: Path) -> None:
+    """A gateway forgets the oldest where more wait than it may hold; it says how many, by and by."""
+    certificates = loopback(tmp_path)
+    sink = Sink(certificates)
+    gateway = Collector(
+        "gateway",
+        tmp_path,
+        certificates=certificates,
+        JAEGER_ENDPOINT=sink.address,
+        SAMPLING_PERCENTAGE=0,
+        WAITING_TRACES=5,
+        DECISION_WAIT="5s",
+    )
+    gateway.settings["GATEWAY_PEERS"] = f"[{gateway.peer}]"
+    client = Client(gateway.otlp_grpc, certificates)
+
+    def count(name: str) -> float:
+        return gateway.count(f"otelcol_processor_tail_sampling_{name}")
+
+    def given_up() -> float:
+        return count("sampling_trace_removal_age_count") - count("global_count_traces_sampled")
+
+    try:
+        sink.start()
+        gateway.start()
+        client.send(*(span(os.urandom(16)) for _ in range(20)))
+        client.send(*(span(os.urandom(16), error="kept") for _ in range(4)))
+        wait_until(lambda: given_up() == 15, AT_ONCE, "those that find no room")
+        decided = "otelcol_processor_tail_sampling_global_count_traces_sampled"
+        wait_until(
+            lambda: gateway.count(decided, decision="not_sampled") == 5, AT_ONCE, "the others"
+        )
+        assert given_up() == 15
+    finally:
+        client.close()
+        gateway.kill()
+        sink.stop()
 
 
 def test_a_gateway_that_was_away_gets_its_traces(gateways: Gateways) -> None:

@@ -11,6 +11,7 @@ from tests.integration.names import unlisted
 
 FLOW = {"taskflow.flow.name": "f"}
 TASK = {"taskflow.task.name": "t"}
+SQL = {"db.system.name": "mysql"}
 DRIVER = {"code.function.name": "cinder.volume.drivers.lvm.LVMVolumeDriver.create_volume"}
 
 
@@ -41,7 +42,8 @@ def span(name: str, attributes: dict[str, Any], **more: Any) -> SpanRecord:
         ("cinder-volume/initialize_connection", {}),
         ("LVMVolumeDriver.create_volume", DRIVER),
         ("execute lvcreate", {}),
-        ("INSERT volumes", {}),
+        ("INSERT volumes", SQL),
+        ("SHOW", SQL),
     ],
 )
 def test_a_listed_name(name: str, attributes: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ def test_a_listed_name(name: str, attributes: dict[str, Any]) -> None:
         ("anything", DRIVER),
         ("downloadimage", {}),
         ("GETX", {}),
-        ("SELECTED volumes", {}),
+        ("INSERT volumes", {}),
         ("cast.x", {}),
         ("casts cinder-volume/create_volume", {}),
         ("revert QuotaReserveTask", FLOW),
