@@ -105,7 +105,7 @@ SPAN_NAME: Final = "span.name"
 SPAN_KIND: Final = "span.kind"
 STATUS: Final = "status.code"
 _OF_SPANS = (conventions.SERVICE_NAME, SPAN_NAME, SPAN_KIND, STATUS, conventions.ERROR_TYPE)
-SPANS = Series("traces_span_metrics_duration_seconds", "histogram", _OF_SPANS)
+SPANS = Series("traces_span_metrics_duration_milliseconds", "histogram", _OF_SPANS)
 EDGES = Series("traces_service_graph_request_total", "counter", ("client", "server"))
 FAILED_EDGES = Series("traces_service_graph_request_failed_total", "counter", ("client", "server"))
 
@@ -216,7 +216,8 @@ def given_up(*by: str, window: str) -> str:
     def so_far(offset: str = "") -> str:
         return f"sum {clause}({REMOVED.events}{offset}) - sum {clause}({JUDGED.selector()}{offset})"
 
-    return f"clamp_min({so_far()} - ({so_far(f' offset {window}')}), 0)"
+    before = f"{so_far(f' offset {window}')} or 0 * ({so_far()})"
+    return f"clamp_min({so_far()} - ({before}), 0)"
 
 
 def values(series: Series, attribute: str) -> str:

@@ -203,7 +203,7 @@ def _course() -> tuple[Panel, ...]:
             threshold=30,
         ),
         lines(
-            "How long do the drivers' calls take? (seconds)",
+            "How long do the drivers' calls take? (milliseconds)",
             "The chosen percentile of what the volume service calls on its drivers, by their spans: for "
             "creates and for all else, deletes and attachments say.",
             Query(
@@ -217,7 +217,7 @@ def _course() -> tuple[Panel, ...]:
                 "{{span_name}}",
                 exemplars=True,
             ),
-            unit="s",
+            unit="ms",
             empty="no calls of drivers in this time",
         ),
         lines(
@@ -290,8 +290,8 @@ def _traces() -> tuple[Panel, ...]:
     return (
         traces(
             "Which creates were slow on their backend?",
-            "Those on which the volume service worked as long as is chosen above, or longer, the latest "
-            "first. Click one to open it. Of those that are below its own mark (OTELCOL_SLOW_MS), a "
+            "Those on which the volume service worked as long as is chosen above, or longer, the latest 50 "
+            "of them; Jaeger can't sort. Raise what is chosen to see the slowest. Click one to open it. Of those that are below its own mark (OTELCOL_SLOW_MS), a "
             "gateway keeps a share. For long waits, click the dots where waits are drawn.",
             Traces("cinder-volume", f"process {TO_VOLUME}", at_least="$slow"),
             empty="Jaeger has none so slow of this time",

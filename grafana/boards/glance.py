@@ -169,7 +169,7 @@ def _operations() -> tuple[Panel, ...]:
             bars=True,
         ),
         lines(
-            "How long do the chosen operations take? (seconds)",
+            "How long do the chosen operations take? (milliseconds)",
             "Percentiles by service, over all that is chosen above. As long as that is everything, quick "
             "answers and long work are mixed: choose an operation. The dots are single traces: click one "
             "to open it.",
@@ -181,11 +181,11 @@ def _operations() -> tuple[Panel, ...]:
                 )
                 for share, name in PERCENTILES.items()
             ),
-            unit="s",
+            unit="ms",
             empty="none of these operations in this time",
         ),
         lines(
-            "Which operations take longest? (p95, seconds)",
+            "Which operations take longest? (p95, milliseconds)",
             "95 of 100 took at most so long. Handling a message includes all that the service does "
             "for it; a request's answer comes before most of the work.",
             Query(
@@ -193,7 +193,7 @@ def _operations() -> tuple[Panel, ...]:
                 "{{service_name}}: {{span_name}}",
                 exemplars=True,
             ),
-            unit="s",
+            unit="ms",
             empty="none of these operations in this time",
         ),
         table(
@@ -217,7 +217,7 @@ def _operations() -> tuple[Panel, ...]:
                     quantile(
                         share, _OPERATIONS, SERVICE_NAME, series.SPAN_NAME, window=series.RANGE
                     ),
-                    "s",
+                    "ms",
                 )
                 for share, name in PERCENTILES.items()
             ),

@@ -102,7 +102,7 @@ def test_every_alert_looks_at_series_that_there_are(region: Region) -> None:
     missing = set()
     for expression in alerts().values():
         for selector in re.findall(
-            r"\b[a-z_]+(?:\{[^}]*\}|(?=\[))|\botelcol_\w+|\bup\b(?= ==)", expression
+            r"\b[a-z_]+(?:\{[^}]*\}|(?=\[))|\botelcol_processor\w+|\bup\b(?= ==)", expression
         ):
             if not region.prometheus.query(f"last_over_time({selector}[1h])"):
                 missing.add(selector)
@@ -136,7 +136,7 @@ def test_what_a_collector_loses_is_counted(tmp_path: Path) -> None:
         for export in exports:
             export("x")
         for what in ("spans", "metric_points", "log_records"):
-            for name in ("otelcol_receiver_failed_", "otelcol_exporter_send_failed_"):
+            for name in ("otelcol_receiver_refused_", "otelcol_exporter_send_failed_"):
                 wait_until(lambda name=name + what: agent.count(name) == 1, 60, name + what)
     finally:
         client.close()

@@ -107,7 +107,7 @@ def test_its_links_are_of_what_is_there(demo: str, trace: Trace, jaeger: str) ->
     "expression",
     [
         f'traces_span_metrics_calls_total{{service_name="cinder-api", span_name="{ROOT}"}}',
-        'traces_span_metrics_duration_seconds_count{service_name="cinder-volume"}',
+        'traces_span_metrics_duration_milliseconds_count{service_name="cinder-volume"}',
         'http_server_request_duration_seconds_count{http_request_method="POST"}',
         "taskflow_task_duration_seconds_count",
         'traces_service_graph_request_total{client="cinder-api", server="cinder-scheduler"}',

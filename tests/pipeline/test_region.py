@@ -150,7 +150,7 @@ def test_the_service_graph_knows_who_calls_whom(region: Region) -> None:
 
 def test_no_trace_is_forgotten(region: Region) -> None:
     """What is kept, or let go after its time, is not counted among the traces that are given up."""
-    given_up = alerts()["GatewayForgetsTraces"].partition(" > ")[0].strip()
+    given_up = alerts()["GatewayForgetsTraces"].partition("> (")[0].strip()
 
     def decided() -> float:
         """Count the traces that gateways have let go: the last thing to become of one."""
@@ -200,10 +200,10 @@ def test_jaeger_shows_service_performance(region: Region) -> None:
     assert 0 < shares["process cinder-volume/create_volume"] < 1
     assert _performance(region, "errors", "cinder-api", "server").get(ROOT, 0) == 0
     shown = _performance(region, "latencies", "cinder-api", "server", quantile=0.95)[ROOT]
-    bucket = f'traces_span_metrics_duration_seconds_bucket{{span_name="{ROOT}"}}'
-    seconds = region.prometheus.value(
+    bucket = f'traces_span_metrics_duration_milliseconds_bucket{{span_name="{ROOT}"}}'
+    took = region.prometheus.value(
         f"histogram_quantile(0.95, sum by (le) (increase({bucket}[10m])))"
     )
-    print(shown, seconds, shares)
-    # Its page shows milliseconds. The most of all times is more than the whole; not a thousand times.
-    assert seconds / 2 < shown / 1000 < seconds * 50
+    # The most of all times is more than the whole. Both are milliseconds: no answer takes a minute.
+    assert took / 2 < shown < 60_000
+    assert 5 < took < 60_000
