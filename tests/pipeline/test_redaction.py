@@ -18,9 +18,8 @@ NAMES = (
     *("auth_token", "X-Auth-Token", "http.request.header.authorization", "user.password"),
     *("adminPass", "DB_PASSWORD", "client.secret", "chap.user", "node.session.auth.username"),
     *("connection_info", "cinder.connection_info.data", "http.request.header.cookie"),
-    *("passphrase", "encryption.passphrase", "db.pwd", "smb.pass", "iscsi.psk", "access_key"),
-    *("api_key", "aws.secretAccessKey", "san_ssh_key", "ceph.keyring", "hmac", "PRIVATE_KEY"),
-    *("privateKey", "server.user_data", "array.session_id"),
+    *("passphrase", "encryption.passphrase", "db.pwd", "access_key", "api_key", "ceph.keyring"),
+    *("ssh.private_key", "server.user_data", "clientSecret", "Credential", "secret_access_key"),
 )
 # Secrets that look like what they are, within other text.
 SHAPES = (
