@@ -195,6 +195,7 @@ def test_restore(cinder: Operations, watch: Watch) -> None:
     watch.begin()
     cinder.restore(backup, volume)
     cinder.wait("volumes", volume, "available")
+    cinder.wait("backups", backup, "available")
     cinder.volume(backup_id=backup)
     watch.whole("restore", API, SCHEDULER, VOLUME, BACKUP)
 

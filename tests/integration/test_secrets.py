@@ -285,10 +285,11 @@ def _copy(cinder: Operations, glance: Glance) -> None:
     back = f"back-{time.time_ns()}"
     cinder.volume_type(back, volume_backend_name=BACKEND)
     cinder.retype(volume, back, "on-demand")
-    cinder.wait("volumes", volume, "available", host=place(BACKEND))
+    cinder.wait("volumes", volume, "available", host=place(BACKEND), migration_status="success")
     backup = cinder.backup(volume)
     cinder.restore(backup, volume)
     cinder.wait("volumes", volume, "available")
+    cinder.wait("backups", backup, "available")
     cinder.delete("backups", backup)
     cinder.wait("backups", backup, "deleted")
 

@@ -172,8 +172,10 @@ def test_traces_too_many_are_counted_as_given_up(tmp_path: Path) -> None:
     try:
         sink.start()
         gateway.start()
-        client.send(*(span(os.urandom(16)) for _ in range(20)))
+        # One that is kept takes room for a moment, too: the others are not to be there yet.
         client.send(*(span(os.urandom(16), error="kept") for _ in range(4)))
+        wait_until(lambda: count("global_count_traces_sampled") == 4, AT_ONCE, "what is kept")
+        client.send(*(span(os.urandom(16)) for _ in range(20)))
         wait_until(lambda: given_up() == 15, AT_ONCE, "those that find no room")
         decided = "otelcol_processor_tail_sampling_global_count_traces_sampled"
         wait_until(
