@@ -57,11 +57,11 @@ def page() -> str:
 STANDARD = """\
 ## OpenTelemetry's own settings
 
-The standard variables of the SDK and its OTLP exporter are honoured. Those that are used most:
+The standard variables of the SDK and its OTLP exporter are honoured, but for the exports' own timeouts (`OTEL_BSP_EXPORT_TIMEOUT` and its like), `OTEL_PYTHON_ID_GENERATOR` and `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`; `OTEL_PROPAGATORS` holds for HTTP, messages carry W3C's headers. Those that are used most:
 
 | variable | here |
 |---|---|
-| `OTEL_EXPORTER_OTLP_ENDPOINT` | default `http://localhost:4318` |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | default `http://localhost:4318`, by gRPC `http://localhost:4317` |
 | `OTEL_EXPORTER_OTLP_PROTOCOL` | default `http/protobuf`; `grpc` needs `pip install otel-cinder[grpc]` and works only where eventlet is not in use, and is refused with a warning where it is |
 | `OTEL_EXPORTER_OTLP_HEADERS`, `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE`, `_TIMEOUT`, `_COMPRESSION` | as the exporter documents them; where `REQUESTS_CA_BUNDLE` is set, requests prefers it to `_CERTIFICATE` |
 | `OTEL_TRACES_EXPORTER` | `otlp` (default), `console`, `none`, any installed exporter; several with commas |
@@ -69,8 +69,9 @@ The standard variables of the SDK and its OTLP exporter are honoured. Those that
 | `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, `OTEL_BSP_SCHEDULE_DELAY` | defaults 2048 spans, 512 spans, 5000 ms |
 | `OTEL_METRICS_EXPORTER`, `OTEL_METRIC_EXPORT_INTERVAL` | `otlp` (default), `console`, `none`; every 60000 ms, and once more at a graceful stop |
 | `OTEL_LOGS_EXPORTER` | `none` (default: log lines become events of their spans), `otlp`: they are exported as log records instead, with their trace ids |
+| `OTEL_BLRP_MAX_QUEUE_SIZE`, `OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`, `OTEL_BLRP_SCHEDULE_DELAY` | defaults 2048 records, 512 records, 1000 ms |
 | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | win over what is found out |
-| `OTEL_PYTHON_EXCLUDED_URLS`, `OTEL_PYTHON_WSGI_EXCLUDED_URLS` | requests that start no trace; `/healthcheck` starts none anyway |
+| `OTEL_PYTHON_EXCLUDED_URLS`, `OTEL_PYTHON_WSGI_EXCLUDED_URLS` | requests that start no trace; `/healthcheck` starts none anyway, but with `OTEL_CINDER_PERIODIC=true` |
 | `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` | `otel_cinder` in it keeps this package off |
 | `OTEL_SDK_DISABLED` | `true`: nothing is exported |
 """

@@ -164,7 +164,7 @@ def _endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
     said = (
         environ.get(f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT")
         or environ.get(env.OTEL_EXPORTER_OTLP_ENDPOINT)
-        or "http://localhost:4318"
+        or f"http://localhost:{4317 if _protocol(signal, environ) == _GRPC else 4318}"
     )
     return redaction.text(said.partition("?")[0], 200)
 

@@ -123,6 +123,7 @@ def test_logs_of_the_host_are_its_own() -> None:
         ),
         ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
         ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://b:2"}, "http://localhost:4318"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http://localhost:4317"),
     ],
 )
 def test_endpoint_in_messages(environ: dict[str, str], endpoint: str) -> None:
