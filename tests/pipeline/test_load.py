@@ -115,7 +115,7 @@ def test_what_is_not_taken_is_refused_and_what_is_taken_arrives(collector: Colle
     sink = Sink(port=int(str(collector.settings["JAEGER_ENDPOINT"]).rpartition(":")[2]))
     sink.start()
     try:
-        wait_until(lambda: len(sink.spans()) >= len(accepted), 60, "what was acknowledged")
+        wait_until(lambda: len(sink.spans()) >= len(accepted), 180, "what was acknowledged")
         arrived = [each.span_id for each in sink.spans()]
     finally:
         sink.stop()
