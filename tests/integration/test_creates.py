@@ -204,7 +204,7 @@ def test_stop_under_load_loses_nothing(stack: CinderStack, receiver: Receiver) -
     answers = stack.create(COUNT)
     assert {answer.status for answer in answers} == {202}
     volumes = {answer.volume_id for answer in answers}
-    wait_until(lambda: "available" in {stack.statuses()[each] for each in volumes}, 60, "a volume")
+    wait_until(lambda: "available" in map(stack.statuses().get, volumes), 60, "a volume")
     stack.terminate()
     stack.wait_ended(60)
     stack.start_after_stop(tracing)

@@ -105,9 +105,8 @@ def test_what_is_not_taken_is_refused_and_what_is_taken_arrives(collector: Colle
     assert len(accepted) + refused == CLIENTS * BATCHES * BATCH
     # Both the sender and the collector know: it is an error to be tried again.
     assert {reason.partition(":")[0] for reason in reasons} == {"UNAVAILABLE"}
-    assert any(
-        "high memory usage" in reason for reason in reasons
-    )  # and not for a full queue alone
+    # And not for a full queue alone.
+    assert any("high memory usage" in reason for reason in reasons)
     assert collector.count("otelcol_receiver_accepted_spans") == len(accepted)
     turned_away = ("otelcol_receiver_refused_spans", "otelcol_receiver_failed_spans")
     assert sum(collector.count(metric) for metric in turned_away) == refused
