@@ -163,7 +163,11 @@ class ExportQueue(Worker, Generic[Item]):
             try:
                 make = load()
                 self._hush.spread()  # what is imported by now is what will log
-                yield make()
+                with self._hush.during():
+                    exporter = make()
+                if self._hush.reason:
+                    self._tell_of_setting(self._hush.reason)
+                yield exporter
             except Exception as error:  # a bad certificate path, a missing package, ...
                 self._report(
                     "otel-cinder exports less than it was told to because an exporter could not "
@@ -172,6 +176,16 @@ class ExportQueue(Worker, Generic[Item]):
                     redaction.text(error),
                     self._signal.word,
                 )
+
+    def _tell_of_setting(self, complaint: str) -> None:
+        """Warn of what the SDK said of a setting; not of the value, which may be a credential."""
+        self._report(
+            "otel-cinder exports %s without a part of its settings because that is malformed "
+            "(%s); check OTEL_EXPORTER_OTLP_HEADERS, which is name=value,name=value, and the "
+            "other OTEL_EXPORTER_OTLP_*.",
+            self._signal.noun,
+            complaint.partition(": ")[0],  # the value comes behind it
+        )
 
     def _begin(self) -> None:
         self._hush.spread()

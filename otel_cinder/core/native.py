@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import functools
 import logging
 import sys
 from _queue import Empty, SimpleQueue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 from opentelemetry import context as otel_context
@@ -70,6 +71,19 @@ class Hush(logging.Filter):
         """Keep the current thread away."""
         self._thread = self._get_ident()
         self._threads[self._thread] = self
+
+    @contextlib.contextmanager
+    def during(self) -> Iterator[None]:
+        """Keep the current thread away for so long, also if it is not the one that began."""
+        before = self._thread
+        self.reason = ""
+        self.begin()
+        try:
+            yield
+        finally:
+            if before is None:
+                self._threads.pop(self._thread or 0, None)
+                self._thread = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self._get_ident() != self._thread:

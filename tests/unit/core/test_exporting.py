@@ -602,6 +602,28 @@ def test_missing_certificate_is_said_once(receiver: Receiver) -> None:
     assert "/no/such.pem" in ran.stderr
 
 
+@pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
+def test_malformed_headers_are_said_without_their_value(receiver: Receiver, eventlet: bool) -> None:
+    """A header without its name is told once for each signal, its value never; spans leave."""
+    ran = scripts.run(
+        scripts.EVENTLET if eventlet else "",
+        scripts.EXPORTED,
+        "span('a'); flush(); otel_cinder.uninstrument(); print('\"alive\"')",
+        env=to(receiver, OTEL_EXPORTER_OTLP_HEADERS="Bearer uncovered-token"),
+    )
+    assert ran.said == "alive"
+    assert "uncovered" not in ran.stderr
+    said = ran.stderr.strip().splitlines()
+    assert len(said) == 2, ran.stderr
+    for noun, line in zip(("metrics", "spans"), sorted(said), strict=True):
+        assert line.startswith(
+            f"otel-cinder exports {noun} without a part of its settings because that is malformed "
+            "(Header format invalid!"
+        )
+        assert "check OTEL_EXPORTER_OTLP_HEADERS" in line
+    assert [span.name for span in receiver.spans()] == ["a"]
+
+
 # Collectors that fail
 
 
