@@ -52,9 +52,13 @@ def _instrument() -> None:
 
 
 def _say(error: Exception) -> None:
+    if isinstance(error, ImportError):
+        advice = "Is it installed in the same virtualenv, with its dependencies?"
+    else:
+        advice = "Correct the OTEL_* variable that this names; if it names none, please report it."
     # The log may not be set up yet: stderr is where systemd and uWSGI look.
     print(
         f"otel-cinder stays off because it could not start ({type(error).__name__}: {error}); "
-        "Cinder is not affected. Is it installed in the same virtualenv, with its dependencies?",
+        f"Cinder is not affected. {advice}",
         file=sys.stderr,
     )

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics._internal import _ProxyMeterProvider
@@ -45,6 +45,10 @@ class _IdGenerator(RandomIdGenerator):
 
     def generate_span_id(self) -> int:
         return self._draw(64) or self.generate_span_id()
+
+
+_LIMITS: Final = SpanLimits()
+"""As ``OTEL_*_LIMIT`` say. Read here, so that a malformed one is told when tracing is switched on."""
 
 
 class _TracerProvider(TracerProvider):
@@ -148,7 +152,7 @@ class Process:
         provider = _TracerProvider(
             resource=self.resource(service),
             id_generator=_IdGenerator(),
-            span_limits=SpanLimits(),
+            span_limits=_LIMITS,
             # Its atexit hook would shut the shared queue down; ours flushes all of them.
             shutdown_on_exit=False,
         )

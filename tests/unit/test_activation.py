@@ -171,6 +171,27 @@ def test_broken_installation_never_raises(broken: str) -> None:
     assert said[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-1"), ("OTEL_PROPAGATORS", "unheard-of")],
+)
+def test_setting_that_the_sdk_refuses_is_told(variable: str, value: str) -> None:
+    """Where OpenTelemetry can't be imported for its setting, Cinder starts, and is told which."""
+    ran = scripts.run(
+        "import warnings; warnings.simplefilter('ignore')",
+        ON,
+        "import taskflow.engines, oslo_messaging; print('\"alive\"')",
+        env={variable: value},
+    )
+    assert ran.said == "alive"
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith("otel-cinder stays off because it could not start (ValueError: ")
+    assert value in said
+    assert said.endswith(
+        "Correct the OTEL_* variable that this names; if it names none, please report it."
+    )
+
+
 def test_activating_twice_is_once() -> None:
     """The line may be run twice: editable and wheel installations side by side."""
     ran = scripts.run(
