@@ -6,7 +6,7 @@ from otel_cinder.cli.otlp import Receiver
 from otel_cinder.cli.trace import SpanRecord
 
 # The services export every 200 ms; a loaded machine may be late by some of that.
-QUIET_SECONDS = 1.2
+QUIET_SECONDS = 1.5
 
 
 def arrived(receiver: Receiver, count: int, timeout: float = 20) -> list[SpanRecord]:

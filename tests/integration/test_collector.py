@@ -22,8 +22,10 @@ MAY_GROW = {API: 48 * MEBIBYTE, SCHEDULER: 160 * MEBIBYTE, VOLUME: 48 * MEBIBYTE
 # cinder-volume's is long where a periodic report to a scheduler that has just gone is under way:
 # oslo.messaging tries again for twelve seconds.
 ENDS_WITHIN = {API: 20, SCHEDULER: 20, VOLUME: 25}
-# What the slowest request may take beyond the slowest one of before: a machine's own jitter.
-MAY_TAKE_LONGER = 2.0
+# What the slowest request may take beyond the slowest one of before, and the typical one beyond
+# twice that of before: a machine's own jitter. Who waits for an export waits for ten seconds.
+SLOWEST_MAY_TAKE_LONGER = 4.0
+TYPICAL_MAY_TAKE_LONGER = 0.5
 
 FAULTS: dict[str, Callable[[Receiver], None]] = {
     "down": lambda receiver: receiver.stop(),
@@ -87,8 +89,8 @@ def test_requests_and_memory_stay_as_they_were(
         service: stack.services[service].resident_bytes() - held for service, held in memory.items()
     }
     mend(receiver)
-    assert typical(during) < 2 * typical(before) + 0.1
-    assert slowest(during) < slowest(before) + MAY_TAKE_LONGER
+    assert typical(during) < 2 * typical(before) + TYPICAL_MAY_TAKE_LONGER
+    assert slowest(during) < slowest(before) + SLOWEST_MAY_TAKE_LONGER
     too_much = {service for service, size in grown.items() if size > MAY_GROW[service]}
     assert not too_much, grown
 

@@ -28,6 +28,11 @@ class Watch:
 
         A fan-out starts traces of its own that link to the request's; those are not among them.
         """
+        asked = {answer.headers["x-openstack-request-id"] for answer in self._cinder.answers}
+        self._receiver.wait_for(
+            lambda spans: asked <= {span.attributes.get("openstack.request_id") for span in spans},
+            20,
+        )
         arrived = traces_of(settle(self._receiver))
         if trace_ids:
             traces = [trace for trace in arrived if trace.trace_id in trace_ids]

@@ -302,8 +302,8 @@ def test_hanging_queues_share_one_deadline(stuck: list[Keeps], how: Any) -> None
     """Three queues whose exporters hang take no longer than one."""
     queues = several(*stuck)
     begin = time.monotonic()
-    assert not how(queues, 0.5)
-    assert 0.45 <= time.monotonic() - begin < 0.95
+    assert not how(queues, 1)
+    assert 0.95 <= time.monotonic() - begin < 1.9
 
 
 def test_queues_are_flushed_at_the_same_time(stuck: list[Keeps]) -> None:
@@ -504,7 +504,7 @@ def test_flush_from_a_tpool_thread_does_not_hang(receiver: Receiver) -> None:
 
 def test_export_does_not_hold_up_greenthreads(receiver: Receiver) -> None:
     """While an export hangs, greenthreads go on ticking."""
-    receiver.respond(hang_seconds=1)
+    receiver.respond(hang_seconds=3)
     ran = scripts.run(
         scripts.EVENTLET,
         scripts.EXPORTED,
@@ -520,7 +520,7 @@ def test_export_does_not_hold_up_greenthreads(receiver: Receiver) -> None:
         """,
         env=to(receiver, **FAST),
     )
-    assert float(ran.stdout) < 0.4
+    assert float(ran.stdout) < 1.5
 
 
 @pytest.fixture
@@ -660,7 +660,7 @@ def test_collector_in_trouble_costs_one_sentence(
         env=to(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="1", **FAST),
     )
     slowest, stopping = ran.said
-    assert slowest < 0.5
+    assert slowest < 0.9
     assert stopping < 6
     spans, metrics = sorted(ran.stderr.splitlines(), key=lambda said: "metrics are" in said)
     for noun, said in (("spans", spans), ("metrics", metrics)):

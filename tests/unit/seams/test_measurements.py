@@ -154,10 +154,10 @@ def in_request(meters: Meters, work: Callable[[], Any]) -> None:
         work()
 
 
-def wait_for(meters: Meters, name: str) -> Found:
-    """A cast is answered by nobody: wait until its handling has been measured."""
+def wait_for(meters: Meters, *names: str) -> Found:
+    """A cast is answered by nobody: wait until all of its handling has been measured."""
     deadline = time.monotonic() + 10
-    while name not in (found := meters.read()) and time.monotonic() < deadline:
+    while not (found := meters.read()).keys() >= set(names) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
 
@@ -165,7 +165,7 @@ def wait_for(meters: Meters, name: str) -> Found:
 def test_cast(meters: Meters, wire: Wire) -> None:
     """A cast is measured where it is sent and where it is handled, and so is its wait."""
     in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
-    found = wait_for(meters, "messaging.process.duration")
+    found = wait_for(meters, "messaging.process.duration", "messaging.client.consumed.messages")
     said = {
         "messaging.system": "fake",
         "messaging.destination.template": "cinder-volume",
