@@ -476,11 +476,15 @@ def test_spans_of_tpool_threads_are_all_exported(receiver: Receiver) -> None:
         for _ in range(60):
             tpool.execute(burst)
             eventlet.sleep(0.005)
-        print(flush(), runtime.dropped)
+        queue = runtime._process.spans
+        deadline = time.monotonic() + 20
+        while queue.sent < 6000 and time.monotonic() < deadline:
+            eventlet.sleep(0.05)
+        print(queue.sent, runtime.dropped)
         """,
-        env=to(receiver, OTEL_BSP_SCHEDULE_DELAY="200"),
+        env=to(receiver, OTEL_BSP_SCHEDULE_DELAY="200", OTEL_BSP_MAX_QUEUE_SIZE="6000"),
     )
-    assert ran.stdout.strip() == "True 0"
+    assert ran.stdout.strip() == "6000 0"
     assert len(receiver.spans()) == 6000
 
 
