@@ -1,4 +1,4 @@
-"""`make up` and `make down`, with a docker that only writes down what it is asked."""
+"""`make up` and `make down`, with a docker that only writes down what it is asked; and an old Go."""
 
 from __future__ import annotations
 
@@ -72,3 +72,15 @@ def test_down_keeps_what_was_recorded(tmp_path: Path) -> None:
     """Stopping removes no volume."""
     assert make("down", tmp_path).returncode == 0
     assert (tmp_path / "asked").read_text() == "compose down\n"
+
+
+def test_a_go_that_is_too_old_is_named(tmp_path: Path) -> None:
+    """Debian 12's Go can't read the modules' files; what is needed is said instead of what it says."""
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho go version go1.19.8 linux/amd64\n")
+    go.chmod(0o755)
+    done = make("collector", tmp_path)  # whose HOME has no collector yet
+    assert done.returncode == 2
+    [sentence, _] = done.stderr.splitlines()
+    assert sentence.startswith("make: otelcol-cinder is built with Go 1.25, or 1.21 and newer")
+    assert sentence.endswith("here is go version go1.19.8 linux/amd64")
