@@ -22,6 +22,8 @@ PROJECT = "c1de0000000000000000000000000001"
 # oslo.config's way of setting any option (OS_GROUP__OPTION).
 _NOT_INHERITED = re.compile(r"OTEL_|OS_[A-Z0-9_]*__|OS_CINDER_|EVENTLET_|PYTHONWARNINGS$")
 
+# A scheduler that starts while cinder-volume does may miss its first word of what it has. The next
+# one would come after one or two minutes.
 _CINDER_CONF = """\
 [DEFAULT]
 auth_strategy = noauth_include_project_id
@@ -38,6 +40,9 @@ osapi_volume_listen_port = {port}
 osapi_volume_workers = 1
 enabled_backends = {backend}
 scheduler_driver_init_wait_time = 10
+periodic_interval = 3
+periodic_fuzzy_delay = 0
+backend_stats_polling_interval = 3
 default_volume_type = __DEFAULT__
 
 [database]

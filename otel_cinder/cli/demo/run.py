@@ -70,7 +70,8 @@ def run(options: Options, out: Console, err: Console) -> None:
         _check_endpoint(options.endpoint, START_IT if pipeline else "")
     if pipeline:
         pipeline.check()
-    port = _free_port(options.port)
+    if options.port:
+        _free_port(options.port)  # which is said before anything is started
     deadline = time.monotonic() + options.timeout
     with ExitStack() as stack:
         broker = None
@@ -81,6 +82,7 @@ def run(options: Options, out: Console, err: Console) -> None:
             broker = Broker(options.transport_url, host, cinder_conf.BACKEND, exchange)
         folder = stack.enter_context(_folder(options.keep, err))
         receiver = stack.enter_context(Receiver(forward_to=options.endpoint))
+        port = options.port or _free_port(0)  # now that the receiver has its own
         environment = cinder_conf.environment(os.environ, receiver.endpoint)
         processes = Processes(folder, environment)
         if broker:
