@@ -16,8 +16,9 @@ BACKEND = "one"
 BACKEND_FOLDER = Path(__file__).parent / "backend"
 
 # The short intervals make the periodic noise that must start no traces; and a scheduler that
-# missed the first word about the pool hears the next one soon. With the default of 64 messages
-# handled at once the scheduler's memory swings by 100 MiB, traced or not.
+# missed the first word about the pool hears the next one soon, which by default has to wait for a
+# random part of a minute. With the default of 64 messages handled at once the scheduler's memory
+# swings by 100 MiB, traced or not.
 CONFIGURATION = """\
 [DEFAULT]
 auth_strategy = noauth_include_project_id
@@ -35,6 +36,7 @@ scheduler_driver_init_wait_time = 5
 executor_thread_pool_size = 8
 report_interval = 2
 periodic_interval = 3
+periodic_fuzzy_delay = 0
 backend_stats_polling_interval = 3
 default_volume_type = __DEFAULT__
 {options}

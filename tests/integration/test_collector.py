@@ -24,7 +24,7 @@ MAY_GROW = {API: 48 * MEBIBYTE, SCHEDULER: 160 * MEBIBYTE, VOLUME: 48 * MEBIBYTE
 ENDS_WITHIN = {API: 20, SCHEDULER: 20, VOLUME: 25}
 # What the slowest request may take beyond the slowest one of before, and the typical one beyond
 # twice that of before: a machine's own jitter. Who waits for an export waits for ten seconds.
-SLOWEST_MAY_TAKE_LONGER = 4.0
+SLOWEST_MAY_TAKE_LONGER = 8.0
 TYPICAL_MAY_TAKE_LONGER = 0.5
 
 FAULTS: dict[str, Callable[[Receiver], None]] = {

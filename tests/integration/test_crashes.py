@@ -19,7 +19,8 @@ from tests.integration.whole_create import (
     request_id,
 )
 
-pytestmark = pytest.mark.faults
+# Each request of a load may hang for as long as its client waits, which is 90 s.
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=["eventlet", "threading", "uwsgi"])

@@ -28,7 +28,10 @@ from tests.integration.whole_create import (
 
 COUNT = 50
 # Spans leave only with a full batch, which no test here makes, or when the process ends.
-NEVER_ON_ITS_OWN = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+NEVER_ON_ITS_OWN = {
+    "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048",  # nor since there are many
+}
 
 
 @pytest.fixture(scope="module", params=MODES)

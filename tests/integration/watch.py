@@ -28,16 +28,9 @@ class Watch:
 
         A fan-out starts traces of its own that link to the request's; those are not among them.
         """
-        asked = {answer.headers["x-openstack-request-id"] for answer in self._cinder.answers}
-        self._receiver.wait_for(
-            lambda spans: asked <= {span.attributes.get("openstack.request_id") for span in spans},
-            20,
-        )
-        arrived = traces_of(settle(self._receiver))
-        if trace_ids:
-            traces = [trace for trace in arrived if trace.trace_id in trace_ids]
-        else:
-            traces = [self._trace_of(answer, arrived) for answer in self._cinder.answers]
+        if not self._update:
+            self._receiver.wait_for(lambda spans: self._are_as(name, spans, trace_ids), 20)
+        traces = self._among(settle(self._receiver), trace_ids)
         drawing.compare(name, traces, self._update)
         return traces
 
@@ -55,6 +48,19 @@ class Watch:
         assert not [span.name for span in errors(traces)]
         assert {service for trace in traces for service in trace.services} == set(services)
         return traces
+
+    def _are_as(self, name: str, spans: list[SpanRecord], trace_ids: Sequence[str]) -> bool:
+        try:
+            drawing.compare(name, self._among(spans, trace_ids), update=False)
+        except (AssertionError, ValueError):  # ValueError: a request without its trace
+            return False
+        return True
+
+    def _among(self, spans: list[SpanRecord], trace_ids: Sequence[str]) -> list[Trace]:
+        arrived = traces_of(spans)
+        if trace_ids:
+            return [trace for trace in arrived if trace.trace_id in trace_ids]
+        return [self._trace_of(answer, arrived) for answer in self._cinder.answers]
 
     def _trace_of(self, answer: requests.Response, arrived: list[Trace]) -> Trace:
         """Return the only trace that begins with the request which was answered so."""
