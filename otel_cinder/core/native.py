@@ -23,11 +23,14 @@ from otel_cinder.core import redaction
 
 _LOG = logging.getLogger(__name__)
 
+_WARNINGS: Final = "py.warnings"
+"""Where ``logging.captureWarnings`` sends what is deprecated, which is nobody's reason to fail."""
+
 _EXPORTERS_LOGGERS: Final = (
     "opentelemetry.",
     "charset_normalizer",
     "grpc",
-    "py.warnings",
+    _WARNINGS,
     "requests",
     "urllib3",
 )
@@ -88,7 +91,7 @@ class Hush(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if self._get_ident() != self._thread:
             return True
-        if record.levelno >= logging.WARNING and not self.reason:
+        if record.levelno >= logging.WARNING and not self.reason and record.name != _WARNINGS:
             self.reason = redaction.text(record.getMessage(), 300)
         return False
 

@@ -97,6 +97,8 @@ def test_hush_keeps_the_first_reason_of_its_thread() -> None:
     record = logging.LogRecord("urllib3", logging.WARNING, "x.py", 1, "token=abc", None, None)
     assert hush.filter(record)
     hush.begin()
+    warned = logging.LogRecord("py.warnings", logging.WARNING, "x", 1, "deprecated", None, None)
+    assert not hush.filter(warned)
     assert not hush.filter(record)
     assert not hush.filter(logging.LogRecord("urllib3", logging.ERROR, "x", 1, "b", None, None))
     assert hush.reason == "token=***"
