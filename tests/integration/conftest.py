@@ -21,13 +21,6 @@ from tests.integration.watch import Watch
 LOG_TAIL = 4_000
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test that needs Glance the time that it takes to install it."""
-    for item in items:
-        if "glance" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(900))
-
-
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
     """A collector on the loopback that can be told to fail."""

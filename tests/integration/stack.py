@@ -250,9 +250,8 @@ class CinderStack:
         of them waiting for it for ever. That is oslo.log's own weakness and not under test.
         """
         worker = self.api_workers()[0]
-        with contextlib.ExitStack() as held:
-            if self.mode == "eventlet":
-                held.enter_context(_log_mutex_held(worker.pid))
+        eventlet = self.mode == "eventlet"
+        with _log_mutex_held(worker.pid) if eventlet else contextlib.nullcontext():
             worker.send_signal(signal.SIGKILL)
             wait_until(lambda: not _runs(worker), 10, "the worker's end")
         return int(worker.pid)

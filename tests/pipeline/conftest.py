@@ -14,13 +14,6 @@ from tests.pipeline.programs import collector_binary, jaeger_binary
 from tests.pipeline.region import EXTENT, Region
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test that needs the region the time that it takes to make it."""
-    for item in items:
-        if "region" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(900))
-
-
 @pytest.fixture(scope="package")
 def region(
     tmp_path_factory: pytest.TempPathFactory,
