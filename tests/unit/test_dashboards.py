@@ -2,11 +2,16 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
+
+if sys.version_info < (3, 11):
+    pytest.skip("the boards' SDK needs Python 3.11", allow_module_level=True)
+
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
