@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
-from otel_cinder.core import conventions, redaction
+from otel_cinder.core import clock, conventions, redaction
 from otel_cinder.core.failures import class_of
 
 _KEY: Final = otel_context.create_key("otel-cinder-entry")
@@ -127,7 +127,7 @@ def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Re
     for span in spans:
         if not span.is_recording():
             continue
-        span.add_event(event, said)
+        clock.add_event(span, event, said)
         answered = entry is not None and entry.is_http and span is entry.span
         if not answered and _says_more(found, span):
             span.set_status(Status(StatusCode.ERROR, f"{found.error_type}: {found.message}"))

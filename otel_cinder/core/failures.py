@@ -6,7 +6,7 @@ import traceback
 
 from opentelemetry.trace import Span, Status, StatusCode
 
-from otel_cinder.core import conventions, redaction
+from otel_cinder.core import clock, conventions, redaction
 from otel_cinder.core.patching import complain
 
 _REMOTE = "_Remote"
@@ -43,7 +43,8 @@ def record_failure(
                 stacktrace = "".join(traceback.format_tb(error.__traceback__))
             span.set_status(Status(StatusCode.ERROR, f"{error_type or name}: {message}"))
             span.set_attribute(conventions.ERROR_TYPE, error_type or name)
-            span.add_event(
+            clock.add_event(
+                span,
                 conventions.EXCEPTION_EVENT,
                 {
                     conventions.EXCEPTION_TYPE: f"{module}.{name}",

@@ -23,7 +23,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder.core import conventions, encoding, exporters
+from otel_cinder.core import clock, conventions, encoding, exporters
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.process import Process
@@ -107,11 +107,14 @@ class Runtime:
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, Any] | None = None,
         links: Sequence[Link] = (),
+        start_time: int | None = None,
     ) -> Span:
-        """Start a span of the service at work in ``context``, as a child of its current span."""
-        return self.tracer(context).start_span(
-            name, context=context, kind=kind, attributes=attributes, links=links
-        )
+        """Start a span of the service at work in ``context``, as a child of its current span.
+
+        Args:
+            start_time: in ns since the epoch; default: now.
+        """
+        return clock.start(self.tracer(context), name, context, kind, attributes, links, start_time)
 
     @property
     def measuring(self) -> bool:
@@ -264,9 +267,9 @@ def _unknown(_service: Service | None) -> Mapping[str, str]:
 
 
 def end_span(span: Span) -> None:
-    """End ``span``. What a processor of the host's own provider raises does not reach Cinder."""
+    """End ``span`` now. What a processor of the host's own provider raises does not reach Cinder."""
     try:
-        span.end()
+        clock.end(span)
     except Exception as error:
         complain("runtime", error)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry import trace
 
-from otel_cinder.core import conventions, entry
+from otel_cinder.core import clock, conventions, entry
 from otel_cinder.core.entry import Reason
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import runtime
@@ -317,7 +317,7 @@ class _Told:
             else:
                 span = trace.get_current_span()
                 if span.is_recording():
-                    span.add_event(conventions.USER_MESSAGE_EVENT, attributes)
+                    clock.add_event(span, conventions.USER_MESSAGE_EVENT, attributes)
         except Exception as error:
             complain(SEAM, error)
         return wrapped(*args, **kwargs)

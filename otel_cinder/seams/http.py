@@ -28,7 +28,7 @@ from opentelemetry.instrumentation._semconv import (
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.util.http import get_excluded_urls
 
-from otel_cinder.core import conventions, redaction
+from otel_cinder.core import clock, conventions, redaction
 from otel_cinder.core.carrier import TRACESTATE_LIMIT
 from otel_cinder.core.entry import Entry, enrich, enter
 from otel_cinder.core.failures import class_of, record_failure
@@ -354,6 +354,7 @@ def _started(span: trace.Span, clean: Environ) -> None:
     clean[_REQUEST].span = span
     if span.is_recording():
         span.update_name(redaction.http_method(clean))
+        clock.watch_end(span)  # the middleware ends it
 
 
 def _answered(request: _Request, start_response: Any) -> Any:

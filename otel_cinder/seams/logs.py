@@ -23,7 +23,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
-from otel_cinder.core import conventions, redaction
+from otel_cinder.core import clock, conventions, redaction
 from otel_cinder.core.failures import class_of
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, complain
@@ -245,7 +245,7 @@ def _add(record: logging.LogRecord, span: Span) -> None:
         conventions.LOG_LEVEL: _short(record.levelname),
         **_attributes(record),
     }
-    span.add_event(conventions.LOG_EVENT, attributes, timestamp=int(record.created * 1e9))
+    clock.add_event(span, conventions.LOG_EVENT, attributes)
 
 
 def _emit(record: logging.LogRecord, context: Context) -> None:

@@ -12,7 +12,7 @@ import wrapt
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, entry, redaction
+from otel_cinder.core import clock, conventions, entry, redaction
 from otel_cinder.core.patching import PatchSet, complain
 
 SEAM: Final = "scheduler"
@@ -97,7 +97,7 @@ class _Decisions:
             span = trace.get_current_span()
             if span.is_recording():
                 attributes = self._choice(chosen)
-                span.add_event(conventions.CHOICE_EVENT, attributes)
+                clock.add_event(span, conventions.CHOICE_EVENT, attributes)
                 entry.enrich({conventions.HOST: attributes[conventions.HOST]})
         except Exception as error:
             complain(SEAM, error)
@@ -148,7 +148,7 @@ class _Verdicts:
             attributes[conventions.HOSTS_REJECTED] = [
                 redaction.text(name, 255) for name in names[:_REJECTED_LIMIT]
             ]
-        self._span.add_event(conventions.FILTER_EVENT, attributes)
+        clock.add_event(self._span, conventions.FILTER_EVENT, attributes)
 
 
 class _WatchedClass(_Proxy):  # type: ignore[misc]

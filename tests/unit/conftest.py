@@ -94,7 +94,10 @@ def spans(instrumented: Callable[..., Recorder]) -> Recorder:
 @pytest.fixture
 def golden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Compares a drawing of the spans with ``golden/<name>.txt``. The clock ticks by the look."""
-    monkeypatch.setattr("opentelemetry.sdk.trace.time_ns", Clock())
+    clock = Clock()
+    monkeypatch.setattr("opentelemetry.sdk.trace.time_ns", clock)
+    monkeypatch.setattr("otel_cinder.core.clock.monotonic_ns", clock)
+    monkeypatch.setattr("otel_cinder.core.clock.time_ns", clock.glance)
 
     def compare(name: str, recorder: Recorder, *, parallel: bool = False) -> None:
         drawn = draw(recorder, parallel=parallel)

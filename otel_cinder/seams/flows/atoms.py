@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, Span, Status, StatusCode
 from taskflow import states
 from taskflow.types.failure import Failure
 
-from otel_cinder.core import conventions, entry, redaction
+from otel_cinder.core import clock, conventions, entry, redaction
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import end_span, runtime
@@ -161,7 +161,8 @@ def _around_atom(
         started = time.perf_counter() if listener.measures else 0.0
         try:
             if listener.span.is_recording():
-                span = listener.tracer.start_span(
+                span = clock.start(
+                    listener.tracer,
                     prefix + short(atom.name),
                     context,
                     attributes=_describe(kind, verb, place, arguments, state),

@@ -18,7 +18,7 @@ from taskflow import states
 from taskflow.listeners import base
 from taskflow.types.notifier import Notifier
 
-from otel_cinder.core import conventions
+from otel_cinder.core import clock, conventions
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import end_span, runtime
@@ -85,7 +85,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             context = otel_context.get_current()
             self.name = atoms.plain(engine.storage.flow_name)
             self.tracer = runtime.tracer(context)  # once: none of its atoms is another service's
-            self.span = self.tracer.start_span(
+            self.span = clock.start(
+                self.tracer,
                 self.name,
                 context,
                 attributes={
@@ -172,7 +173,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         """Open and close the span of an atom by its notifications."""
         if state in (states.RUNNING, states.REVERTING):
             reverts = state == states.REVERTING
-            self._open[uuid] = self.tracer.start_span(
+            self._open[uuid] = clock.start(
+                self.tracer,
                 ("revert " if reverts else "") + kind.prefix + atoms.short(name),
                 self.context,
                 attributes={kind.name: atoms.plain(name), kind.uuid: uuid},

@@ -1,0 +1,78 @@
+"""One clock for all that a process records of one request or message: it never goes back.
+
+The wall clock may be set while a span is open: by NTP, or after a virtual machine has moved. So it is
+read once, when the first span starts. From then on the time of every span and event below is that
+reading and the time that has passed, by the monotonic clock. No span ends before it starts, none
+starts before its parent, and every event lies within its span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic_ns, time_ns
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Tracer
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+_AHEAD: Final = "_otel_cinder_ahead"
+"""Attribute of a span: nanoseconds by which its wall clock is ahead of the monotonic clock."""
+
+
+def start(
+    tracer: Tracer,
+    name: str,
+    context: Context,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, Any] | None = None,
+    links: Sequence[Link] = (),
+    start_time: int | None = None,
+) -> Span:
+    """Start a span by the clock of the current span in ``context``.
+
+    Args:
+        start_time: in ns since the epoch, by the wall clock; default: now.
+    """
+    # Looked up like this, it takes a sixth of the time that get_current_span() takes.
+    ahead: int | None = getattr(context.get(_SPAN_KEY), _AHEAD, None)
+    passed = monotonic_ns()
+    if ahead is None:
+        ahead = time_ns() - passed
+    if start_time is None:
+        start_time = passed + ahead
+    span = tracer.start_span(name, context, kind, attributes, links, start_time)
+    if span.is_recording():
+        try:
+            span._otel_cinder_ahead = ahead  # type: ignore[attr-defined]
+        except AttributeError:  # a span of another SDK's, which keeps its own time
+            return span
+    return span
+
+
+def end(span: Span) -> None:
+    """End ``span`` now, by its clock."""
+    ahead: int | None = getattr(span, _AHEAD, None)
+    span.end(None if ahead is None else monotonic_ns() + ahead)
+
+
+def add_event(span: Span, name: str, attributes: Mapping[str, Any]) -> None:
+    """Add an event that happens now, by the clock of ``span``."""
+    ahead: int | None = getattr(span, _AHEAD, None)
+    span.add_event(name, attributes, None if ahead is None else monotonic_ns() + ahead)
+
+
+def watch_end(span: Span) -> None:
+    """Let ``span`` end by its clock, also where somebody else calls its ``end()`` without a time."""
+    if getattr(span, _AHEAD, None) is None:
+        return
+
+    def ended(end_time: int | None = None) -> None:
+        # The class's own from here on. That also opens the circle of span and function.
+        del span.__dict__["end"]
+        if end_time is None:
+            end(span)
+        else:
+            span.end(end_time)
+
+    span.end = ended  # type: ignore[method-assign]
