@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -95,8 +96,13 @@ def backend_name(state: Any) -> str:
 
 
 def choice(weighed: Any) -> dict[str, Any]:
-    """The backend that the scheduler chose, and its weight."""
-    return {
-        conventions.HOST: redaction.text(backend_name(weighed.obj), 255),
-        conventions.WEIGHT: float(weighed.weight),
-    }
+    """The backend that the scheduler chose, and its weight, if that is a number.
+
+    It is infinite where a weigher takes a backend's capacity, which may be unknown or infinite, as
+    it is. Such an attribute may not be exported.
+    """
+    attributes: dict[str, Any] = {conventions.HOST: redaction.text(backend_name(weighed.obj), 255)}
+    weight = float(weighed.weight)
+    if math.isfinite(weight):
+        attributes[conventions.WEIGHT] = weight
+    return attributes

@@ -268,7 +268,8 @@ HOSTS_REJECTED = _attribute(
     "cinder.scheduler.hosts_rejected", "those that did not pass, at most 16: `host@backend#pool`"
 )
 WEIGHT = _attribute(
-    "cinder.scheduler.weight", "the chosen backend's weight, of 1 a weigher at best"
+    "cinder.scheduler.weight",
+    "the chosen backend's weight, of 1 a weigher at best; left out if it is infinite or NaN",
 )
 FILTER_EVENT = _event(
     "cinder.scheduler.filter", "one filter's verdict; on the task or message that schedules"

@@ -2,7 +2,9 @@
 
 That one makes a message for each attribute, and protobuf copies every message that is put into
 another. Here they are filled in where they belong. What comes of it is the same message; whatever
-this does not know, or fails at, is left to the exporter's own.
+this does not know, or fails at, is left to the exporter's own. But for one thing: an attribute that
+is NaN or infinite is left out, and counted as dropped. JSON has no such numbers, so that Jaeger's API
+answers 500 for the trace, and for every search that finds it.
 
 A span can be packed as soon as it ends. What waits for the next export is then a string of bytes. The
 span itself, some twenty objects, would outlive a young collection of Python's garbage collector or
@@ -12,6 +14,7 @@ two, and so bring on the full ones, which go through everything that Cinder has 
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -68,6 +71,7 @@ def _or_else(original: Encode) -> Encode:
             return encode(spans)
         except Exception:  # a value that OTLP has no place for: the original knows what to do
             request = original([span for span in spans if not isinstance(span, tuple)])
+            _leave_out_no_numbers(request)
             request.MergeFrom(encode([span for span in spans if isinstance(span, tuple)]))
             return request
 
@@ -133,7 +137,7 @@ def _messages() -> _Messages:
 
 def _add_resource(message: Any, resource: Resource) -> None:
     message.resource.SetInParent()
-    _add_attributes(message.resource.attributes, resource.attributes)
+    _add_attributes(message.resource, resource.attributes)
     message.schema_url = resource.schema_url or ""
 
 
@@ -142,7 +146,7 @@ def _add_scope(message: Any, scope: InstrumentationScope | None) -> None:
     if scope is not None:
         message.scope.name = scope.name
         message.scope.version = scope.version or ""
-        _add_attributes(message.scope.attributes, scope.attributes)
+        _add_attributes(message.scope, scope.attributes)
         message.schema_url = scope.schema_url or ""
 
 
@@ -170,7 +174,7 @@ def _add_span(make: Callable[..., Any], span: ReadableSpan) -> Any:
     if span.status.status_code.value:
         message.status.code = span.status.status_code.value
         message.status.message = span.status.description or ""
-    _add_attributes(message.attributes, span.attributes)
+    _add_attributes(message, span.attributes)
     for event in span.events:
         _add_event(message.events, event)
     for link in span.links:
@@ -184,7 +188,7 @@ def _add_event(messages: Any, event: Event) -> None:
         time_unix_nano=event.timestamp,
         dropped_attributes_count=event.dropped_attributes,
     )
-    _add_attributes(message.attributes, event.attributes)
+    _add_attributes(message, event.attributes)
 
 
 def _add_link(messages: Any, link: Link) -> None:
@@ -194,7 +198,7 @@ def _add_link(messages: Any, link: Link) -> None:
         dropped_attributes_count=link.dropped_attributes,
         flags=_flags(link.context),
     )
-    _add_attributes(message.attributes, link.attributes)
+    _add_attributes(message, link.attributes)
 
 
 def _flags(context: SpanContext | None) -> int:
@@ -202,11 +206,20 @@ def _flags(context: SpanContext | None) -> int:
     return _KNOWS_IF_REMOTE | _IS_REMOTE if is_remote else _KNOWS_IF_REMOTE
 
 
-def _add_attributes(messages: Any, attributes: Mapping[str, Any] | None) -> None:
+class _NoNumberError(ValueError):
+    """A float is NaN or infinite."""
+
+
+def _add_attributes(owner: Any, attributes: Mapping[str, Any] | None) -> None:
+    messages = owner.attributes
     for key, value in (attributes or {}).items():
         message = messages.add()
         message.key = key
-        _set(message.value, value)
+        try:
+            _set(message.value, value)
+        except _NoNumberError:
+            del messages[-1]
+            owner.dropped_attributes_count += 1
 
 
 def _set(message: Any, value: Any) -> None:
@@ -219,6 +232,8 @@ def _set(message: Any, value: Any) -> None:
     elif kind is int:
         message.int_value = value
     elif kind is float:
+        if not math.isfinite(value):
+            raise _NoNumberError
         message.double_value = value
     elif kind in (tuple, list):
         message.array_value.SetInParent()
@@ -226,3 +241,21 @@ def _set(message: Any, value: Any) -> None:
             _set(message.array_value.values.add(), each)
     else:
         raise TypeError(f"an attribute of class {kind.__name__}")
+
+
+def _leave_out_no_numbers(request: Any) -> None:
+    """Do to what the exporter's own encoder made what `_add_attributes` does."""
+    for of_resource in request.resource_spans:
+        for of_scope in of_resource.scope_spans:
+            for span in of_scope.spans:
+                for owner in (span, *span.events, *span.links):
+                    for index in reversed(range(len(owner.attributes))):
+                        if not _is_finite(owner.attributes[index].value):
+                            del owner.attributes[index]
+                            owner.dropped_attributes_count += 1
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether an AnyValue, and all that is in it, is no number or one that JSON has."""
+    within = [*value.array_value.values, *(each.value for each in value.kvlist_value.values)]
+    return math.isfinite(value.double_value) and all(_is_finite(each) for each in within)

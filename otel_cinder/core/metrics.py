@@ -65,7 +65,10 @@ class Instruments:
     def record(
         self, name: str, value: float, attributes: Mapping[str, Any], context: Context
     ) -> None:
-        """Record ``value`` with the instrument ``name``. Raises KeyError if there is none."""
+        """Record ``value`` with the instrument ``name``.
+
+        Raises KeyError if there is none, ValueError for a value that is NaN or infinite.
+        """
         record = self._records.get(name)
         if record is None:
             record = self._records.setdefault(name, _Limited(_instrument(self._meter, name)))
@@ -80,6 +83,8 @@ class _Limited:
         self._sets: dict[frozenset[tuple[str, Any]], dict[str, Any]] = {}
 
     def __call__(self, value: float, attributes: Mapping[str, Any], context: Context) -> None:
+        if not math.isfinite(value):  # it would spoil a sum for good
+            raise ValueError(f"{value} is no measurement")
         try:
             key = frozenset(attributes.items())
         except TypeError:  # a list among the values
@@ -100,7 +105,7 @@ def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, (bool, int, float))
         else redaction.text(value, _VALUE_LIMIT)
         for name, value in attributes.items()
-        if value is not None
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }
 
 

@@ -207,6 +207,31 @@ def test_what_it_does_not_know_is_left_to_the_exporters_own(
     ] == ["odd", spans[0].name]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("more", [{}, {"bytes": b"\x00"}], ids=["ours", "the exporter's own"])
+def test_no_attribute_is_nan_or_infinite(
+    instrumented: None, number: float, more: dict[str, Any]
+) -> None:
+    """Such a number is left out of spans, events and links, and counted; the rest is there."""
+    found = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(found))
+    said = {"number": number, "numbers": [1.5, number], "half": 0.5}
+    span = provider.get_tracer("test").start_span("s", links=[Link(REMOTE, said)])
+    span.set_attributes({**said, **more})
+    span.add_event("cinder.scheduler.choice", said)
+    span.end()
+    (made,) = found.get_finished_spans()
+    request = trace_exporter.encode_spans([made])
+    packed = trace_exporter.encode_spans([encoding.pack(made)])  # type: ignore[list-item]
+    assert request == packed
+    (exported,) = request.resource_spans[0].scope_spans[0].spans
+    for owner in (exported, *exported.events, *exported.links):
+        values = {each.key: each.value.double_value for each in owner.attributes}
+        assert {name: value for name, value in values.items() if name not in more} == {"half": 0.5}
+        assert owner.dropped_attributes_count == 2
+
+
 def test_a_release_without_such_a_place_is_let_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,7 @@ from tests.unit import scripts
 
 WAIT = conventions.RPC_QUEUE_DURATION
 COUNT = conventions.RPC_CLOCK_SKEWS
+NO_NUMBERS = [float("nan"), float("inf"), float("-inf")]
 
 MEASURED = """
 from opentelemetry import trace
@@ -154,6 +155,14 @@ def test_attributes_are_made_safe(meters: Meters, value: Any, kept: Any) -> None
     meters.instruments.record(COUNT, 1, {"a": value, "none": None}, Context())
     (point,) = meters.data[COUNT].data.data_points
     assert point.attributes == {"a": kept}
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_attributes_are_numbers(meters: Meters, number: float) -> None:
+    """An attribute that is NaN or infinite is left out."""
+    meters.instruments.record(COUNT, 1, {"a": number, "b": 1.5}, Context())
+    (point,) = meters.data[COUNT].data.data_points
+    assert point.attributes == {"b": 1.5}
 
 
 # The queue
@@ -373,6 +382,37 @@ def test_unknown_metric_is_said_once_and_hurts_no_other(
             "'cinder.nonsense'; Cinder is not affected. Please report it."
         )
     ]
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_measurements_are_numbers(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture, number: float
+) -> None:
+    """A value that is NaN or infinite spoils no sum, and is said once."""
+    otel_cinder.instrument()
+    for value in (1, number, 2, number):
+        runtime.measure(WAIT, value, {}, Context())
+    otel_cinder.uninstrument()
+    (point,) = points(receiver)
+    assert (point.sum, point.count) == (3, 2)
+    assert caplog.messages == [
+        (
+            f"otel-cinder leaves out measurements of {WAIT} because of ValueError: "
+            f"{number} is no measurement; Cinder is not affected. Please report it."
+        )
+    ]
+
+
+@pytest.mark.complains
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_meters_of_the_host_get_numbers(meters: Meters, number: float) -> None:
+    """The host's own provider gets no value that is NaN or infinite either."""
+    otel_cinder.instrument(meter_provider=meters.provider)
+    for value in (1, number, 2):
+        runtime.measure(WAIT, value, {}, Context())
+    otel_cinder.uninstrument()
+    (point,) = meters.data[WAIT].data.data_points
+    assert (point.sum, point.count) == (3, 2)
 
 
 def test_nothing_is_measured_once_stopped(receiver: Receiver) -> None:

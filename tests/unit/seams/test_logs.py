@@ -433,6 +433,17 @@ def test_exported_exception_has_its_frames(
     assert "test_exported_exception_has_its_frames" in str(attributes["exception.stacktrace"])
 
 
+def test_exported_attributes_are_texts_and_whole_numbers(
+    exported: list[tuple[LogRecord, Any]], spans: Recorder
+) -> None:
+    """No number that a caller puts on its record, NaN maybe, is an attribute."""
+    with spans.tracer.start_as_current_span("request"):
+        LOG.info("weight %f", float("nan"), weight=float("nan"), extra={"load": float("inf")})
+    ((record, _),) = exported
+    assert record.body == "weight nan"
+    assert {type(value) for value in (record.attributes or {}).values()} <= {str, int}
+
+
 @pytest.mark.parametrize(
     ("level", "number"),
     [

@@ -301,6 +301,18 @@ def test_choice_for_a_group(cinder: Any, scheduler: Any, spans: Recorder) -> Non
     assert event.attributes == {"cinder.volume.host": "a@lvm", "cinder.scheduler.weight": 2.0}
 
 
+@pytest.mark.parametrize("weight", [float("inf"), float("-inf"), float("nan")])
+def test_weight_that_is_no_number(
+    cinder: Any, scheduler: Any, spans: Recorder, weight: float
+) -> None:
+    """A weight that JSON has no number for is left out; which backend was chosen is said."""
+    weighed = [cinder.scheduler.weights.WeighedHost(backend(cinder, "a@lvm"), weight)]
+    with spans.tracer.start_as_current_span("process"):
+        assert scheduler._choose_top_backend_generic_group(weighed) is weighed[0]
+    (event,) = spans["process"].events
+    assert event.attributes == {"cinder.volume.host": "a@lvm"}
+
+
 def test_backend_that_must_pass(cinder: Any, scheduler: Any, spans: Recorder) -> None:
     """A migration's one backend is filtered like all others; what it does not pass is said."""
     context = cinder.context.RequestContext("user", "project", is_admin=True)
