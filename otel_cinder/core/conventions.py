@@ -229,7 +229,13 @@ EXCEPTION_MESSAGE = _attribute(
     exception_attributes.EXCEPTION_MESSAGE, "message, with secrets masked, at most 512 characters"
 )
 EXCEPTION_STACKTRACE = _attribute(
-    exception_attributes.EXCEPTION_STACKTRACE, "the frames, without the message"
+    exception_attributes.EXCEPTION_STACKTRACE,
+    "the frames, without the message; before them frames, class and message of what it came of",
+)
+CAUSE = _attribute(
+    "cinder.cause",
+    "what an exception came of, the nearest first, at most 8: `FileNotFoundError: [Errno 2] …`; "
+    "secrets masked, at most 256 characters each",
 )
 EXCEPTION_EVENT = _event("exception", "what was raised; on the span that it passed through")
 RESOURCE_TYPE = _attribute(

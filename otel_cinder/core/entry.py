@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.failures import class_of
+from otel_cinder.core.failures import class_of, message_of
 
 _KEY: Final = otel_context.create_key("otel-cinder-entry")
 
@@ -91,7 +91,7 @@ def why(reason: object = None, otherwise: str = _NO_REASON) -> Reason:
     last = entry.failure if entry is not None else None
     handled = reason if isinstance(reason, BaseException) else sys.exc_info()[1]
     if handled is not None:
-        last = (class_of(handled)[1], redaction.text(handled))
+        last = (class_of(handled)[1], message_of(handled))
         if entry is not None:
             entry.failure = last
     if reason is None or reason is handled:

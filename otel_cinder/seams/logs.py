@@ -13,7 +13,6 @@ import contextvars
 import functools
 import logging
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.failures import class_of
+from otel_cinder.core.failures import exception_attributes, stacktrace_of
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, runtime
@@ -252,11 +251,9 @@ def _emit(record: logging.LogRecord, context: Context) -> None:
     """Export ``record`` with the ids of the span in ``context``, sampled or not."""
     attributes = {**_attributes(record)}
     exc_info = record.exc_info
-    if exc_info and exc_info[2] is not None:
-        stacktrace = "".join(traceback.format_tb(exc_info[2]))
-        attributes[conventions.EXCEPTION_STACKTRACE] = redaction.text(
-            redaction.tail(stacktrace), redaction.STACKTRACE_LIMIT
-        )
+    stacktrace = stacktrace_of(exc_info[1], exc_info[2]) if exc_info and exc_info[1] else ""
+    if stacktrace:
+        attributes[conventions.EXCEPTION_STACKTRACE] = stacktrace
     exported = LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=time.time_ns(),
@@ -276,11 +273,7 @@ def _attributes(record: logging.LogRecord) -> Mapping[str, Any]:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return where
-    return {
-        **where,
-        conventions.EXCEPTION_TYPE: ".".join(class_of(error)),
-        conventions.EXCEPTION_MESSAGE: redaction.text(error),
-    }
+    return {**where, **exception_attributes(error)}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, Status, StatusCode
+from opentelemetry.trace import Link, Span
 from taskflow import states
 from taskflow.types.failure import Failure
 
 from otel_cinder.core import clock, conventions, entry, redaction
-from otel_cinder.core.failures import record_failure
+from otel_cinder.core.failures import record_failure, record_lost
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import end_span, runtime
 
@@ -272,11 +272,14 @@ def set_outcome(span: Span, kind: type[Kind], state: str, result: Any) -> tuple[
     if result.exception is not None:
         return record_failure(span, result.exception, stacktrace=result.traceback_str or "")
     # It came from another process, as text.
-    name = next(iter(result), "Failure").rpartition(".")[2]
-    span.set_attribute(conventions.ERROR_TYPE, name)
-    message = redaction.text(result.exception_str)
-    span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
-    return name, message
+    causes = [f"{next(iter(each), 'Failure')}: {each.exception_str}" for each in result.causes]
+    return record_lost(
+        span,
+        next(iter(result), "Failure"),
+        result.exception_str,
+        result.traceback_str or "",
+        causes,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

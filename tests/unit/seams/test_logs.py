@@ -115,6 +115,20 @@ def test_exception_is_said(spans: Recorder) -> None:
     assert said["exception.message"] == "bad password=***"
 
 
+def test_cause_of_an_exception_is_said(spans: Recorder) -> None:
+    """What a logged exception came of is told as well, without its secrets."""
+    with spans.tracer.start_as_current_span("request"):
+        try:
+            try:
+                raise OSError("token=hunter2")
+            except OSError as error:
+                raise ValueError("bad response") from error
+        except ValueError:
+            LOG.exception("Failed.")
+    (event,) = lines(spans["request"])
+    assert (event.attributes or {})["cinder.cause"] == ("OSError: token=***",)
+
+
 def test_secrets_are_masked_and_lines_bounded(spans: Recorder) -> None:
     """Secrets are masked, and a line has 512 characters at most."""
     with spans.tracer.start_as_current_span("request"):
@@ -431,6 +445,25 @@ def test_exported_exception_has_its_frames(
     attributes = record.attributes or {}
     assert attributes["exception.type"] == "builtins.ValueError"
     assert "test_exported_exception_has_its_frames" in str(attributes["exception.stacktrace"])
+
+
+def test_exported_exception_has_its_cause(
+    exported: list[tuple[LogRecord, Any]], spans: Recorder
+) -> None:
+    """An exported exception's frames begin with those of its cause, as in Cinder's own log."""
+    try:
+        try:
+            raise OSError("no such device")
+        except OSError as error:
+            raise ValueError("bad response") from error
+    except ValueError:
+        LOG.exception("Failed.")
+    ((record, _),) = exported
+    attributes = record.attributes or {}
+    assert attributes["cinder.cause"] == ["OSError: no such device"]
+    assert "OSError: no such device\n\nThe above exception was the direct cause" in str(
+        attributes["exception.stacktrace"]
+    )
 
 
 def test_exported_attributes_are_texts_and_whole_numbers(
