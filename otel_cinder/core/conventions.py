@@ -286,7 +286,11 @@ CHOICE_EVENT = _event("cinder.scheduler.choice", "the backend that was chosen, b
 LOG_MESSAGE = _attribute("log.message", "the line, secrets masked, at most 512 characters")
 LOG_LEVEL = _attribute("log.level", "`INFO`, `WARNING`, `ERROR`")
 LOG_LOGGER = _attribute("log.logger", "the logger: `cinder.volume.manager`")
-LOG_DROPPED = _attribute("log.dropped", "lines that are not there because the span had its 64")
+LOG_DROPPED = _attribute(
+    "log.dropped",
+    "lines that are not there: a span takes 64, then 16 more at WARNING or above, then 16 at ERROR",
+)
+LOG_DROPPED_WARNINGS = _attribute("log.dropped.warnings", "those of them at WARNING or above")
 LOG_EVENT = _event("log", "a log line written while the span was current")
 
 # The resource

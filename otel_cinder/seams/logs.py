@@ -31,7 +31,14 @@ from otel_cinder.core.runtime import SERVICE, Service, runtime
 SEAM: Final = "logs"
 
 EVENTS: Final = 64
-"""Lines that one span takes; what comes after is counted in ``log.dropped``."""
+"""Lines of any level that one span takes, its first ones."""
+
+MORE: Final = ((logging.WARNING, 16), (logging.ERROR, 16))
+"""Further lines that it takes from a level on: what tells of a failure comes last. All of them leave
+room for other events among the 128 that the SDK keeps. The rest is counted in ``log.dropped``."""
+
+_PATIENCE_S: Final = 0.01
+"""How long a line waits for a span's lock."""
 
 _LINES: Final = "_otel_cinder_lines"
 """Attribute of a span: its `_Lines`, which goes when the span goes."""
@@ -206,20 +213,31 @@ _EMPTY: Final = Context()
 class _Lines:
     """Counts the lines of one span, which threads may share, greenthreads and tpool's among them."""
 
-    __slots__ = ("_count", "_lock")
+    __slots__ = ("_dropped", "_lock", "_more", "_room", "_severe")
 
     def __init__(self) -> None:
-        self._count = 0
+        self._room = EVENTS
+        self._more = [room for _, room in MORE]
+        self._dropped = 0
+        self._severe = 0
         self._lock = real("_thread").allocate_lock()  # like the span's own, see `runtime`
 
-    def one_more(self, span: Span) -> bool:
-        """Whether ``span`` takes another; else it says how many it has not taken."""
+    def one_more(self, span: Span, level: int) -> bool:
+        """Whether ``span`` takes another of this level; else it says how many it has not taken."""
         with self._lock:
-            self._count += 1
-            dropped = self._count - EVENTS
-            if dropped > 0:
-                span.set_attribute(conventions.LOG_DROPPED, dropped)
-        return dropped <= 0
+            self._room -= 1
+            if self._room >= 0:
+                return True
+            for place, (least, _) in enumerate(MORE):
+                if level >= least and self._more[place]:
+                    self._more[place] -= 1
+                    return True
+            self._dropped += 1
+            span.set_attribute(conventions.LOG_DROPPED, self._dropped)
+            if level >= logging.WARNING:
+                self._severe += 1
+                span.set_attribute(conventions.LOG_DROPPED_WARNINGS, self._severe)
+        return False
 
 
 def _never() -> bool:
@@ -231,13 +249,15 @@ def _add(record: logging.LogRecord, span: Span) -> None:
     """Make ``record`` an event of ``span``, as long as there are not too many."""
     lock = getattr(span, "_lock", None)
     if lock is not None and getattr(lock, "locked", _never)():
-        # A finalizer logs, which the garbage collector runs in the midst of the span's own work,
-        # maybe: we'd wait for ourselves. Another thread may be at it as well; a line is lost then.
-        return
+        # By another thread, for a moment. Or by this one: a finalizer logs, which the garbage
+        # collector runs in the midst of the span's own work. Then we'd wait for ourselves.
+        if not lock.acquire(timeout=_PATIENCE_S):
+            return
+        lock.release()
     of_span = span.__dict__
     # Two threads may come here at once: setdefault lets one of them win.
     lines = of_span.get(_LINES) or of_span.setdefault(_LINES, _Lines())
-    if not lines.one_more(span):
+    if not lines.one_more(span, record.levelno):
         return
     attributes = {
         conventions.LOG_MESSAGE: _message(record),

@@ -166,6 +166,75 @@ def test_lines_beyond_64_are_counted(spans: Recorder) -> None:
     assert (span.attributes or {})["log.dropped"] == 1
 
 
+def test_warnings_and_errors_have_room_of_their_own(spans: Recorder) -> None:
+    """After 64 lines a span takes 16 warnings or worse, then 16 errors or worse."""
+    with spans.tracer.start_as_current_span("request"):
+        for number in range(100):
+            LOG.info("line %d", number)
+        for number in range(20):
+            LOG.warning("warning %d", number)
+        for number in range(20):
+            LOG.error("error %d", number)
+        LOG.info("the end")
+        LOG.critical("the end")
+    span = spans["request"]
+    assert messages(span) == [
+        *(f"line {number}" for number in range(64)),
+        *(f"warning {number}" for number in range(16)),
+        *(f"error {number}" for number in range(16)),
+    ]
+    said = span.attributes or {}
+    # 36 and 1 at INFO, 4 warnings, 4 errors and a critical one.
+    assert (said["log.dropped"], said["log.dropped.warnings"]) == (46, 9)
+
+
+def test_error_after_many_lines(spans: Recorder) -> None:
+    """The one line that matters is there, however many came before it."""
+    with spans.tracer.start_as_current_span("request"):
+        for number in range(1000):
+            LOG.info("copied %d", number)
+        LOG.error("LUN pool 7 has no free extents")
+    span = spans["request"]
+    assert messages(span)[-1] == "LUN pool 7 has no free extents"
+    assert "log.dropped.warnings" not in (span.attributes or {})
+
+
+def test_all_lines_leave_room_for_other_events(spans: Recorder) -> None:
+    """However much is logged, a failure's event pushes no line out, and none pushes it out."""
+    with spans.tracer.start_as_current_span("request") as span:
+        span.add_event("cinder.scheduler.filter")
+        for level in (logging.INFO, logging.WARNING, logging.ERROR):
+            for _ in range(100):
+                LOG.log(level, "line")
+        for _ in range(20):
+            span.add_event("exception")
+    found = spans["request"].events
+    assert len(found) == 96 + 21
+    assert found[0].name == "cinder.scheduler.filter"
+
+
+def test_line_waits_for_another_thread_at_its_span(spans: Recorder) -> None:
+    """A span that another thread is just writing to takes the line once that one is through."""
+    with spans.tracer.start_as_current_span("request") as span:
+        lock = vars(span)["_lock"]
+        lock.acquire()
+        timer = threading.Timer(0.001, lock.release)
+        timer.start()
+        for _ in range(100):  # the busy machine may be slower than the line is patient
+            LOG.error("no free extents")
+        timer.join(10)
+    assert "no free extents" in messages(spans["request"])
+
+
+def test_finalizer_that_logs_in_the_midst_of_its_spans_work(spans: Recorder) -> None:
+    """A line that is written while this very thread is at the span is left out, and blocks nobody."""
+    with spans.tracer.start_as_current_span("request") as span:
+        with vars(span)["_lock"]:
+            LOG.error("from a finalizer")
+        LOG.error("afterwards")
+    assert messages(spans["request"]) == ["afterwards"]
+
+
 def test_each_span_has_its_own_64(spans: Recorder) -> None:
     """Spans don't share the count, and one within bounds says nothing of dropped lines."""
     for name in ("one", "two"):
