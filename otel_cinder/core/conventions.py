@@ -174,7 +174,10 @@ CODE_FILE = _attribute(code_attributes.CODE_FILE_PATH, "the file that logged")
 CODE_LINE = _attribute(code_attributes.CODE_LINE_NUMBER, "the line that logged")
 
 # Messages
-MESSAGING_SYSTEM = _attribute("messaging.system", "the real broker: `rabbitmq`, `kafka`, `fake`")
+MESSAGING_SYSTEM = _attribute(
+    "messaging.system",
+    "the real broker: `rabbitmq`, `kafka`, `fake`; `oslo.messaging` where it is not known",
+)
 MESSAGING_OPERATION_NAME = _attribute("messaging.operation.name", "`cast`, `call` or `process`")
 MESSAGING_OPERATION_TYPE = _attribute("messaging.operation.type", "`send` or `process`")
 MESSAGING_DESTINATION = _attribute(
@@ -321,7 +324,11 @@ _span("<Task>", "INTERNAL, one task while it executes: `QuotaReserveTask`")
 _span("revert <Task>", "INTERNAL, one task while it reverts")
 _span("retry <Retry>", "INTERNAL, one attempt of a retry controller")
 _span("revert retry <Retry>", "INTERNAL, a retry controller while it reverts")
-_span("cast <topic>/<method>", "PRODUCER, a message sent without waiting for an answer")
+_span(
+    "cast <topic>/<method>",
+    "PRODUCER, a message sent without waiting for an answer; a message that names no method has the "
+    "topic alone, here and below",
+)
 _span("process <topic>/<method>", "CONSUMER, the handling of a cast")
 _span("<topic>/<method>", "CLIENT where the call waits for its answer, SERVER where it is handled")
 _span(

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_cinder.core import conventions
 
-_SYSTEMS: Final = {"rabbit": "rabbitmq", "fake": "fake", "kafka": "kafka", "proton": "amqp"}
-"""Start of the driver's class name -> ``messaging.system``."""
+_SYSTEMS: Final = {
+    "rabbit": "rabbitmq",
+    "kombu": "rabbitmq",
+    "fake": "fake",
+    "kafka": "kafka",
+    "amqp": "amqp",
+    "proton": "amqp",
+}
+"""Start of the driver's class name, or of its URL's scheme -> ``messaging.system``."""
+
+_ANY_SYSTEM: Final = "oslo.messaging"
+"""``messaging.system`` where the broker is not known; the conventions require one."""
+
+_NAME_LIMIT: Final = 128
+"""Characters of a method's name, which comes from the message and so may be anybody's."""
 
 
 def destination(transport: Any, target: Any) -> dict[str, str]:
@@ -32,21 +47,26 @@ def source(transport: Any, target: Any, *, fanout: bool) -> dict[str, str]:
 
 def _place(transport: Any, target: Any, key: str, *, fanout: bool, sends: bool) -> dict[str, str]:
     broker = system(transport)
-    base = topic_name(key)
-    # A host in it is the deployment's: the template leaves it out.
-    template = base if key == base else f"{base}.{{host}}"
+    template = _without_host(key)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
     if broker == "rabbitmq":
         driver = getattr(transport, "_driver", None)
-        exchange = target.exchange or getattr(driver, "_default_exchange", "") or ""
+        exchange = of = target.exchange or getattr(driver, "_default_exchange", "") or ""
         if fanout:
-            exchange = f"{target.topic}_fanout"
+            exchange, of = f"{target.topic}_fanout", f"{_without_host(str(target.topic))}_fanout"
         if sends:
             attributes[conventions.MESSAGING_ROUTING_KEY] = key
-        key, template = (f"{exchange}:{name}" if exchange else name for name in (key, template))
+        if exchange:
+            key, template = f"{exchange}:{key}", f"{of}:{template}"
     attributes[conventions.MESSAGING_DESTINATION] = key
     attributes[conventions.MESSAGING_TEMPLATE] = template
     return attributes
+
+
+def _without_host(key: str) -> str:
+    """A host or a cluster in a topic is the deployment's: a template leaves it out."""
+    base = topic_name(key)
+    return base if key == base else f"{base}.{{host}}"
 
 
 def topic_name(topic: Any) -> str:
@@ -54,7 +74,26 @@ def topic_name(topic: Any) -> str:
     return str(topic or "rpc").partition(".")[0]
 
 
+def called(topic: str, message: Any) -> str:
+    """``cinder-volume/create_volume``; the topic alone where the message names no method."""
+    method = message.get("method") if isinstance(message, Mapping) else None
+    if isinstance(method, str) and len(method) <= _NAME_LIMIT and method.isidentifier():
+        return f"{topic}/{method}"
+    return topic
+
+
 def system(transport: Any) -> str:
-    """The broker behind a transport, by its driver."""
-    name = type(getattr(transport, "_driver", None)).__name__.lower()
-    return next((said for start, said in _SYSTEMS.items() if name.startswith(start)), name)
+    """The broker behind a transport: by its driver's class, or by the scheme of its URL."""
+    driver = getattr(transport, "_driver", None)
+    scheme = getattr(getattr(driver, "_url", None), "transport", None)
+    return _broker(type(driver).__name__, scheme if isinstance(scheme, str) else "")
+
+
+@functools.lru_cache(maxsize=64)
+def _broker(driver: str, scheme: str) -> str:
+    scheme = scheme.partition("+")[0]
+    for name in (driver.lower(), scheme):
+        for start, broker in _SYSTEMS.items():
+            if name.startswith(start):
+                return broker
+    return scheme or _ANY_SYSTEM

@@ -70,7 +70,7 @@ class _Sender:
             target, sent_context, message = _arguments(args, kwargs)
             waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
             topic = topic_name(target.topic)
-            method = f"{topic}/{message.get('method')}"
+            method = destinations.called(topic, message)
             # Without a span it is periodic chatter: nobody asked for it.
             asked_for = current.is_valid or runtime.settings.periodic
             if asked_for:
@@ -157,10 +157,10 @@ class _Receiver:
             target = getattr(server, "_target", None)
             remote, sent, fanout = _take(incoming)
             topic = topic_name(getattr(target, "topic", None))
-            method = f"{topic}/{incoming.message.get('method')}"
+            method = destinations.called(topic, incoming.message)
             is_call = _is_call(incoming)
             transport = getattr(server, "transport", None)
-            if self._is_asked_for(incoming, remote, fanout=fanout):
+            if self._is_asked_for(method, remote, fanout=fanout):
                 measured = _Measured("answer" if is_call else "process", topic, method, transport)
             service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
             if service is not None:
@@ -190,16 +190,16 @@ class _Receiver:
             complain(SEAM, error)
         return _run(span, context, measured, wrapped, args, kwargs)
 
-    def _is_asked_for(self, incoming: Any, remote: SpanContext, *, fanout: bool) -> bool:
+    def _is_asked_for(self, method: str, remote: SpanContext, *, fanout: bool) -> bool:
         """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
         request: a search for the request would find each of these traces.
         """
         if runtime.settings.periodic or (remote.is_valid and not fanout):
             return True
-        return not self._is_chatter(str(incoming.message.get("method")))
+        return not self._is_chatter(method.rpartition("/")[2])
 
     def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
-        if not isinstance(incoming.ctxt, dict):
+        if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, Mapping)):
             return {}
         return self._describe(topic, incoming.ctxt, incoming.message)
 
@@ -246,7 +246,7 @@ class _Measured:
                 conventions.MESSAGING_SYSTEM: destinations.system(transport),
                 conventions.MESSAGING_OPERATION_NAME: kind,
                 conventions.MESSAGING_TEMPLATE: topic,
-                conventions.RPC_METHOD: method,
+                **_method(method),
             }
         self._started = time.perf_counter()
 
@@ -332,7 +332,7 @@ def _say_wait(span: Span | None, method: str, seconds: float, context: Context) 
         name, metric, value = conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, 1
     if span is not None:
         span.set_attribute(name, round(abs(seconds), 6))
-    runtime.measure(metric, value, {conventions.RPC_METHOD: method}, context)
+    runtime.measure(metric, value, _method(method), context)
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -352,7 +352,11 @@ def _with_context(
 
 
 def _rpc(method: str) -> dict[str, Any]:
-    return {conventions.RPC_SYSTEM: "oslo.messaging", conventions.RPC_METHOD: method}
+    return {conventions.RPC_SYSTEM: "oslo.messaging", **_method(method)}
+
+
+def _method(method: str) -> dict[str, Any]:
+    return {conventions.RPC_METHOD: method} if "/" in method else {}
 
 
 def _is_call(incoming: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import oslo_messaging
@@ -737,9 +738,17 @@ def test_yields_to_the_oslo_messaging_instrumentation(volume: Wire, spans: Recor
                 "cinder-volume",
             ),
         ),
+        (
+            {"topic": "cinder-volume.kluster@lvm", "fanout": True},
+            (
+                "cinder-volume.kluster@lvm_fanout:cinder-volume.kluster@lvm",
+                "cinder-volume.{host}_fanout:cinder-volume.{host}",
+                "cinder-volume.kluster@lvm",
+            ),
+        ),
         ({"topic": "t"}, ("openstack:t", "openstack:t", "t")),
     ],
-    ids=["topic", "server", "fanout", "default exchange"],
+    ids=["topic", "server", "fanout", "cluster's fanout", "default exchange"],
 )
 def test_destination_on_rabbitmq(target: dict[str, Any], said: tuple[str, str, str]) -> None:
     """On RabbitMQ the destination is exchange and routing key, its template without the host."""
@@ -759,6 +768,42 @@ def test_system_is_the_drivers() -> None:
     fake = oslo_messaging.get_rpc_transport(cfg.CONF, "fake://")
     assert destinations.system(rabbit) == "rabbitmq"
     assert destinations.system(fake) == "fake"
+
+
+@pytest.mark.parametrize(
+    ("driver", "url", "said"),
+    [
+        ("PulsarDriver", "pulsar+ssl", "pulsar"),
+        ("Recycled", "kombu", "rabbitmq"),
+        ("Driver", None, "oslo.messaging"),
+        (None, None, "oslo.messaging"),
+    ],
+    ids=["another's", "by its scheme", "no URL", "no driver"],
+)
+def test_system_of_an_odd_transport(driver: str | None, url: str | None, said: str) -> None:
+    """A driver that is not oslo.messaging's is called as its URL's scheme; nothing is `nonetype`."""
+    made = None
+    if driver is not None:
+        made = type(driver, (), {})()
+        made._url = SimpleNamespace(transport=url)
+    assert destinations.system(SimpleNamespace(_driver=made)) == said
+    assert destinations.system(None) == "oslo.messaging"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{}, {"method": None}, {"method": 7}, {"method": "x" * 1000}, {"method": "a b"}],
+    ids=lambda message: repr(message)[:24],
+)
+def test_a_message_without_a_method_is_called_by_its_topic(
+    volume: Wire, spans: Recorder, message: dict[str, Any]
+) -> None:
+    """Where a message names no method, or nothing that is a name, spans have the topic alone."""
+    with spans.tracer.start_as_current_span("request"):
+        volume.transport._send(oslo_messaging.Target(topic="cinder-volume"), {}, message)
+    settle(volume, spans, 3)
+    for name in ("cast cinder-volume", "process cinder-volume"):
+        assert "rpc.method" not in dict(spans[name].attributes or {})
 
 
 # Robustness
