@@ -26,6 +26,16 @@ TRACESTATE_LIMIT: Final = 512
 
 _MEMBER: Final = "otelcinder"
 _MEMBER_LIMIT: Final = 64
+_STAMP: Final = 16
+"""Digits of a stamp: microseconds since the epoch, until the year 2286."""
+
+_FRESH_US: Final = 1000
+"""Microseconds for which a stamp is as good as new."""
+
+_BELIEVED_S: Final = 30 * 86_400.0
+"""Seconds from the present, either way, in which a stamp is believed: no message waits for a month.
+What is beyond is nobody's clock, and would be the sum of a histogram for ever."""
+
 _EMPTY: Final = Context()
 _W3C: Final = TraceContextTextMapPropagator()
 """Not the configured propagators: baggage must not reach the broker, and peers read W3C."""
@@ -37,7 +47,8 @@ class Arrival(NamedTuple):
     remote: SpanContext
     """The sender's span; invalid if the message says none, or nothing that can be understood."""
     sent: float | None
-    """When it was sent, by the sender's clock, in seconds since the epoch."""
+    """When it was sent, by the sender's clock, in seconds since the epoch; a month from now at most.
+    """
     fanout: bool
     """Whether everybody who listens gets it."""
 
@@ -49,7 +60,7 @@ def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
     """The keys that carry ``sent``, stamped with the present time."""
     keys: dict[str, str] = {}
     _W3C.inject(keys, trace.set_span_in_context(trace.NonRecordingSpan(sent), _EMPTY))
-    mark = f"{_MEMBER}={sent.span_id:016x}:{time.time_ns() // 1000}{':f' if fanout else ''}"
+    mark = f"{_mark_of(sent)}{_now()}{':f' if fanout else ''}"
     others = ",".join(
         member
         for member in keys.get(TRACESTATE, "").split(",")
@@ -57,6 +68,25 @@ def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
     )
     keys[TRACESTATE] = f"{mark},{others}" if others else mark
     return keys
+
+
+def renew(text: str, sent: SpanContext) -> str:
+    """``text`` with the present time for the stamp that `inject` has put in for ``sent``.
+
+    Args:
+        text: a ``tracestate``, or a whole message that has it somewhere as it is.
+        sent: what was given to `inject`.
+
+    Returns:
+        ``text`` itself where there is no such stamp, or where it is as good as new.
+    """
+    mark = _mark_of(sent)
+    found = text.find(mark)
+    begin, end = found + len(mark), found + len(mark) + _STAMP
+    stamp, now = text[begin:end], _now()
+    if found < 0 or not _is_stamp(stamp) or abs(int(now) - int(stamp)) < _FRESH_US:
+        return text
+    return f"{text[:begin]}{now}{text[end:]}"
 
 
 def extract(keys: Mapping[str, Any]) -> Arrival:
@@ -75,5 +105,25 @@ def extract(keys: Mapping[str, Any]) -> Arrival:
     if not remote.is_valid or writer != f"{remote.span_id:016x}":
         return Arrival(remote, None, fanout=False)
     stamp, _, flag = rest.partition(":")
-    sent = int(stamp) / 1e6 if stamp.isdecimal() and len(stamp) < 20 else None
-    return Arrival(remote, sent, fanout=flag == "f")
+    return Arrival(remote, _believed(stamp), fanout=flag == "f")
+
+
+def _mark_of(sent: SpanContext) -> str:
+    """The begin of our member of ``tracestate``, up to the stamp."""
+    return f"{_MEMBER}={sent.span_id:016x}:"
+
+
+def _now() -> str:
+    return f"{time.time_ns() // 1000:0{_STAMP}d}"
+
+
+def _is_stamp(text: str) -> bool:
+    return len(text) == _STAMP and text.isascii() and text.isdecimal()
+
+
+def _believed(stamp: str) -> float | None:
+    """The time that a stamp says; None for one that no clock says."""
+    if not _is_stamp(stamp):
+        return None
+    sent = int(stamp) / 1e6
+    return sent if abs(time.time() - sent) <= _BELIEVED_S else None

@@ -193,7 +193,9 @@ FANOUT = _attribute("cinder.rpc.fanout", "true when every server on the topic ge
 RPC_SYSTEM = _attribute("rpc.system.name", "`oslo.messaging`")
 RPC_METHOD = _attribute("rpc.method", "topic and method: `cinder-volume/initialize_connection`")
 QUEUE_DURATION = _attribute(
-    "cinder.rpc.queue.duration", "seconds from the send until a worker took the message up"
+    "cinder.rpc.queue.duration",
+    "seconds in the queue, from the send until a worker took the message up; the time that the "
+    "sender needed to reach the broker is the cast's own",
 )
 CLOCK_SKEW = _attribute(
     "cinder.rpc.clock_skew",

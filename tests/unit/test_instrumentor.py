@@ -33,6 +33,8 @@ LIBRARIES = (
     "futurist._futures",
     "oslo_concurrency.processutils",
     "oslo_context.context",
+    "oslo_messaging._drivers.impl_fake",
+    "oslo_messaging._drivers.impl_rabbit",
     "oslo_messaging.rpc.dispatcher",
     "oslo_messaging.rpc.server",
     "oslo_messaging.transport",
@@ -44,7 +46,7 @@ LIBRARIES = (
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 56
+PLACES = 58
 """So many places are patched where all of these are imported, and eventlet has not patched."""
 
 EVERYTHING = Settings(clients=True)

@@ -19,7 +19,7 @@ from otel_cinder.core.failures import class_of, record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
-from otel_cinder.seams.rpc import destinations
+from otel_cinder.seams.rpc import destinations, stamps
 from otel_cinder.seams.rpc.destinations import topic_name
 
 SEAM: Final = "rpc"
@@ -48,6 +48,7 @@ def patch(
     # The dispatcher does not know which server's it is: the topic is the server's.
     patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", receiver.incoming)
     patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", receiver.dispatch)
+    stamps.patch(patches, SEAM)
 
 
 class _Sender:

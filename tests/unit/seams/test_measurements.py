@@ -210,6 +210,19 @@ def test_wait_by_clocks_that_disagree(
     assert "cinder.rpc.queue.duration" not in found
 
 
+@pytest.mark.parametrize("stamp", [0, 10**16 - 1, 10**19])
+def test_time_that_no_clock_says(meters: Meters, wire: Wire, stamp: int) -> None:
+    """A stamp of 1970, or of a million years hence, is in no histogram and no counter."""
+    span_id = "b7ad6b7169203331"
+    context = {
+        "traceparent": f"00-0af7651916cd43dd8448eb211c80319c-{span_id}-01",
+        "tracestate": f"otelcinder={span_id}:{stamp:016d}",
+    }
+    wire.client("cinder-volume").call(context, "create_volume")
+    found = wait_for(meters, "rpc.server.call.duration")
+    assert not {"cinder.rpc.queue.duration", "cinder.rpc.clock_skews"}.intersection(found)
+
+
 def test_chatter_is_not_measured(meters: Meters, wire: Wire) -> None:
     """What the services tell each other all day is not among the messages."""
     wire.client("cinder-volume").cast({}, "report_state")

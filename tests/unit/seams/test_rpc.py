@@ -459,6 +459,12 @@ def test_bad_traceparent_begins_a_trace(volume: Wire, spans: Recorder, tracepare
         f"otelcinder={REMOTE_SPAN}:²",
         f"otelcinder={REMOTE_SPAN}:::::",
         f"otelcinder={REMOTE_SPAN}:" + "9" * 400,
+        f"otelcinder={REMOTE_SPAN}:0",
+        f"otelcinder={REMOTE_SPAN}:" + "0" * 16,
+        f"otelcinder={REMOTE_SPAN}:" + "9" * 16,
+        f"otelcinder={REMOTE_SPAN}:{10**19}",
+        f"otelcinder={REMOTE_SPAN}:1600000000000000",
+        f"otelcinder={REMOTE_SPAN}:4000000000000000",
         "a=" + "b" * 100_000,
         ",".join(f"k{i}=v" for i in range(10_000)),
         "\x00\n",
@@ -483,6 +489,7 @@ def test_bad_tracestate_does_not_hurt_the_trace(
     assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
     assert len(TraceState.to_header(span.context.trace_state)) <= 512
     assert "cinder.rpc.queue.duration" not in span.attributes
+    assert "cinder.rpc.clock_skew" not in span.attributes
 
 
 def test_tracestate_alone_is_removed(volume: Wire, spans: Recorder) -> None:
@@ -517,6 +524,27 @@ def test_wait_in_the_queue_is_told(volume: Wire, spans: Recorder) -> None:
     said = spans["process cinder-volume/create_volume"].attributes
     assert said["cinder.rpc.queue.duration"] == pytest.approx(2, abs=0.5)
     assert "cinder.rpc.clock_skew" not in said
+
+
+def test_time_in_which_it_could_not_be_sent_is_no_wait(volume: Wire, spans: Recorder) -> None:
+    """What the driver needs until it can send is the cast's own, whatever the driver."""
+    driver = volume.transport._driver
+    send = driver.send
+
+    def unreachable_for_a_while(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(1)
+        return send(*args, **kwargs)
+
+    driver.send = unreachable_for_a_while
+    with spans.tracer.start_as_current_span("request"):
+        volume.client("cinder-volume").cast({}, "create_volume")
+    settle(volume, spans, 3)
+    sent = spans["cast cinder-volume/create_volume"]
+    handled = spans["process cinder-volume/create_volume"]
+    published = sent.end_time / 1e9
+    waited = handled.attributes["cinder.rpc.queue.duration"]
+    assert sent.end_time - sent.start_time >= 1e9
+    assert waited == pytest.approx(max(handled.start_time / 1e9 - published, 0), abs=0.5)
 
 
 def test_negative_wait_is_clock_skew(volume: Wire, spans: Recorder) -> None:

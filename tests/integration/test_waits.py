@@ -1,0 +1,132 @@
+"""The wait in the queue, by oslo.messaging's own RabbitMQ driver."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import oslo_messaging
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from oslo_config import cfg
+
+import otel_cinder
+from tests.integration.broker import Broker
+from tests.integration.processes import wait_until
+from tests.integration.relay import Relay
+
+pytestmark = pytest.mark.rabbitmq
+TOPIC = "cinder-scheduler"
+AWAY_S = 3.0
+
+
+class Endpoint:
+    """Takes messages up."""
+
+    def __init__(self) -> None:
+        self.taken: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def create_volume(self, context: dict[str, Any]) -> None:
+        self.taken.put(context)
+
+
+class Messages:
+    """A sender that reaches the broker by a relay, a worker that does so by itself, their spans."""
+
+    def __init__(self, broker: Broker, relay: Relay) -> None:
+        self._spans = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self._spans))
+        otel_cinder.instrument(tracer_provider=provider)
+        self._tracer = provider.get_tracer("test")
+        cfg.CONF([], default_config_files=[])
+        self.endpoint = Endpoint()
+        self._near = oslo_messaging.get_rpc_transport(cfg.CONF, broker.url())
+        self.start_worker()
+        self._far = oslo_messaging.get_rpc_transport(
+            cfg.CONF, f"rabbit://guest:guest@127.0.0.1:{relay.port}/"
+        )
+        self._client = oslo_messaging.get_rpc_client(self._far, oslo_messaging.Target(topic=TOPIC))
+
+    def start_worker(self) -> None:
+        """Begin to take messages up."""
+        target = oslo_messaging.Target(topic=TOPIC, server="node")
+        self._server = oslo_messaging.get_rpc_server(self._near, target, [self.endpoint])
+        self._server.start()
+
+    def stop_worker(self) -> None:
+        """Take no message up any more; the queue stays."""
+        self._server.stop()
+        self._server.wait()
+
+    def cast(self) -> None:
+        """Cast in a trace, and wait as long as oslo.messaging does."""
+        with self._tracer.start_as_current_span("request"):
+            self._client.cast({"request_id": "req-1"}, "create_volume")
+
+    def next(self) -> tuple[ReadableSpan, ReadableSpan]:
+        """Return the spans of the message that is taken up next: where sent, and where handled."""
+        assert self.endpoint.taken.get(timeout=60)["request_id"] == "req-1"
+        wait_until(lambda: len(self._spans.get_finished_spans()) == 3, 30, "the cast's spans")
+        found = {span.name: span for span in self._spans.get_finished_spans()}
+        self._spans.clear()
+        return found[f"cast {TOPIC}/create_volume"], found[f"process {TOPIC}/create_volume"]
+
+    def close(self) -> None:
+        """End all of it."""
+        self.stop_worker()
+        for transport in (self._near, self._far):
+            transport.cleanup()
+        otel_cinder.uninstrument()
+
+
+@pytest.fixture
+def relay(broker: Broker) -> Iterator[Relay]:
+    """The sender's way to the broker."""
+    with Relay(broker.port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def messages(broker: Broker, relay: Relay) -> Iterator[Messages]:
+    """oslo.messaging over RabbitMQ, traced."""
+    messages = Messages(broker, relay)
+    try:
+        yield messages
+    finally:
+        messages.close()
+
+
+def test_what_could_not_be_sent_has_not_waited(messages: Messages, relay: Relay) -> None:
+    """While the broker is out of reach the cast takes long, and its message waits in no queue."""
+    messages.cast()
+    messages.next()
+    relay.cut()
+    sending = threading.Thread(target=messages.cast)
+    sending.start()
+    time.sleep(AWAY_S)
+    relay.open()
+    sent, handled = messages.next()
+    sending.join()
+    took = (sent.end_time - sent.start_time) / 1e9
+    waited = handled.attributes["cinder.rpc.queue.duration"]
+    assert took >= AWAY_S
+    assert waited < took - AWAY_S + 1
+    # By the same clock: it was published at most when the cast had ended.
+    assert waited >= (handled.start_time - sent.end_time) / 1e9 - 0.05
+
+
+def test_what_waits_in_the_queue_has_waited(messages: Messages) -> None:
+    """The time from the publish until a worker takes the message up is told as it is."""
+    messages.stop_worker()
+    messages.cast()
+    published = time.time()
+    time.sleep(1.5)
+    messages.start_worker()
+    _, handled = messages.next()
+    waited = handled.attributes["cinder.rpc.queue.duration"]
+    assert waited >= 1.5
+    assert waited == pytest.approx(handled.start_time / 1e9 - published, abs=1)
