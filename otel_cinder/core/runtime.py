@@ -112,7 +112,8 @@ class Runtime:
         """Start a span of the service at work in ``context``, as a child of its current span.
 
         Args:
-            start_time: in ns since the epoch; default: now.
+            start_time: when it began, in nanoseconds since the epoch; default: now. For what began
+                before there was a tracer: the first one of a process takes a second to make.
         """
         return clock.start(self.tracer(context), name, context, kind, attributes, links, start_time)
 

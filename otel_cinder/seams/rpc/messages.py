@@ -24,8 +24,8 @@ from otel_cinder.seams.rpc.destinations import topic_name
 
 SEAM: Final = "rpc"
 
-_SERVER: Final = otel_context.create_key("otel-cinder-rpc-server")
-"""Context key: the RPC server whose message is being dispatched."""
+_TAKEN: Final = otel_context.create_key("otel-cinder-rpc-taken")
+"""Context key: the RPC server that has taken a message up, and when, in ns since the epoch."""
 
 ServiceOf = Callable[[str, list[Any]], Service | None]
 IsChatter = Callable[[str], bool]
@@ -133,8 +133,8 @@ class _Receiver:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Let `dispatch` know which server has taken the message."""
-        token = otel_context.attach(otel_context.set_value(_SERVER, server))
+        """Let `dispatch` know which server has taken the message, and when."""
+        token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
         try:
             return call_with_room(wrapped, *args, **kwargs)
         finally:
@@ -148,13 +148,12 @@ class _Receiver:
         kwargs: dict[str, Any],
     ) -> Any:
         """Dispatch a message in a span under the sender's, and without the keys in its context."""
-        received = time.time()
         context = base = otel_context.get_current()
         span: Span | None = None
         measured: _Measured | None = None
         try:
             incoming = args[0] if args else kwargs["incoming"]
-            server: Any = base.get(_SERVER)
+            server, received = _taken(base)
             target = getattr(server, "_target", None)
             remote, sent, fanout = _take(incoming)
             topic = topic_name(getattr(target, "topic", None))
@@ -180,13 +179,13 @@ class _Receiver:
                 if measured and sampled and not _somebody_else_traces():
                     asked = self._ask(topic, incoming)
                     span = _start_received(
-                        context, transport, target, method, asked, remote, is_call, fanout
+                        context, transport, target, method, asked, remote, is_call, fanout, received
                     )
                     context = trace.set_span_in_context(span, context)
                 entry = Entry(span or trace.get_current_span(context), asked, is_http=False)
                 context = enter(context, entry)
             if sent is not None:
-                _say_wait(span, method, received - sent, context)
+                _say_wait(span, method, received / 1e9 - sent, context)
         except Exception as error:
             complain(SEAM, error)
         return _run(span, context, measured, wrapped, args, kwargs)
@@ -205,6 +204,12 @@ class _Receiver:
         return self._describe(topic, incoming.ctxt, incoming.message)
 
 
+def _taken(context: Context) -> tuple[Any, int]:
+    """The server that has taken a message up, and when, in ns; now, where none has said so."""
+    found: Any = context.get(_TAKEN)
+    return found or (None, time.time_ns())
+
+
 def _start_received(
     context: Context,
     transport: Any,
@@ -214,6 +219,7 @@ def _start_received(
     remote: SpanContext,
     is_call: bool,
     fanout: bool,
+    received: int,
 ) -> Span:
     attributes: dict[str, Any] = {
         **destinations.source(transport, target, fanout=fanout),
@@ -230,6 +236,7 @@ def _start_received(
         SpanKind.SERVER if is_call else SpanKind.CONSUMER,
         attributes,
         [Link(remote)] if remote.is_valid else (),
+        start_time=received,
     )
 
 

@@ -526,6 +526,27 @@ def test_wait_in_the_queue_is_told(volume: Wire, spans: Recorder) -> None:
     assert "cinder.rpc.clock_skew" not in said
 
 
+def test_handling_begins_where_the_wait_ends(
+    volume: Wire, spans: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the first tracer of a process takes to make, no time is in neither."""
+    tracer = messages.runtime.tracer
+
+    def slow(context: Any) -> Any:
+        time.sleep(0.3)
+        return tracer(context)
+
+    monkeypatch.setattr(messages.runtime, "tracer", slow)
+    sent = stamped(2)
+    volume.client("cinder-volume").cast(sent, "create_volume")
+    settle(volume, spans, 1)
+    span = spans["process cinder-volume/create_volume"]
+    stamp = int(sent["tracestate"].rpartition(":")[2]) * 1000
+    waited = span.attributes["cinder.rpc.queue.duration"]
+    assert span.start_time - stamp == pytest.approx(waited * 1e9, abs=10_000)
+    assert span.end_time - span.start_time >= 300_000_000
+
+
 def test_time_in_which_it_could_not_be_sent_is_no_wait(volume: Wire, spans: Recorder) -> None:
     """What the driver needs until it can send is the cast's own, whatever the driver."""
     driver = volume.transport._driver
