@@ -161,9 +161,15 @@ def counted(series: Series, *by: str, window: str = RANGE) -> str:
     """Events in a window. A series that is born in it counts whole.
 
     A counter is born with its first event already in it. increase() takes that value for the level
-    to start from, so of a single failure it would not see any.
+    to start from, so of a single failure it would not see any. One that is born in the window and
+    then begins anew there, as a restarted service's does, has its first value counted as well.
     """
-    return f"sum {series.by(by)}({_grown(series, '', window)})"
+    selector, before = series.events, f"{_name(series)} offset {window}"
+    grown = f"increase({selector}[{window}])"
+    born = f"last_over_time({selector}[{window}]) unless {before}"
+    anew = f"({grown} + min_over_time({selector}[{window}])) unless {before}"
+    once = f"{born} unless resets({selector}[{window}]) > 0"
+    return f"sum {series.by(by)}({once} or {anew} or {grown})"
 
 
 def quantile(share: str, series: Series, *by: str, window: str = RATE) -> str:
@@ -193,6 +199,29 @@ def mean(series: Series, *by: str) -> str:
 def spent(series: Series, *by: str) -> str:
     """All that a histogram has measured in the time shown, added up."""
     return f"sum {series.by(by)}({_grown(series, '_sum', RANGE)})"
+
+
+def waiting(sent: Series, taken: Series, *by: str, window: str = RANGE) -> str:
+    """Messages that were sent in a window and not taken up in it; fan-outs and failed sends left out.
+
+    In whole messages: increase() makes fractions. The senders' and the receivers' counters do not
+    live equally long, so that only what both have counted in the window can be compared.
+    """
+    one = conventions.FANOUT, "=", ""
+    out = counted(sent.where(*one).where(conventions.ERROR_TYPE, "=", ""), *by, window=window)
+    up = counted(taken.where(*one), *by, window=window)
+    return f"clamp_min(round({out} - ({up} or 0 * {out})), 0)"
+
+
+def in_progress(taken: Series, handled: Series, *by: str) -> str:
+    """Messages that workers have taken up and not handled yet.
+
+    Each worker by itself: both its counters begin anew when it does.
+    """
+    each = ("job", "instance", *by)
+    up = f"sum {taken.by(each)}({taken.events})"
+    done = f"sum {handled.by(each)}({handled.events})"
+    return f"sum {taken.by(by)}(clamp_min({up} - ({done} or 0 * {up}), 0))"
 
 
 def ratio(part: str, whole: str) -> str:
@@ -226,9 +255,13 @@ def values(series: Series, attribute: str) -> str:
     return f"label_values({series.events}, {label(attribute)})"
 
 
+def _name(series: Series) -> str:
+    """What counts, without matchers."""
+    return f"{series.name}_count" if series.kind == "histogram" else series.name
+
+
 def _grown(series: Series, suffix: str, window: str) -> str:
-    """By how much each series has grown in a window, from 0 where it was born in it."""
-    suffix = suffix or ("_count" if series.kind == "histogram" else "")
+    """By how much each of a histogram's series has grown in a window, from 0 where it was born."""
     selector = series.selector(suffix)
     before = f"{series.name}{suffix} offset {window}"
     return f"last_over_time({selector}[{window}]) unless {before} or increase({selector}[{window}])"

@@ -5,8 +5,19 @@ from __future__ import annotations
 from grafana import series
 from grafana.boards.board import BAD, ODD, SHARE, WAIT, Board
 from grafana.panels import RED, Column, Panel, Query, count, heat, lines, number, table
-from grafana.series import buckets, counted, label, or_none, per_second, quantile, ratio, values
-from otel_cinder.core.conventions import ERROR_TYPE, RPC_METHOD
+from grafana.series import (
+    buckets,
+    counted,
+    in_progress,
+    label,
+    or_none,
+    per_second,
+    quantile,
+    ratio,
+    values,
+    waiting,
+)
+from otel_cinder.core.conventions import ERROR_TYPE, FANOUT, RPC_METHOD
 
 _METHOD = f"{{{{{label(RPC_METHOD)}}}}}"
 
@@ -43,7 +54,7 @@ def _outcomes() -> tuple[Panel, ...]:
             f"(({casts} or 0 * {calls}) + ({calls} or 0 * {casts})) / {series.RANGE_S}",
             unit="cps",
             empty="none in this time",
-            size=(6, 4),
+            size=(4, 4),
         ),
         number(
             "Wait in the queue, p95",
@@ -53,7 +64,23 @@ def _outcomes() -> tuple[Panel, ...]:
             unit="s",
             empty="no messages",
             colours=WAIT,
-            size=(6, 4),
+            size=(4, 4),
+        ),
+        count(
+            "Casts that wait",
+            "Casts that were sent in the time shown and that no worker has taken up yet: sent less taken "
+            "up, without fan-outs. A service that is not traced takes nothing up here. Each process "
+            "reports once a minute, so what was sent just now may be among them; after a restart the "
+            "number may be off by a few.",
+            or_none(_waiting()),
+            size=(4, 4),
+        ),
+        count(
+            "Casts in progress",
+            "Casts that a worker has taken up and is still handling: taken up less handled. One long "
+            "create is one. What a worker had begun when it was killed goes after five minutes.",
+            or_none(in_progress(_chosen(series.TAKEN_UP), _chosen(series.HANDLING))),
+            size=(4, 4),
         ),
         count(
             "Calls that timed out",
@@ -61,7 +88,7 @@ def _outcomes() -> tuple[Panel, ...]:
             "(rpc_response_timeout in cinder.conf).",
             or_none(counted(timeouts)),
             colours=BAD,
-            size=(6, 4),
+            size=(4, 4),
         ),
         count(
             "Messages before their time",
@@ -69,7 +96,7 @@ def _outcomes() -> tuple[Panel, ...]:
             "waits cannot be measured well there. Is NTP running?",
             or_none(counted(_chosen(series.CLOCK_SKEWS))),
             colours=ODD,
-            size=(6, 4),
+            size=(4, 4),
         ),
     )
 
@@ -80,8 +107,9 @@ def _queues() -> tuple[Panel, ...]:
         lines(
             "How long do messages wait? (p95, seconds)",
             "From the send until a worker took the message up, by topic and method. The dots are single "
-            "traces: click one to open it. What still waits is not here: where nothing is taken up, look "
-            "at casts sent and taken up.",
+            "traces: click one to open it. What still waits is not here: see how many wait. The time in "
+            "which the broker could not be reached is not here either: see how long it takes to hand a "
+            "cast to it.",
             Query(quantile("0.95", _chosen(series.WAITS), RPC_METHOD), _METHOD, exemplars=True),
             unit="s",
             empty="no messages in this time",
@@ -102,25 +130,44 @@ def _queues() -> tuple[Panel, ...]:
         ),
         lines(
             "Are casts taken up as fast as they are sent? (casts per second)",
-            "Where more are sent than taken up, messages lie in a queue or went to nobody. A fan-out is "
-            "sent once and taken up by each worker.",
-            Query(per_second(_chosen(series.SENT), RPC_METHOD), f"sent {_METHOD}"),
-            Query(per_second(_chosen(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
+            "Where more are sent than taken up, messages lie in a queue or went to nobody. Fan-outs, "
+            "which are sent once and taken up by each worker, are not here.",
+            Query(per_second(_to_one(series.SENT), RPC_METHOD), f"sent {_METHOD}"),
+            Query(per_second(_to_one(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
             unit="cps",
+            empty="no casts in this time",
+        ),
+        lines(
+            "How many casts wait, and how many are in progress? (casts)",
+            "Waiting: sent in the hour before, and taken up by no worker yet. In progress: taken up, and "
+            "not handled yet; a long create stays here until it ends. Fan-outs do not wait here.",
+            Query(_waiting(RPC_METHOD, window="1h"), f"waiting {_METHOD}"),
+            Query(
+                in_progress(_chosen(series.TAKEN_UP), _chosen(series.HANDLING), RPC_METHOD),
+                f"in progress {_METHOD}",
+            ),
+            unit="short",
             empty="no casts in this time",
         ),
         table(
             "How do messages fare?",
-            "Of the time shown; calls have only a wait here. More sent than taken up: they wait, or their "
-            "service is not traced. More taken up than sent: a fan-out, or a sender that is not traced.",
+            "Of the time shown; those in progress are of now; calls have only a wait here. Waiting, and "
+            "none is taken up: their service is down, hangs, or is not traced. More taken up than sent: "
+            "a fan-out, or a sender that is not traced.",
             {label(RPC_METHOD): "Topic and method"},
             Column("Sent", counted(_chosen(series.SENT), RPC_METHOD), "short"),
             Column("Taken up", counted(_chosen(series.TAKEN_UP), RPC_METHOD), "short"),
+            Column("Waiting", _waiting(RPC_METHOD), "short"),
+            Column(
+                "In progress",
+                in_progress(_chosen(series.TAKEN_UP), _chosen(series.HANDLING), RPC_METHOD),
+                "short",
+            ),
             Column(
                 "Failed",
                 ratio(
-                    counted(_chosen(series.TAKEN_UP).where(ERROR_TYPE, "!=", ""), RPC_METHOD),
-                    counted(_chosen(series.TAKEN_UP), RPC_METHOD),
+                    counted(_chosen(series.HANDLING).where(ERROR_TYPE, "!=", ""), RPC_METHOD),
+                    counted(_chosen(series.HANDLING), RPC_METHOD),
                 ),
                 "percentunit",
                 SHARE,
@@ -137,7 +184,7 @@ def _queues() -> tuple[Panel, ...]:
             ),
             empty="no messages in this time",
             sort="Sent",
-            size=(12, 8),
+            size=(24, 8),
         ),
     )
 
@@ -186,7 +233,7 @@ def _work() -> tuple[Panel, ...]:
                     f"{kind} {_METHOD}: {{{{error_type}}}}",
                     step="5m",
                 )
-                for kind, each in (("cast", series.TAKEN_UP), ("call", series.CALLS))
+                for kind, each in (("cast", series.HANDLING), ("call", series.CALLS))
             ),
             unit="short",
             empty="no failed message was reported",
@@ -209,3 +256,11 @@ def _work() -> tuple[Panel, ...]:
 
 def _chosen(metric: series.Series) -> series.Series:
     return metric.where(RPC_METHOD, "=~", "$method").where(RPC_METHOD, "=~", "($topic)/.+")
+
+
+def _to_one(metric: series.Series) -> series.Series:
+    return _chosen(metric).where(FANOUT, "=", "")
+
+
+def _waiting(*by: str, window: str = series.RANGE) -> str:
+    return waiting(_chosen(series.SENT), _chosen(series.TAKEN_UP), *by, window=window)

@@ -359,7 +359,14 @@ HTTP_SERVER_DURATION = _metric(
     URL_SCHEME,
     ERROR_TYPE,
 )
-_SENT = (MESSAGING_SYSTEM, MESSAGING_OPERATION_NAME, MESSAGING_TEMPLATE, RPC_METHOD, ERROR_TYPE)
+_TAKEN_UP = (
+    MESSAGING_SYSTEM,
+    MESSAGING_OPERATION_NAME,
+    MESSAGING_TEMPLATE,
+    RPC_METHOD,
+    FANOUT,
+)
+_SENT = (*_TAKEN_UP, ERROR_TYPE)
 MESSAGING_SEND_DURATION = _metric(
     "messaging.client.operation.duration",
     "histogram",
@@ -374,7 +381,12 @@ MESSAGING_PROCESS_DURATION = _metric(
     "messaging.process.duration", "histogram", "s", "how long the handling of a cast took", *_SENT
 )
 MESSAGING_CONSUMED = _metric(
-    "messaging.client.consumed.messages", "counter", "{message}", "casts that were taken up", *_SENT
+    "messaging.client.consumed.messages",
+    "counter",
+    "{message}",
+    "casts that were taken up; those of them that are not in the count of `messaging.process.duration`"
+    " are in progress",
+    *_TAKEN_UP,
 )
 _CALL = (RPC_SYSTEM, RPC_METHOD, ERROR_TYPE)
 RPC_CLIENT_DURATION = _metric(

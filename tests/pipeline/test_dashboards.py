@@ -168,47 +168,110 @@ def finite(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [series for series in found if math.isfinite(float(series["value"][1]))]
 
 
-def test_a_quiet_time_has_no_duration_and_a_single_event_has_one(tmp_path: Path) -> None:
-    """Where nothing was measured there is nothing, not NaN; a series that is born counts whole."""
-    written = {
-        "quiet": "7+0x60",
-        "single": "_x50 1+0x10",
-    }
-    waits = series.WAITS.name
+def calculate(folder: Path, written: dict[str, str], expected: dict[str, dict[str, float]]) -> None:
+    """Hold expressions after 55 minutes, one value a minute, against what they should be.
+
+    `written`: series and its values, as promtool has them; `expected`: labels and value by
+    expression.
+    """
     check = {
         "evaluation_interval": "1m",
         "tests": [
             {
                 "interval": "1m",
-                "input_series": [
-                    {"series": f'{waits}_{suffix}rpc_method="{method}"}}', "values": values}
-                    for method, values in written.items()
-                    for suffix in ('bucket{le="1", ', 'bucket{le="+Inf", ', "sum{", "count{")
-                ],
+                "input_series": [{"series": name, "values": of} for name, of in written.items()],
                 "promql_expr_test": [
                     {
-                        "expr": expression.replace(series.RATE, "10m"),
+                        "expr": expression,
                         "eval_time": "55m",
-                        "exp_samples": [{"labels": '{rpc_method="single"}', "value": value}],
+                        "exp_samples": [
+                            {"labels": labels, "value": value} for labels, value in values.items()
+                        ],
                     }
-                    for expression, value in (
-                        (series.quantile("0.5", series.WAITS, "rpc.method"), 0.5),
-                        (series.mean(series.WAITS, "rpc.method"), 1),
-                    )
+                    for expression, values in expected.items()
                 ],
             }
         ],
     }
-    (tmp_path / "check.yaml").write_text(json.dumps(check))
+    (folder / "check.yaml").write_text(json.dumps(check))
     done = subprocess.run(
         [server_binary("promtool", "prometheus"), "test", "rules", "check.yaml"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_quiet_time_has_no_duration_and_a_single_event_has_one(tmp_path: Path) -> None:
+    """Where nothing was measured there is nothing, not NaN; a series that is born counts whole."""
+    written = {
+        f'{series.WAITS.name}_{suffix}rpc_method="{method}"}}': values
+        for method, values in {"quiet": "7+0x60", "single": "_x50 1+0x10"}.items()
+        for suffix in ('bucket{le="1", ', 'bucket{le="+Inf", ', "sum{", "count{")
+    }
+    only = '{rpc_method="single"}'
+    median = series.quantile("0.5", series.WAITS, "rpc.method").replace(series.RATE, "10m")
+    mean = series.mean(series.WAITS, "rpc.method").replace(series.RATE, "10m")
+    calculate(tmp_path, written, {median: {only: 0.5}, mean: {only: 1}})
+
+
+def test_a_counter_that_begins_anew_has_what_it_had_before(tmp_path: Path) -> None:
+    """What a service counted before it was restarted, in the time shown, is not forgotten."""
+    name = series.RESOURCE_ERRORS.name
+    written = {
+        f'{name}{{error_type="once"}}': "_x10 1x10 2x40",
+        f'{name}{{error_type="restarted"}}': "_x10 1x10 3x10 1x30",
+        f'{name}{{error_type="old"}}': "7x20 1x40",
+    }
+    found = {'{error_type="once"}': 2, '{error_type="restarted"}': 4, '{error_type="old"}': 1}
+    asked = series.counted(series.RESOURCE_ERRORS, "error.type", window="50m")
+    calculate(tmp_path, written, {f"round({asked})": found})
+
+
+def test_messages_that_wait_are_counted_over_restarts(tmp_path: Path) -> None:
+    """Sent less taken up is exact for few messages, whoever was started anew in the time shown."""
+    sent, taken = series.SENT.name, series.TAKEN_UP.name
+    written = {
+        # Two wait; what had been taken up before does not matter.
+        f'{sent}{{rpc_method="stuck"}}': "40x30 44x30",
+        f'{taken}{{rpc_method="stuck"}}': "90x30 92x30",
+        # All are taken up: by a worker, its successor, and that one, restarted under the same name.
+        f'{sent}{{rpc_method="restarted"}}': "0+1x30 30x30",
+        f'{taken}{{rpc_method="restarted", instance="1"}}': "0+1x10 10x5 _x44",
+        f'{taken}{{rpc_method="restarted", instance="2"}}': "_x11 1+1x9 1+1x9 10x30",
+        # Nobody takes it up, and its sender has just been started.
+        f'{sent}{{rpc_method="new"}}': "_x40 1x20",
+        # These do not wait: one could not be sent, one goes to several.
+        f'{sent}{{rpc_method="failed", error_type="E"}}': "0+1x60",
+        f'{sent}{{rpc_method="all", cinder_rpc_fanout="true"}}': "0+1x60",
+        f'{taken}{{rpc_method="all", cinder_rpc_fanout="true"}}': "0+2x60",
+        # Its sender is not traced.
+        f'{taken}{{rpc_method="strange"}}': "0+1x60",
+    }
+    found = {'{rpc_method="stuck"}': 2, '{rpc_method="restarted"}': 0, '{rpc_method="new"}': 1}
+    asked = series.waiting(series.SENT, series.TAKEN_UP, "rpc.method", window="50m")
+    calculate(tmp_path, written, {asked: found})
+
+
+def test_messages_in_progress_are_counted_worker_by_worker(tmp_path: Path) -> None:
+    """What one worker handles is counted, whatever its predecessor of the same name had done."""
+    taken, done = series.TAKEN_UP.name, f"{series.HANDLING.name}_count"
+    written = {
+        f'{taken}{{rpc_method="m", job="j", instance="1"}}': "5+1x60",
+        f'{done}{{rpc_method="m", job="j", instance="1"}}': "0+1x60",
+        f'{done}{{rpc_method="m", job="j", instance="1", error_type="E"}}': "3x60",
+        # Started anew: what it has taken up is known, and of its predecessor's what was handled.
+        f'{taken}{{rpc_method="m", job="j", instance="2"}}': "100x54 1x6",
+        f'{done}{{rpc_method="m", job="j", instance="2"}}': "100x60",
+        # The very first.
+        f'{taken}{{rpc_method="first", job="j", instance="1"}}': "_x50 1x10",
+    }
+    found = {'{rpc_method="m"}': 2, '{rpc_method="first"}': 1}
+    asked = series.in_progress(series.TAKEN_UP, series.HANDLING, "rpc.method")
+    calculate(tmp_path, written, {asked: found})
 
 
 @each_board

@@ -13,16 +13,22 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_cinder.core import carrier, conventions, redaction
-from otel_cinder.core.carrier import Arrival
 from otel_cinder.core.entry import Entry, enrich, enter
-from otel_cinder.core.failures import class_of, record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.core.runtime import SERVICE, Service, runtime
 from otel_cinder.seams.rpc import destinations, stamps
 from otel_cinder.seams.rpc.destinations import topic_name
-
-SEAM: Final = "rpc"
+from otel_cinder.seams.rpc.traced import (
+    SEAM,
+    Measured,
+    arguments,
+    of_method,
+    rpc,
+    run,
+    take,
+    with_context,
+)
 
 _TAKEN: Final = otel_context.create_key("otel-cinder-rpc-taken")
 """Context key: the RPC server that has taken a message up, and when, in ns since the epoch."""
@@ -42,7 +48,7 @@ def patch(
         is_chatter: whether a method is sent periodically, by nobody's request.
         describe: attributes from a message's topic, context dictionary and the message itself.
     """
-    sender = _Sender(describe)
+    sender = _Sender(is_chatter, describe)
     receiver = _Receiver(service_of, is_chatter, describe)
     patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", sender.send)
     # The dispatcher does not know which server's it is: the topic is the server's.
@@ -52,7 +58,8 @@ def patch(
 
 
 class _Sender:
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, is_chatter: IsChatter, describe: Describe) -> None:
+        self._is_chatter = is_chatter
         self._describe = describe
 
     def send(
@@ -66,18 +73,20 @@ class _Sender:
         context = otel_context.get_current()
         current = trace.get_current_span(context).get_span_context()
         span: Span | None = None
-        measured: _Measured | None = None
+        measured: Measured | None = None
         try:
-            target, sent_context, message = _arguments(args, kwargs)
+            target, sent_context, message = arguments(args, kwargs)
             waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
             topic = topic_name(target.topic)
             method = destinations.called(topic, message)
-            # Without a span it is periodic chatter: nobody asked for it.
-            asked_for = current.is_valid or runtime.settings.periodic
-            if asked_for:
-                measured = _Measured("call" if waits else "cast", topic, method, transport)
+            fanout = bool(target.fanout)
+            # As its receiver will: what is sent and what is taken up are compared.
+            if _is_asked_for(self._is_chatter, method, in_trace=current.is_valid, fanout=fanout):
+                kind = "call" if waits else "cast"
+                measured = Measured(kind, topic, method, transport, fanout=fanout)
+            # Outside of a trace nothing is marked: whose request it is, its receiver says.
             if (
-                asked_for
+                (current.is_valid or runtime.settings.periodic)
                 and isinstance(sent_context, dict)
                 and not _traced_by_another(sent_context, current)
             ):
@@ -88,11 +97,11 @@ class _Sender:
                     enrich(asked, context)
                     context = trace.set_span_in_context(span, context)
                 sent = current if span is None else span.get_span_context()
-                keys = carrier.inject(sent, fanout=bool(target.fanout))
-                args, kwargs = _with_context(args, kwargs, {**sent_context, **keys})
+                keys = carrier.inject(sent, fanout=fanout)
+                args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
         except Exception as error:
             complain(SEAM, error)
-        return _run(span, context, measured, wrapped, args, kwargs)
+        return run(span, context, measured, wrapped, args, kwargs)
 
 
 def _start_sent(
@@ -107,7 +116,7 @@ def _start_sent(
         **destinations.destination(transport, target),
         conventions.MESSAGING_OPERATION_NAME: "call" if waits else "cast",
         conventions.MESSAGING_OPERATION_TYPE: "send",
-        **_rpc(method),
+        **rpc(method),
         **asked,
     }
     if target.fanout:
@@ -150,18 +159,20 @@ class _Receiver:
         """Dispatch a message in a span under the sender's, and without the keys in its context."""
         context = base = otel_context.get_current()
         span: Span | None = None
-        measured: _Measured | None = None
+        measured: Measured | None = None
         try:
             incoming = args[0] if args else kwargs["incoming"]
             server, received = _taken(base)
             target = getattr(server, "_target", None)
-            remote, sent, fanout = _take(incoming)
+            remote, sent, fanout = take(incoming)
             topic = topic_name(getattr(target, "topic", None))
             method = destinations.called(topic, incoming.message)
             is_call = _is_call(incoming)
             transport = getattr(server, "transport", None)
-            if self._is_asked_for(method, remote, fanout=fanout):
-                measured = _Measured("answer" if is_call else "process", topic, method, transport)
+            in_trace = remote.is_valid
+            if _is_asked_for(self._is_chatter, method, in_trace=in_trace, fanout=fanout):
+                kind = "answer" if is_call else "process"
+                measured = Measured(kind, topic, method, transport, fanout=fanout)
             service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
             if service is not None:
                 context = otel_context.set_value(SERVICE, service, context)
@@ -184,24 +195,27 @@ class _Receiver:
                     context = trace.set_span_in_context(span, context)
                 entry = Entry(span or trace.get_current_span(context), asked, is_http=False)
                 context = enter(context, entry)
+            if measured is not None:
+                measured.take_up(context)
             if sent is not None:
                 _say_wait(span, method, received / 1e9 - sent, context)
         except Exception as error:
             complain(SEAM, error)
-        return _run(span, context, measured, wrapped, args, kwargs)
-
-    def _is_asked_for(self, method: str, remote: SpanContext, *, fanout: bool) -> bool:
-        """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
-        request: a search for the request would find each of these traces.
-        """
-        if runtime.settings.periodic or (remote.is_valid and not fanout):
-            return True
-        return not self._is_chatter(method.rpartition("/")[2])
+        return run(span, context, measured, wrapped, args, kwargs)
 
     def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
         if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, Mapping)):
             return {}
         return self._describe(topic, incoming.ctxt, incoming.message)
+
+
+def _is_asked_for(is_chatter: IsChatter, method: str, *, in_trace: bool, fanout: bool) -> bool:
+    """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
+    request: a search for the request would find each of these traces.
+    """
+    if runtime.settings.periodic or (in_trace and not fanout):
+        return True
+    return not is_chatter(method.rpartition("/")[2])
 
 
 def _taken(context: Context) -> tuple[Any, int]:
@@ -225,7 +239,7 @@ def _start_received(
         **destinations.source(transport, target, fanout=fanout),
         conventions.MESSAGING_OPERATION_NAME: "process",
         conventions.MESSAGING_OPERATION_TYPE: "process",
-        **_rpc(method),
+        **rpc(method),
         **asked,
     }
     if fanout:
@@ -240,99 +254,6 @@ def _start_received(
     )
 
 
-class _Measured:
-    """How long one message's sending or handling takes, and how it ends."""
-
-    __slots__ = ("_attributes", "_kind", "_started")
-
-    def __init__(self, kind: str, topic: str, method: str, transport: Any) -> None:
-        self._kind = kind
-        if kind in ("call", "answer"):
-            self._attributes: dict[str, Any] = _rpc(method)
-        else:
-            self._attributes = {
-                conventions.MESSAGING_SYSTEM: destinations.system(transport),
-                conventions.MESSAGING_OPERATION_NAME: kind,
-                conventions.MESSAGING_TEMPLATE: topic,
-                **_method(method),
-            }
-        self._started = time.perf_counter()
-
-    def fail(self, error: BaseException) -> None:
-        self._attributes[conventions.ERROR_TYPE] = _unwrapped(error)[1]
-
-    def end(self, context: Context) -> None:
-        seconds = time.perf_counter() - self._started
-        duration, count = _METRICS[self._kind]
-        runtime.measure(duration, seconds, self._attributes, context)
-        if count:
-            runtime.measure(count, 1, self._attributes, context)
-
-
-_METRICS: Final = {
-    "cast": (conventions.MESSAGING_SEND_DURATION, conventions.MESSAGING_SENT),
-    "process": (conventions.MESSAGING_PROCESS_DURATION, conventions.MESSAGING_CONSUMED),
-    "call": (conventions.RPC_CLIENT_DURATION, ""),
-    "answer": (conventions.RPC_SERVER_DURATION, ""),
-}
-"""What is done with a message -> the metrics of its duration and of its number."""
-
-
-def _run(
-    span: Span | None,
-    context: Context,
-    measured: _Measured | None,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    token = otel_context.attach(context)
-    try:
-        return wrapped(*args, **kwargs)
-    except BaseException as error:
-        try:
-            if measured is not None:
-                measured.fail(error)
-            if span is not None:
-                _record(span, error)
-        except Exception as problem:
-            complain(SEAM, problem)
-        raise
-    finally:
-        otel_context.detach(token)
-        if span is not None:
-            end_span(span)
-        if measured is not None:
-            measured.end(context)
-
-
-def _record(span: Span, error: BaseException) -> None:
-    """Record what really went wrong: unwrapped, and a remote exception by its own class."""
-    error, name = _unwrapped(error)
-    record_failure(span, error, error_type=name)
-
-
-def _unwrapped(error: BaseException) -> tuple[BaseException, str]:
-    exc_info = getattr(error, "exc_info", None)
-    if type(error).__name__ == "ExpectedException" and exc_info:
-        error = exc_info[1]
-    # oslo.messaging's RemoteError has it, for a class that the sender may not import.
-    name = getattr(error, "exc_type", None) or class_of(error)[1]
-    return error, str(name)
-
-
-def _take(incoming: Any) -> Arrival:
-    """Take the keys out of a message, so that nobody behind us notices them.
-
-    The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
-    """
-    found = incoming.ctxt
-    if not isinstance(found, dict) or carrier.KEYS.isdisjoint(found):
-        return carrier.NOTHING
-    incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
-    return carrier.extract(found)
-
-
 def _say_wait(span: Span | None, method: str, seconds: float, context: Context) -> None:
     if seconds >= 0:
         name, metric, value = conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds
@@ -340,31 +261,7 @@ def _say_wait(span: Span | None, method: str, seconds: float, context: Context) 
         name, metric, value = conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, 1
     if span is not None:
         span.set_attribute(name, round(abs(seconds), 6))
-    runtime.measure(metric, value, _method(method), context)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    names = ("target", "ctxt", "message")
-    target, sent_context, message = (
-        args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names)
-    )
-    return target, sent_context, message
-
-
-def _with_context(
-    args: tuple[Any, ...], kwargs: dict[str, Any], sent_context: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if len(args) > 1:
-        return (args[0], sent_context, *args[2:]), kwargs
-    return args, {**kwargs, "ctxt": sent_context}
-
-
-def _rpc(method: str) -> dict[str, Any]:
-    return {conventions.RPC_SYSTEM: "oslo.messaging", **_method(method)}
-
-
-def _method(method: str) -> dict[str, Any]:
-    return {conventions.RPC_METHOD: method} if "/" in method else {}
+    runtime.measure(metric, value, of_method(method), context)
 
 
 def _is_call(incoming: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from otel_cinder.core.settings import Settings
 from tests.unit.recording import Recorder
 from tests.unit.seams.applications import Api, load
 from tests.unit.seams.atoms import Fails, Succeeds
-from tests.unit.seams.test_rpc import Wire
+from tests.unit.seams.test_rpc import Endpoint, Wire
 
 VOLUMES = "/v3/aaaa-1111/volumes"
 
@@ -178,6 +179,65 @@ def test_cast(meters: Meters, wire: Wire) -> None:
     assert found["messaging.process.duration"] == [(handled, 1)]
     assert found["messaging.client.consumed.messages"] == [(handled, 1)]
     assert found["cinder.rpc.queue.duration"] == [({"rpc.method": said["rpc.method"]}, 1)]
+
+
+def test_message_counts_when_it_is_taken_up(
+    meters: Meters, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a message is handled it is among those taken up, and not among those handled."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def create_volume(*_args: Any, **_kwargs: Any) -> None:
+        begun.set()
+        go_on.wait(30)
+        raise ValueError("no space")
+
+    monkeypatch.setattr(Endpoint, "create_volume", create_volume)
+    in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
+    assert begun.wait(30)
+    found = meters.read()
+    go_on.set()
+    taken = {
+        "messaging.system": "fake",
+        "messaging.operation.name": "process",
+        "messaging.destination.template": "cinder-volume",
+        "rpc.method": "cinder-volume/create_volume",
+    }
+    assert found["messaging.client.consumed.messages"] == [(taken, 1)]
+    assert found["cinder.rpc.queue.duration"] == [({"rpc.method": taken["rpc.method"]}, 1)]
+    assert "messaging.process.duration" not in found
+    found = wait_for(meters, "messaging.process.duration")
+    assert found["messaging.process.duration"] == [({**taken, "error.type": "ValueError"}, 1)]
+    assert found["messaging.client.consumed.messages"] == [(taken, 1)]
+
+
+def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> None:
+    """What is sent once and taken up by several is marked on both sides, or sums would not agree."""
+    wire.serve("cinder-volume", "other@lvm")
+    client = wire.client("cinder-volume", fanout=True)
+    in_request(meters, lambda: client.cast({}, "create_volume"))
+    for _ in range(2):
+        wire.next_handled()
+    found = wait_for(meters, "messaging.client.consumed.messages")
+    for name, count in (
+        ("messaging.client.sent.messages", 1),
+        ("messaging.client.consumed.messages", 2),
+    ):
+        ((said, counted),) = found[name]
+        assert (said["cinder.rpc.fanout"], counted) == (True, count)
+
+
+def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> None:
+    """A cast outside of any trace counts on both sides; chatter that a request fans out on none."""
+    wire.client("cinder-volume").cast({}, "create_volume")
+    client = wire.client("cinder-volume", fanout=True)
+    in_request(meters, lambda: client.cast({}, "report_state"))
+    for _ in range(2):
+        wire.next_handled()
+    found = wait_for(meters, "messaging.client.consumed.messages")
+    for name in ("messaging.client.sent.messages", "messaging.client.consumed.messages"):
+        ((said, count),) = found[name]
+        assert (said["rpc.method"], count) == ("cinder-volume/create_volume", 1)
 
 
 def test_call_that_fails(meters: Meters, wire: Wire) -> None:

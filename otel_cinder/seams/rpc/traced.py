@@ -1,0 +1,163 @@
+"""What sending and handling have in common, of RPC messages and of notifications."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_cinder.core import carrier, conventions
+from otel_cinder.core.carrier import Arrival
+from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.patching import complain
+from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder.seams.rpc import destinations
+
+SEAM: Final = "rpc"
+
+
+class Measured:
+    """How long one message's sending or handling takes, and how it ends.
+
+    Args:
+        kind: what is done: a key of `_DURATIONS`.
+        method: as `destinations.called` says it.
+    """
+
+    __slots__ = ("_attributes", "_error", "_kind", "_started")
+
+    def __init__(
+        self, kind: str, topic: str, method: str, transport: Any, *, fanout: bool = False
+    ) -> None:
+        self._kind = kind
+        self._error = ""
+        self._attributes: dict[str, Any]
+        if kind in ("call", "answer"):
+            self._attributes = rpc(method)
+        else:
+            self._attributes = {
+                conventions.MESSAGING_SYSTEM: destinations.system(transport),
+                conventions.MESSAGING_OPERATION_NAME: kind,
+                conventions.MESSAGING_TEMPLATE: topic,
+                **of_method(method),
+            }
+            if fanout:
+                self._attributes[conventions.FANOUT] = True
+        self._started = time.perf_counter()
+
+    def take_up(self, context: Context) -> None:
+        """Count what has been taken up now, however long its handling will take."""
+        if self._kind == "process":
+            runtime.measure(conventions.MESSAGING_CONSUMED, 1, self._attributes, context)
+
+    def fail(self, error: BaseException) -> None:
+        """Say by what it failed."""
+        self._error = unwrapped(error)[1]
+
+    def end(self, context: Context) -> None:
+        """Measure it."""
+        seconds = time.perf_counter() - self._started
+        said = self._attributes  # read later, in another thread: not to be changed
+        if self._error:
+            said = {**said, conventions.ERROR_TYPE: self._error}
+        runtime.measure(_DURATIONS[self._kind], seconds, said, context)
+        if self._kind == "cast":
+            runtime.measure(conventions.MESSAGING_SENT, 1, said, context)
+
+
+_DURATIONS: Final = {
+    "cast": conventions.MESSAGING_SEND_DURATION,
+    "process": conventions.MESSAGING_PROCESS_DURATION,
+    "call": conventions.RPC_CLIENT_DURATION,
+    "answer": conventions.RPC_SERVER_DURATION,
+}
+"""What is done with a message -> the metric of its duration."""
+
+
+def run(
+    span: Span | None,
+    context: Context,
+    measured: Measured | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call the host's function in ``context``; then end the span and measure."""
+    token = otel_context.attach(context)
+    try:
+        return wrapped(*args, **kwargs)
+    except BaseException as error:
+        try:
+            if measured is not None:
+                measured.fail(error)
+            if span is not None:
+                _record(span, error)
+        except Exception as problem:
+            complain(SEAM, problem)
+        raise
+    finally:
+        otel_context.detach(token)
+        if span is not None:
+            end_span(span)
+        if measured is not None:
+            measured.end(context)
+
+
+def _record(span: Span, error: BaseException) -> None:
+    """Record what really went wrong: unwrapped, and a remote exception by its own class."""
+    error, name = unwrapped(error)
+    record_failure(span, error, error_type=name)
+
+
+def unwrapped(error: BaseException) -> tuple[BaseException, str]:
+    """An error as its sender knows it, and the name of its class."""
+    exc_info = getattr(error, "exc_info", None)
+    if type(error).__name__ == "ExpectedException" and exc_info:
+        error = exc_info[1]
+    # oslo.messaging's RemoteError has it, for a class that the sender may not import.
+    name = getattr(error, "exc_type", None) or class_of(error)[1]
+    return error, str(name)
+
+
+def take(incoming: Any) -> Arrival:
+    """Take the keys out of a message, so that nobody behind us notices them.
+
+    The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
+    """
+    found = incoming.ctxt
+    if not isinstance(found, dict) or carrier.KEYS.isdisjoint(found):
+        return carrier.NOTHING
+    incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
+    return carrier.extract(found)
+
+
+def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Target, context and message of what is sent."""
+    names = ("target", "ctxt", "message")
+    target, sent_context, message = (
+        args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names)
+    )
+    return target, sent_context, message
+
+
+def with_context(
+    args: tuple[Any, ...], kwargs: dict[str, Any], sent_context: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of what is sent, with another context."""
+    if len(args) > 1:
+        return (args[0], sent_context, *args[2:]), kwargs
+    return args, {**kwargs, "ctxt": sent_context}
+
+
+def rpc(method: str) -> dict[str, Any]:
+    """The attributes of a remote call."""
+    return {conventions.RPC_SYSTEM: "oslo.messaging", **of_method(method)}
+
+
+def of_method(method: str) -> dict[str, Any]:
+    """The method as an attribute, where a message names one."""
+    return {conventions.RPC_METHOD: method} if "/" in method else {}
