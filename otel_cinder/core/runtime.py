@@ -100,6 +100,14 @@ class Runtime:
             process.shutdown(FLUSH_TIMEOUT)
         self._encoding.undo()
 
+    def begin(self, service: Service) -> None:
+        """Be ready for ``service``, which begins to serve in this process now.
+
+        Its first request or message then finds a tracer, and the process exports its metrics from
+        now on, though nothing may be asked of it for days.
+        """
+        self.tracer(otel_context.set_value(SERVICE, service, Context()))
+
     def start_span(
         self,
         name: str,

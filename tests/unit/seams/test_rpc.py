@@ -18,6 +18,7 @@ from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
 
 import otel_cinder
+from otel_cinder.cli.otlp import Receiver
 from otel_cinder.core import carrier, entry, patching
 from otel_cinder.seams.rpc import destinations, messages
 from tests.unit.recording import Recorder, exception_of
@@ -122,6 +123,27 @@ def quiet(spans: Recorder) -> None:
 
 def hex_of(span: Any) -> tuple[str, str]:
     return f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
+
+
+def test_idle_service_reports(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service exports metrics from when it listens, though nobody has sent it a message."""
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+        otel_cinder.instrument()
+        wire.serve("nova-compute")
+        wire.serve("cinder-volume")
+        deadline = time.monotonic() + 30
+        while not receiver.metrics() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        otel_cinder.uninstrument()
+        said = {
+            (point.service, point.resource["service.instance.id"])
+            for point in receiver.metrics()
+            if point.name == "otel.sdk.span.started"
+        }
+        assert said == {("cinder-volume", "node-1@lvm")}
+        assert receiver.spans() == []
 
 
 # Whole traces
