@@ -115,8 +115,9 @@ def _well() -> tuple[Panel, ...]:
         ),
         count(
             "Processes that report",
-            "Workers of Cinder's services from which metrics came in the last five minutes. One that is "
-            "missing has stopped, or its otel-cinder is off.",
+            "Workers of Cinder's services from which metrics came in the last five minutes, busy or idle; "
+            "those of an API under uWSGI report from their first request on. Another one that is missing "
+            "has stopped, or its otel-cinder is off.",
             f"count({total(series.STARTED, 'job', 'instance')})",
             empty="none: is otel-cinder on, and does its collector run?",
         ),

@@ -97,6 +97,17 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
             complain(SEAM, error)
             return app
 
+    def start(
+        wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        result = wrapped(*args, **kwargs)
+        try:
+            if isinstance(server.app, TracedApplication):
+                runtime.begin(Service(api))  # a worker reports, whether it is asked anything or not
+        except Exception as error:
+            complain(SEAM, error)
+        return result
+
     def create_attachment(
         wrapped: Callable[..., Any], _api: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -108,6 +119,7 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
         return attachment
 
     patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
+    patches.wrap(SEAM, "oslo_service.wsgi:Server.start", start)
     patches.wrap(SEAM, "cinder.volume.api:API.attachment_create", create_attachment)
 
 

@@ -81,6 +81,19 @@ def test_start_is_quiet(from_start: list[SpanRecord]) -> None:
     assert roots == {"GET /v3/{project_id}/scheduler-stats/get_pools"}
 
 
+def test_idle_processes_report(
+    from_start: list[SpanRecord], stack: CinderStack, receiver: Receiver
+) -> None:
+    """Every process exports metrics from its start, asked or not; uWSGI's workers once they are."""
+    expected = {SCHEDULER: 1, VOLUME: 1} | ({API: 2} if stack.mode == "eventlet" else {})
+
+    def reporting() -> dict[str, int]:
+        started = [p for p in receiver.metrics() if p.name == "otel.sdk.span.started"]
+        return {service: len(ids) for service, ids in instances(started).items()}
+
+    wait_until(lambda: expected.items() <= reporting().items(), 30, f"{reporting()}")
+
+
 def test_each_create_is_one_whole_trace(spans: list[SpanRecord], answers: list[Answer]) -> None:
     """Fifty creates give fifty traces of 22 spans over three services, and nothing else."""
     traces = traces_of(spans)
