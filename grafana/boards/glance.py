@@ -293,7 +293,9 @@ def _surroundings() -> tuple[Panel, ...]:
         service_map(
             "Who calls whom? (requests and messages per second, and those that failed)",
             "From the service that sends to the one that handles, by the spans of both; a service has the "
-            "sum of what comes to it. user is whoever calls the API.",
+            "sum of what comes to it. user is whoever calls the API, or sends a message that has no trace. "
+            "A queue (openstack:cinder-volume.{host}) or a server is on the map where no service answered "
+            "in ten minutes, or where it is not traced.",
             _edges(f"{called} / {series.RANGE_S}", "id", "source", "target"),
             _edges(f"({failed} or 0 * {called}) / {series.RANGE_S}", "id"),
             empty="no calls between services in this time",
