@@ -35,6 +35,12 @@ def _rpc(patches: PatchSet) -> None:
     rpc.patch(patches, services.service_of, services.is_chatter, asked.message_attributes)
 
 
+def _notifications(patches: PatchSet) -> None:
+    from otel_cinder.seams.rpc import notifications
+
+    notifications.patch(patches, asked.context_attributes)
+
+
 def _concurrency(patches: PatchSet) -> None:
     from otel_cinder.seams import concurrency
 
@@ -110,6 +116,7 @@ SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {
     "http": ("oslo_service.wsgi", _http),
     "flows": ("taskflow.engines.action_engine.engine", _flows),
     "rpc": ("oslo_messaging.rpc.server", _rpc),
+    "notifications": ("oslo_messaging.notify.listener", _notifications),
     "concurrency": ("threading", _concurrency),
     "handled": ("cinder.objects", _handled),
     "scheduler": ("cinder.scheduler", _scheduler),

@@ -78,15 +78,21 @@ def message_attributes(
     topic: str, context: Mapping[str, Any], message: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Who asked and for what, from a message's serialized request context and arguments."""
-    attributes: dict[str, Any] = {}
-    for key, attribute in _CONTEXT.items():
-        add(attributes, attribute, context.get(key))
+    attributes = context_attributes(context)
     args = message.get("args")
     if isinstance(args, dict):
         _add_subject(attributes, args)
         if message.get("method") == "create_volume" and conventions.VOLUME_ID in attributes:
             _add_source(attributes, args)
             _add_attempt(attributes, topic, args)
+    return attributes
+
+
+def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Who asked, from a serialized request context."""
+    attributes: dict[str, Any] = {}
+    for key, attribute in _CONTEXT.items():
+        add(attributes, attribute, context.get(key))
     return attributes
 
 

@@ -178,7 +178,9 @@ MESSAGING_SYSTEM = _attribute(
     "messaging.system",
     "the real broker: `rabbitmq`, `kafka`, `fake`; `oslo.messaging` where it is not known",
 )
-MESSAGING_OPERATION_NAME = _attribute("messaging.operation.name", "`cast`, `call` or `process`")
+MESSAGING_OPERATION_NAME = _attribute(
+    "messaging.operation.name", "`cast`, `call`, `notify` or `process`"
+)
 MESSAGING_OPERATION_TYPE = _attribute("messaging.operation.type", "`send` or `process`")
 MESSAGING_DESTINATION = _attribute(
     "messaging.destination.name", "where the message goes; for RabbitMQ `exchange:routing key`"
@@ -188,6 +190,17 @@ MESSAGING_TEMPLATE = _attribute(
 )
 MESSAGING_ROUTING_KEY = _attribute(
     "messaging.rabbitmq.destination.routing_key", "the routing key: `cinder-volume.host@lvm.host`"
+)
+MESSAGING_MESSAGE_ID = _attribute("messaging.message.id", "a notification's own id")
+MESSAGING_BATCH = _attribute(
+    "messaging.batch.message_count", "how many notifications a listener takes up at once"
+)
+# As opentelemetry-instrumentation-oslo-messaging calls them.
+NOTIFICATION_EVENT = _attribute(
+    "oslo_messaging.notification.event_type", "what a notification is about: `volume.create.start`"
+)
+NOTIFICATION_PRIORITY = _attribute(
+    "oslo_messaging.notification.priority", "a notification's priority: `INFO`, `ERROR`"
 )
 FANOUT = _attribute("cinder.rpc.fanout", "true when every server on the topic gets the message")
 RPC_SYSTEM = _attribute("rpc.system.name", "`oslo.messaging`")
@@ -332,6 +345,17 @@ _span(
     "topic alone, here and below",
 )
 _span("process <topic>/<method>", "CONSUMER, the handling of a cast")
+_span(
+    "notify <topic>/<event>",
+    "PRODUCER, a notification that is sent, its payload left out: "
+    "`notify notifications/volume.create.start`; there are none unless `[oslo_messaging_notifications] "
+    "driver` names one that sends",
+)
+_span(
+    "process <topic>/<event>",
+    "CONSUMER, the handling of a notification by a listener in which otel-cinder is on; of a batch of "
+    "several `process <topic>`, linked to each that was sent",
+)
 _span("<topic>/<method>", "CLIENT where the call waits for its answer, SERVER where it is handled")
 _span(
     "<Driver>.<method>",
@@ -371,11 +395,15 @@ MESSAGING_SEND_DURATION = _metric(
     "messaging.client.operation.duration",
     "histogram",
     "s",
-    "how long it took to hand a cast to the broker",
+    "how long it took to hand a cast, or a notification, to the broker",
     *_SENT,
 )
 MESSAGING_SENT = _metric(
-    "messaging.client.sent.messages", "counter", "{message}", "casts that were sent", *_SENT
+    "messaging.client.sent.messages",
+    "counter",
+    "{message}",
+    "casts that were sent; notifications, which have no `rpc.method`, too",
+    *_SENT,
 )
 MESSAGING_PROCESS_DURATION = _metric(
     "messaging.process.duration", "histogram", "s", "how long the handling of a cast took", *_SENT

@@ -29,6 +29,7 @@ SEAMS = (
     "http",
     "flows",
     "rpc",
+    "notifications",
     "concurrency",
     "handled",
     "scheduler",

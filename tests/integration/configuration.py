@@ -91,12 +91,14 @@ add-header = Connection: close
 class Extent:
     """How much of Cinder there is: backends by their capacity in GiB, services, more settings.
 
-    The scheduler prefers the backend with the most capacity; None is without bounds.
+    The scheduler prefers the backend with the most capacity; None is without bounds. Nobody is
+    notified unless there is a driver of oslo.messaging's for that.
     """
 
     backends: Mapping[str, float | None] = field(default_factory=lambda: {BACKEND: None})
     services: tuple[str, ...] = SERVICES
     options: Mapping[str, object] = field(default_factory=dict)
+    notifications: str = ""
 
     def queue(self, service: str) -> set[str]:
         """Return the queues that this service reads once it does its work."""
@@ -116,6 +118,8 @@ class Extent:
         for backend, gib in self.backends.items():
             capacity = "" if gib is None else f"sparse_capacity_gb = {gib}"
             text += BACKEND_CONFIGURATION.format(backend=backend, capacity=capacity)
+        if self.notifications:
+            text += f"[oslo_messaging_notifications]\ndriver = {self.notifications}\n"
         return text
 
 

@@ -35,6 +35,8 @@ LIBRARIES = (
     "oslo_context.context",
     "oslo_messaging._drivers.impl_fake",
     "oslo_messaging._drivers.impl_rabbit",
+    "oslo_messaging.notify.dispatcher",
+    "oslo_messaging.notify.listener",
     "oslo_messaging.rpc.dispatcher",
     "oslo_messaging.rpc.server",
     "oslo_messaging.server",
@@ -47,7 +49,7 @@ LIBRARIES = (
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 60
+PLACES = 65
 """So many places are patched where all of these are imported, and eventlet has not patched."""
 
 EVERYTHING = Settings(clients=True)

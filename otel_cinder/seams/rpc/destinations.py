@@ -45,13 +45,26 @@ def source(transport: Any, target: Any, *, fanout: bool) -> dict[str, str]:
     return _place(transport, target, str(target.topic), fanout=fanout, sends=False)
 
 
+def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> dict[str, str]:
+    """Where a notification goes, or came from: topic and priority are its routing key."""
+    broker = system(transport)
+    attributes = {conventions.MESSAGING_SYSTEM: broker}
+    if broker == "rabbitmq":
+        if sends:
+            attributes[conventions.MESSAGING_ROUTING_KEY] = topic
+        exchange = exchange or _default_exchange(transport)
+        topic = f"{exchange}:{topic}" if exchange else topic
+    attributes[conventions.MESSAGING_DESTINATION] = topic
+    attributes[conventions.MESSAGING_TEMPLATE] = topic
+    return attributes
+
+
 def _place(transport: Any, target: Any, key: str, *, fanout: bool, sends: bool) -> dict[str, str]:
     broker = system(transport)
     template = _without_host(key)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
     if broker == "rabbitmq":
-        driver = getattr(transport, "_driver", None)
-        exchange = of = target.exchange or getattr(driver, "_default_exchange", "") or ""
+        exchange = of = target.exchange or _default_exchange(transport)
         if fanout:
             exchange, of = f"{target.topic}_fanout", f"{_without_host(str(target.topic))}_fanout"
         if sends:
@@ -61,6 +74,10 @@ def _place(transport: Any, target: Any, key: str, *, fanout: bool, sends: bool) 
     attributes[conventions.MESSAGING_DESTINATION] = key
     attributes[conventions.MESSAGING_TEMPLATE] = template
     return attributes
+
+
+def _default_exchange(transport: Any) -> str:
+    return getattr(getattr(transport, "_driver", None), "_default_exchange", "") or ""
 
 
 def _without_host(key: str) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -14,7 +13,6 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_cinder.core import carrier, conventions, redaction
 from otel_cinder.core.entry import Entry, enrich, enter
-from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 from otel_cinder.seams.rpc import destinations, stamps
@@ -23,15 +21,16 @@ from otel_cinder.seams.rpc.traced import (
     SEAM,
     Measured,
     arguments,
+    carries,
     of_method,
     rpc,
     run,
     take,
+    taken,
+    taken_up,
+    wait,
     with_context,
 )
-
-_TAKEN: Final = otel_context.create_key("otel-cinder-rpc-taken")
-"""Context key: the RPC server that has taken a message up, and when, in ns since the epoch."""
 
 ServiceOf = Callable[[str, list[Any]], Service | None]
 IsChatter = Callable[[str], bool]
@@ -52,7 +51,7 @@ def patch(
     receiver = _Receiver(service_of, is_chatter, describe)
     patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", sender.send)
     # The dispatcher does not know which server's it is: the topic is the server's.
-    patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", receiver.incoming)
+    patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", taken_up)
     patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", receiver.dispatch)
     patches.wrap(SEAM, "oslo_messaging.server:MessageHandlingServer.start", receiver.start)
     stamps.patch(patches, SEAM)
@@ -89,7 +88,7 @@ class _Sender:
             if (
                 (current.is_valid or runtime.settings.periodic)
                 and isinstance(sent_context, dict)
-                and not _traced_by_another(sent_context, current)
+                and not carries(sent_context, current)
             ):
                 recorded = current.trace_flags.sampled or not current.is_valid
                 if recorded and not _somebody_else_traces():
@@ -155,20 +154,6 @@ class _Receiver:
             complain(SEAM, error)
         return result
 
-    def incoming(
-        self,
-        wrapped: Callable[..., Any],
-        server: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Let `dispatch` know which server has taken the message, and when."""
-        token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
-        try:
-            return call_with_room(wrapped, *args, **kwargs)
-        finally:
-            otel_context.detach(token)
-
     def dispatch(
         self,
         wrapped: Callable[..., Any],
@@ -182,7 +167,7 @@ class _Receiver:
         measured: Measured | None = None
         try:
             incoming = args[0] if args else kwargs["incoming"]
-            server, received = _taken(base)
+            server, received = taken(base)
             target = getattr(server, "_target", None)
             remote, sent, fanout = take(incoming)
             topic = topic_name(getattr(target, "topic", None))
@@ -218,7 +203,7 @@ class _Receiver:
             if measured is not None:
                 measured.take_up(context)
             if sent is not None:
-                _say_wait(span, method, received / 1e9 - sent, context)
+                _say_wait(span, method, received, sent, context)
         except Exception as error:
             complain(SEAM, error)
         return run(span, context, measured, wrapped, args, kwargs)
@@ -236,12 +221,6 @@ def _is_asked_for(is_chatter: IsChatter, method: str, *, in_trace: bool, fanout:
     if runtime.settings.periodic or (in_trace and not fanout):
         return True
     return not is_chatter(method.rpartition("/")[2])
-
-
-def _taken(context: Context) -> tuple[Any, int]:
-    """The server that has taken a message up, and when, in ns; now, where none has said so."""
-    found: Any = context.get(_TAKEN)
-    return found or (None, time.time_ns())
 
 
 def _start_received(
@@ -274,13 +253,11 @@ def _start_received(
     )
 
 
-def _say_wait(span: Span | None, method: str, seconds: float, context: Context) -> None:
-    if seconds >= 0:
-        name, metric, value = conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds
-    else:
-        name, metric, value = conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, 1
+def _say_wait(span: Span | None, method: str, received: int, sent: float, context: Context) -> None:
+    name, metric, seconds = wait(received, sent)
     if span is not None:
-        span.set_attribute(name, round(abs(seconds), 6))
+        span.set_attribute(name, seconds)
+    value = 1 if metric == conventions.RPC_CLOCK_SKEWS else seconds
     runtime.measure(metric, value, of_method(method), context)
 
 
@@ -289,12 +266,6 @@ def _is_call(incoming: Any) -> bool:
     if hasattr(incoming, "reply_q"):  # RabbitMQ
         return bool(incoming.reply_q)
     return bool(getattr(incoming, "_reply_q", None) or getattr(incoming, "_reply_to", None))
-
-
-def _traced_by_another(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
-    """Whether the message already carries the current span: oslo.messaging's own tracing is on."""
-    found = sent_context.get(carrier.TRACEPARENT)
-    return current.is_valid and isinstance(found, str) and f"{current.span_id:016x}" in found
 
 
 def _somebody_else_traces() -> bool:

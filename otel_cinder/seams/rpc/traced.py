@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder.core import carrier, conventions
 from otel_cinder.core.carrier import Arrival
 from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import complain
 from otel_cinder.core.runtime import end_span, runtime
 from otel_cinder.seams.rpc import destinations
 
 SEAM: Final = "rpc"
+
+_TAKEN: Final = otel_context.create_key("otel-cinder-rpc-taken")
+"""Context key: the server that has taken a message up, and when, in ns since the epoch."""
 
 
 class Measured:
@@ -28,13 +33,14 @@ class Measured:
         method: as `destinations.called` says it.
     """
 
-    __slots__ = ("_attributes", "_error", "_kind", "_started")
+    __slots__ = ("_attributes", "_kind", "_started", "error")
 
     def __init__(
         self, kind: str, topic: str, method: str, transport: Any, *, fanout: bool = False
     ) -> None:
         self._kind = kind
-        self._error = ""
+        self.error = ""
+        """Class of what it failed by, if it did."""
         self._attributes: dict[str, Any]
         if kind in ("call", "answer"):
             self._attributes = rpc(method)
@@ -49,28 +55,29 @@ class Measured:
                 self._attributes[conventions.FANOUT] = True
         self._started = time.perf_counter()
 
-    def take_up(self, context: Context) -> None:
+    def take_up(self, context: Context, count: int = 1) -> None:
         """Count what has been taken up now, however long its handling will take."""
         if self._kind == "process":
-            runtime.measure(conventions.MESSAGING_CONSUMED, 1, self._attributes, context)
+            runtime.measure(conventions.MESSAGING_CONSUMED, count, self._attributes, context)
 
     def fail(self, error: BaseException) -> None:
         """Say by what it failed."""
-        self._error = unwrapped(error)[1]
+        self.error = unwrapped(error)[1]
 
     def end(self, context: Context) -> None:
         """Measure it."""
         seconds = time.perf_counter() - self._started
         said = self._attributes  # read later, in another thread: not to be changed
-        if self._error:
-            said = {**said, conventions.ERROR_TYPE: self._error}
+        if self.error:
+            said = {**said, conventions.ERROR_TYPE: self.error}
         runtime.measure(_DURATIONS[self._kind], seconds, said, context)
-        if self._kind == "cast":
+        if self._kind in ("cast", "notify"):
             runtime.measure(conventions.MESSAGING_SENT, 1, said, context)
 
 
 _DURATIONS: Final = {
     "cast": conventions.MESSAGING_SEND_DURATION,
+    "notify": conventions.MESSAGING_SEND_DURATION,
     "process": conventions.MESSAGING_PROCESS_DURATION,
     "call": conventions.RPC_CLIENT_DURATION,
     "answer": conventions.RPC_SERVER_DURATION,
@@ -121,6 +128,49 @@ def unwrapped(error: BaseException) -> tuple[BaseException, str]:
     # oslo.messaging's RemoteError has it, for a class that the sender may not import.
     name = getattr(error, "exc_type", None) or class_of(error)[1]
     return error, str(name)
+
+
+def taken_up(
+    wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Let whoever dispatches a message know which server has taken it, and when."""
+    token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
+    try:
+        return call_with_room(wrapped, *args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
+def taken(context: Context) -> tuple[Any, int]:
+    """The server that has taken a message up, and when, in ns; now, where none has said so."""
+    found: Any = context.get(_TAKEN)
+    return found or (None, time.time_ns())
+
+
+def wait(received: int, sent: float) -> tuple[str, str, float]:
+    """The attribute of a wait, or of what is none by the clocks; its metric; how long, in seconds.
+
+    Args:
+        received: in ns, and
+        sent: in s since the epoch, each by the clock of its host.
+    """
+    seconds = round(received / 1e9 - sent, 6)
+    if seconds >= 0:
+        return conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds
+    return conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, -seconds
+
+
+def carries(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
+    """Whether a message already carries the current span: somebody else's tracing is on."""
+    found = sent_context.get(carrier.TRACEPARENT)
+    return current.is_valid and isinstance(found, str) and f"{current.span_id:016x}" in found
+
+
+def instrumented_by_another() -> bool:
+    """Whether opentelemetry-instrumentation-oslo-messaging is on, which makes these spans, too."""
+    module = sys.modules.get("opentelemetry.instrumentation.oslo_messaging")
+    other = getattr(module, "OsloMessagingInstrumentor", None)
+    return other is not None and bool(getattr(other(), "is_instrumented_by_opentelemetry", False))
 
 
 def take(incoming: Any) -> Arrival:
