@@ -26,8 +26,11 @@ TRACESTATE_LIMIT: Final = 512
 
 _MEMBER: Final = "otelcinder"
 _MEMBER_LIMIT: Final = 64
+_OURS: Final = f"{_MEMBER}="
 _STAMP: Final = 16
 """Digits of a stamp: microseconds since the epoch, until the year 2286."""
+
+_BEFORE_STAMP: Final = len(f"{_OURS}{0:016x}:")
 
 _FRESH_US: Final = 1000
 """Microseconds for which a stamp is as good as new."""
@@ -57,17 +60,33 @@ NOTHING: Final = Arrival(trace.INVALID_SPAN_CONTEXT, None, fanout=False)
 
 
 def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
-    """The keys that carry ``sent``, stamped with the present time."""
-    keys: dict[str, str] = {}
-    _W3C.inject(keys, trace.set_span_in_context(trace.NonRecordingSpan(sent), _EMPTY))
-    mark = f"{_mark_of(sent)}{_now()}{':f' if fanout else ''}"
-    others = ",".join(
-        member
-        for member in keys.get(TRACESTATE, "").split(",")
-        if member and not member.startswith(f"{_MEMBER}=")
+    """The keys that carry ``sent``, stamped with the present time; none for one that is invalid.
+
+    Written here, since the SDK's propagator takes four times as long for the same text.
+    """
+    if not sent.is_valid:
+        return {}
+    state = f"{_mark_of(sent)}{_now()}{':f' if fanout else ''}"
+    for key, value in sent.trace_state.items() if sent.trace_state else ():
+        if key != _MEMBER:
+            state = f"{state},{key}={value}"
+    return {
+        TRACEPARENT: f"00-{sent.trace_id:032x}-{sent.span_id:016x}-{sent.trace_flags:02x}",
+        TRACESTATE: state,
+    }
+
+
+def is_stale(text: str) -> bool:
+    """Whether a ``tracestate``, or a message that has one in it, has a stamp of ours that is no longer
+    as good as new. Cheap: this is asked of each message that is published.
+    """
+    begin = text.find(_OURS) + _BEFORE_STAMP
+    stamp = text[begin : begin + _STAMP]
+    return (
+        begin >= _BEFORE_STAMP
+        and _is_stamp(stamp)
+        and abs(time.time_ns() // 1000 - int(stamp)) >= _FRESH_US
     )
-    keys[TRACESTATE] = f"{mark},{others}" if others else mark
-    return keys
 
 
 def renew(text: str, sent: SpanContext) -> str:
@@ -75,18 +94,13 @@ def renew(text: str, sent: SpanContext) -> str:
 
     Args:
         text: a ``tracestate``, or a whole message that has it somewhere as it is.
-        sent: what was given to `inject`.
-
-    Returns:
-        ``text`` itself where there is no such stamp, or where it is as good as new.
+        sent: what was given to `inject`. ``text`` itself is returned where that is of another's.
     """
     mark = _mark_of(sent)
-    found = text.find(mark)
-    begin, end = found + len(mark), found + len(mark) + _STAMP
-    stamp, now = text[begin:end], _now()
-    if found < 0 or not _is_stamp(stamp) or abs(int(now) - int(stamp)) < _FRESH_US:
+    before, found, rest = text.partition(mark)
+    if not found or not _is_stamp(rest[:_STAMP]):
         return text
-    return f"{text[:begin]}{now}{text[end:]}"
+    return f"{before}{mark}{_now()}{rest[_STAMP:]}"
 
 
 def extract(keys: Mapping[str, Any]) -> Arrival:
@@ -98,10 +112,10 @@ def extract(keys: Mapping[str, Any]) -> Arrival:
     mark = ""
     if isinstance(state, str) and len(state) <= TRACESTATE_LIMIT + _MEMBER_LIMIT:
         members = [member.strip() for member in state.split(",") if member.strip()]
-        mark = next((m for m in members if m.startswith(f"{_MEMBER}=")), "")
+        mark = next((m for m in members if m.startswith(_OURS)), "")
         headers[TRACESTATE] = ",".join(m for m in members if m is not mark)
     remote = trace.get_current_span(_W3C.extract(headers, _EMPTY)).get_span_context()
-    writer, _, rest = mark.removeprefix(f"{_MEMBER}=").partition(":")
+    writer, _, rest = mark.removeprefix(_OURS).partition(":")
     if not remote.is_valid or writer != f"{remote.span_id:016x}":
         return Arrival(remote, None, fanout=False)
     stamp, _, flag = rest.partition(":")
@@ -110,7 +124,7 @@ def extract(keys: Mapping[str, Any]) -> Arrival:
 
 def _mark_of(sent: SpanContext) -> str:
     """The begin of our member of ``tracestate``, up to the stamp."""
-    return f"{_MEMBER}={sent.span_id:016x}:"
+    return f"{_OURS}{sent.span_id:016x}:"
 
 
 def _now() -> str:

@@ -25,27 +25,28 @@ _NAME_LIMIT: Final = 128
 """Characters of a method's name, which comes from the message and so may be anybody's."""
 
 
-def destination(transport: Any, target: Any) -> dict[str, str]:
+def destination(transport: Any, target: Any) -> Mapping[str, str]:
     """Where a message goes, as oslo.messaging's RabbitMQ driver routes it.
 
     By exchange and topic, topic.server for one server, and an exchange of its own for a fan-out.
     """
-    key = str(target.topic)
-    if target.server and not target.fanout:
-        key = f"{key}.{target.server}"
-    return _place(transport, target, key, fanout=bool(target.fanout), sends=True)
+    topic, fanout = str(target.topic), bool(target.fanout)
+    key = f"{topic}.{target.server}" if target.server and not fanout else topic
+    exchange = target.exchange or _default_exchange(transport)
+    return _place(system(transport), str(exchange), topic, key, fanout, True)
 
 
-def source(transport: Any, target: Any, *, fanout: bool) -> dict[str, str]:
+def source(transport: Any, target: Any, *, fanout: bool) -> Mapping[str, str]:
     """Where a message came from. Its server listens on the topic and on its own part of it, and
     does not know by which a message came: the topic it is.
     """
     if target is None:
         return {}
-    return _place(transport, target, str(target.topic), fanout=fanout, sends=False)
+    topic, exchange = str(target.topic), target.exchange or _default_exchange(transport)
+    return _place(system(transport), str(exchange), topic, topic, fanout, False)
 
 
-def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> dict[str, str]:
+def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> Mapping[str, str]:
     """Where a notification goes, or came from: topic and priority are its routing key."""
     broker = system(transport)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
@@ -59,14 +60,17 @@ def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> dict
     return attributes
 
 
-def _place(transport: Any, target: Any, key: str, *, fanout: bool, sends: bool) -> dict[str, str]:
-    broker = system(transport)
+@functools.lru_cache(maxsize=1024)
+def _place(
+    broker: str, exchange: str, topic: str, key: str, fanout: bool, sends: bool
+) -> Mapping[str, str]:
+    """The same few hundred places all day. Nobody changes what this returns."""
     template = _without_host(key)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
     if broker == "rabbitmq":
-        exchange = of = target.exchange or _default_exchange(transport)
+        of = exchange
         if fanout:
-            exchange, of = f"{target.topic}_fanout", f"{_without_host(str(target.topic))}_fanout"
+            exchange, of = f"{topic}_fanout", f"{_without_host(topic)}_fanout"
         if sends:
             attributes[conventions.MESSAGING_ROUTING_KEY] = key
         if exchange:
@@ -93,7 +97,7 @@ def topic_name(topic: Any) -> str:
 
 def called(topic: str, message: Any) -> str:
     """``cinder-volume/create_volume``; the topic alone where the message names no method."""
-    method = message.get("method") if isinstance(message, Mapping) else None
+    method = message.get("method") if isinstance(message, dict) else None
     if isinstance(method, str) and len(method) <= _NAME_LIMIT and method.isidentifier():
         return f"{topic}/{method}"
     return topic

@@ -209,7 +209,7 @@ class _Receiver:
         return run(span, context, measured, wrapped, args, kwargs)
 
     def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
-        if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, Mapping)):
+        if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, dict)):
             return {}
         return self._describe(topic, incoming.ctxt, incoming.message)
 

@@ -214,14 +214,14 @@ def _say_wait(span: Span | None, base: Context, arrivals: Sequence[Arrival]) -> 
 
 def _name(topic: str, message: Any) -> str:
     """``notifications/volume.create.start``; the topic alone where the event's type is no name."""
-    event = message.get("event_type") if isinstance(message, Mapping) else None
+    event = message.get("event_type") if isinstance(message, dict) else None
     base = topic.partition(".")[0]
     named = isinstance(event, str) and _EVENT.fullmatch(event)
     return f"{base}/{event}" if named else base
 
 
 def _about(message: Any) -> dict[str, Any]:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         return {}
     return {
         attribute: redaction.text(message[key], _TEXT_LIMIT)
@@ -242,7 +242,7 @@ def _topic(server: Any, batch: Sequence[Any]) -> str:
     topics = {str(target.topic) for target in getattr(server, "targets", ())}
     (topic,) = topics if len(topics) == 1 else (_TOPIC,)
     messages = (each.message for each in batch)
-    found = {str(m.get("priority")).lower() for m in messages if isinstance(m, Mapping)}
+    found = {str(m.get("priority")).lower() for m in messages if isinstance(m, dict)}
     known = found & _PRIORITIES
     return f"{topic}.{known.pop()}" if len(found) == len(known) == 1 else topic
 

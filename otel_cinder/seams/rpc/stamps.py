@@ -32,7 +32,7 @@ def patch(patches: PatchSet, seam: str) -> None:
         wrapped: Callable[..., Any], _connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         try:
-            args, kwargs = _replaced(args, kwargs, 1, "msg", _renewed_message)
+            args, kwargs = _renewed(args, kwargs, "msg", (_ENVELOPE, _PLAIN))
         except Exception as error:
             complain(seam, error)
         return wrapped(*args, **kwargs)
@@ -41,7 +41,7 @@ def patch(patches: PatchSet, seam: str) -> None:
         wrapped: Callable[..., Any], _driver: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         try:
-            args, kwargs = _replaced(args, kwargs, 1, "ctxt", _renewed_context)
+            args, kwargs = _renewed(args, kwargs, "ctxt", (carrier.TRACESTATE,))
         except Exception as error:
             complain(seam, error)
         return wrapped(*args, **kwargs)
@@ -50,37 +50,19 @@ def patch(patches: PatchSet, seam: str) -> None:
     patches.wrap(seam, "oslo_messaging._drivers.impl_fake:FakeDriver._send", deliver)
 
 
-def _replaced(
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    index: int,
-    name: str,
-    renewed: Callable[[dict[str, Any]], dict[str, Any]],
+def _renewed(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, keys: tuple[str, ...]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    found = args[index] if len(args) > index else kwargs.get(name)
+    """The arguments, in which a copy of the second one, a dictionary, has a new stamp if it must."""
+    found = args[1] if len(args) > 1 else kwargs.get(name)
     if not isinstance(found, dict):
         return args, kwargs
-    new = renewed(found)
-    if new is found:
-        return args, kwargs
-    if len(args) > index:
-        return (*args[:index], new, *args[index + 1 :]), kwargs
-    return args, {**kwargs, name: new}
-
-
-def _renewed_message(message: dict[str, Any]) -> dict[str, Any]:
-    return _renewed(message, _ENVELOPE if _ENVELOPE in message else _PLAIN)
-
-
-def _renewed_context(context: dict[str, Any]) -> dict[str, Any]:
-    return _renewed(context, carrier.TRACESTATE)
-
-
-def _renewed(found: dict[str, Any], key: str) -> dict[str, Any]:
-    """A copy with a new stamp; itself where there is nothing to renew."""
-    text = found.get(key)
-    sender = trace.get_current_span().get_span_context()
-    if not (sender.is_valid and isinstance(text, str)):
-        return found
-    new = carrier.renew(text, sender)
-    return found if new is text else {**found, key: new}
+    for key in keys:
+        text = found.get(key)
+        if isinstance(text, str) and carrier.is_stale(text):
+            sender = trace.get_current_span().get_span_context()
+            new = {**found, key: carrier.renew(text, sender)}
+            if len(args) > 1:
+                return (args[0], new, *args[2:]), kwargs
+            return args, {**kwargs, name: new}
+    return args, kwargs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -41,18 +42,8 @@ class Measured:
         self._kind = kind
         self.error = ""
         """Class of what it failed by, if it did."""
-        self._attributes: dict[str, Any]
-        if kind in ("call", "answer"):
-            self._attributes = rpc(method)
-        else:
-            self._attributes = {
-                conventions.MESSAGING_SYSTEM: destinations.system(transport),
-                conventions.MESSAGING_OPERATION_NAME: kind,
-                conventions.MESSAGING_TEMPLATE: topic,
-                **of_method(method),
-            }
-            if fanout:
-                self._attributes[conventions.FANOUT] = True
+        system = destinations.system(transport)
+        self._attributes = _attributes(kind, system, topic, method, fanout)
         self._started = time.perf_counter()
 
     def take_up(self, context: Context, count: int = 1) -> None:
@@ -67,12 +58,28 @@ class Measured:
     def end(self, context: Context) -> None:
         """Measure it."""
         seconds = time.perf_counter() - self._started
-        said = self._attributes  # read later, in another thread: not to be changed
+        said = self._attributes
         if self.error:
             said = {**said, conventions.ERROR_TYPE: self.error}
         runtime.measure(_DURATIONS[self._kind], seconds, said, context)
         if self._kind in ("cast", "notify"):
             runtime.measure(conventions.MESSAGING_SENT, 1, said, context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _attributes(kind: str, system: str, topic: str, method: str, fanout: bool) -> Mapping[str, Any]:
+    """The same few hundred all day; read later, in another thread, and so not to be changed."""
+    if kind in ("call", "answer"):
+        return rpc(method)
+    said: dict[str, Any] = {
+        conventions.MESSAGING_SYSTEM: system,
+        conventions.MESSAGING_OPERATION_NAME: kind,
+        conventions.MESSAGING_TEMPLATE: topic,
+        **of_method(method),
+    }
+    if fanout:
+        said[conventions.FANOUT] = True
+    return said
 
 
 _DURATIONS: Final = {
@@ -179,9 +186,11 @@ def take(incoming: Any) -> Arrival:
     The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
     """
     found = incoming.ctxt
-    if not isinstance(found, dict) or carrier.KEYS.isdisjoint(found):
+    if not isinstance(found, dict) or not any(key in found for key in carrier.KEYS):
         return carrier.NOTHING
-    incoming.ctxt = {key: value for key, value in found.items() if key not in carrier.KEYS}
+    incoming.ctxt = rest = dict(found)
+    for key in carrier.KEYS:
+        rest.pop(key, None)
     return carrier.extract(found)
 
 

@@ -6,7 +6,10 @@ import json
 import time
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_cinder.core import carrier
 
@@ -46,17 +49,19 @@ def test_stamp_is_renewed_in_a_whole_message(keys: dict[str, str]) -> None:
     assert renewed.items() <= json.loads(message).items()
 
 
-def test_fresh_stamp_stays() -> None:
-    """What is published at once is not copied: this happens for each message."""
-    state = carrier.inject(SENT, fanout=False)[carrier.TRACESTATE]
-    text = f"{state},vendor=a"
-    renewed = carrier.renew(text, SENT)
-    assert renewed is text or waited_less_than_a_second(renewed)
-
-
-def waited_less_than_a_second(state: str) -> bool:
-    """Tell so, for a machine that slept for a millisecond in the midst of the test."""
-    return abs(int(state.partition(":")[2][:16]) / 1e6 - time.time()) < 1
+def test_stamp_is_stale_once_time_has_passed(
+    keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published at once keeps its stamp; a minute later, or earlier by a clock that was set
+    back, it does not.
+    """
+    state = keys[carrier.TRACESTATE]
+    stamped = int(state.partition(":")[2][:16]) * 1000
+    for seconds, stale in ((0, False), (60, True), (-60, True)):
+        now = stamped + seconds * 1_000_000_000
+        monkeypatch.setattr("otel_cinder.core.carrier.time.time_ns", lambda now=now: now)
+        assert carrier.is_stale(state) is stale
+        assert carrier.is_stale(f'{{"tracestate": "{state}"}}') is stale
 
 
 @pytest.mark.parametrize(
@@ -72,12 +77,36 @@ def waited_less_than_a_second(state: str) -> bool:
 )
 def test_what_has_no_stamp_stays(text: str) -> None:
     """A text without a stamp, or with nothing that is one, is left alone."""
+    assert not carrier.is_stale(text)
     assert carrier.renew(text, SENT) is text
 
 
 def test_anothers_stamp_stays(keys: dict[str, str]) -> None:
     """The stamp of another span, in whose context this is not sent, is left alone."""
     assert carrier.renew(keys[carrier.TRACESTATE], OTHER) is keys[carrier.TRACESTATE]
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+@pytest.mark.parametrize("members", [[], [("vendor", "a"), ("b@c", "xy")]])
+def test_keys_are_what_the_sdk_reads(flags: int, members: list[tuple[str, str]]) -> None:
+    """What is written is the trace, span, flags and other members by the W3C's propagator, too."""
+    sent = SpanContext(0xA << 100, 0xB, False, TraceFlags(flags), TraceState(members))
+    keys = carrier.inject(sent, fanout=False)
+    context = TraceContextTextMapPropagator().extract(keys, Context())
+    read = trace.get_current_span(context).get_span_context()
+    assert (read.trace_id, read.span_id, read.trace_flags) == (sent.trace_id, 0xB, flags)
+    assert [item for item in read.trace_state.items() if item[0] != "otelcinder"] == members
+    written: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(
+        written, trace.set_span_in_context(trace.NonRecordingSpan(sent), Context())
+    )
+    assert keys["traceparent"] == written["traceparent"]
+    assert keys["tracestate"].partition(",")[2] == written.get("tracestate", "")
+
+
+def test_invalid_span_is_not_carried() -> None:
+    """Where there is no trace nothing is written."""
+    assert carrier.inject(trace.INVALID_SPAN_CONTEXT, fanout=True) == {}
 
 
 def test_members_of_others_stay() -> None:
