@@ -50,14 +50,7 @@ def _concurrency(patches: PatchSet) -> None:
 def _handled(patches: PatchSet) -> None:
     from otel_cinder.seams import handled
 
-    handled.patch(
-        patches,
-        outcomes.status_to_save,
-        outcomes.error_status,
-        outcomes.failed_resource,
-        outcomes.user_message,
-        outcomes.attempt_made,
-    )
+    handled.patch(patches, outcomes)
 
 
 def _scheduler(patches: PatchSet) -> None:

@@ -125,6 +125,7 @@ _IN_PATH: Final = {
     "backups": conventions.BACKUP_ID,
     "attachments": conventions.ATTACHMENT_ID,
     "groups": conventions.GROUP_ID,
+    "group_snapshots": conventions.GROUP_SNAPSHOT_ID,
 }
 """Collection in a route -> what the ``id`` behind it is."""
 
@@ -134,6 +135,7 @@ _IN_ARGUMENTS: Final = {
     "backup": conventions.BACKUP_ID,
     "attachment": conventions.ATTACHMENT_ID,
     "group": conventions.GROUP_ID,
+    "group_snapshot": conventions.GROUP_SNAPSHOT_ID,
 }
 """RPC argument with an object -> what its id is; with ``_id`` behind it, the id alone."""
 

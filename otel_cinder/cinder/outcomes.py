@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_cinder.cinder.attributes import add
 from otel_cinder.core import conventions, redaction
@@ -51,16 +51,74 @@ def status_to_save(resource: Any) -> str | None:
     return error_status({name: getattr(resource, name) for name in names})
 
 
-def failed_resource(resource: Any) -> tuple[str, str, str | None]:
-    """Type and id of a versioned object, and why it failed, if it says so itself.
+class Resource(NamedTuple):
+    """A versioned object whose failure may have to be told."""
 
-    The type is empty for objects of no interest.
-    """
+    kind: str
+    """``cinder.resource.type``; empty for objects of no interest."""
+    id: str
+    account: str | None
+    """Why it failed, if it says so itself."""
+    ids: frozenset[str]
+    """Its own id, and those of what it belongs to."""
+
+
+_BELONGS_TO: Final = ("volume_id", "group_id", "group_snapshot_id")
+"""Fields with the id of what an object is a part of."""
+
+
+def failed_resource(resource: Any) -> Resource:
+    """What is to be known of a versioned object that fails."""
     kind = _KINDS.get(resource.obj_name(), "")
     reason = None
     if kind == "backup" and "fail_reason" in resource.obj_what_changed():
         reason = resource.fail_reason
-    return kind, str(resource.id), reason or None
+    around = (_field(resource, name) for name in _BELONGS_TO)
+    found = str(resource.id)
+    return Resource(kind, found, reason or None, frozenset([found, *filter(None, around)]))
+
+
+def _field(resource: Any, name: str) -> Any:
+    """A field of a versioned object, if it is there: it is not asked for in the database."""
+    return getattr(resource, f"_obj_{name}", None)
+
+
+def failed_service(service: Any) -> tuple[str, str]:
+    """Host of a service, or name of a cluster, and the status of its replication."""
+    host = _field(service, "host") or _field(service, "name")
+    return redaction.text(host, 255), str(_field(service, "replication_status") or "unknown")
+
+
+def replication_has_failed(service: Any) -> bool:
+    """Whether a service or cluster is about to be saved whose replication has just failed."""
+    changed = getattr(service, "_changed_fields", ())
+    return "replication_status" in changed and _replication_error(service)
+
+
+def _replication_error(resource: Any) -> bool:
+    return _field(resource, "replication_status") in ("error", "failover-error")
+
+
+def concerns(operation: str, resource: Any) -> bool | None:
+    """Whether an operation on a whole backend has failed by what it did to one of its resources.
+
+    None for all other operations, which are about single resources. A failover gives up what is not
+    replicated, as it is meant to: that fails nothing.
+    """
+    if operation.rpartition("/")[2] not in ("failover", "failover_host"):
+        return None
+    return _replication_error(resource)
+
+
+def not_deleted(operation: str, status: object) -> str:
+    """The status that a resource has again which a message was to delete: it is busy; else ""."""
+    deletes = operation.rpartition("/")[2].startswith("delete_")
+    return str(status) if deletes and status in ("available", "in-use") else ""
+
+
+def is_settled(status: object) -> bool:
+    """Whether a status is one that a resource stays in: not ``downloading``, say."""
+    return isinstance(status, str) and not status.endswith(("ing", "backing-up", "-backup"))
 
 
 def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:

@@ -138,6 +138,9 @@ SNAPSHOT_ID = _attribute("cinder.snapshot.id", "the snapshot that the operation 
 BACKUP_ID = _attribute("cinder.backup.id", "the backup that the operation is about")
 ATTACHMENT_ID = _attribute("cinder.attachment.id", "the attachment that the operation is about")
 GROUP_ID = _attribute("cinder.group.id", "the group that the operation is about")
+GROUP_SNAPSHOT_ID = _attribute(
+    "cinder.group_snapshot.id", "the group's snapshot that the operation is about"
+)
 ATTEMPT = _attribute(
     "cinder.schedule.attempt", "which attempt to find a backend this is, from 1; more: rescheduled"
 )
@@ -257,13 +260,17 @@ CAUSE = _attribute(
 )
 EXCEPTION_EVENT = _event("exception", "what was raised; on the span that it passed through")
 RESOURCE_TYPE = _attribute(
-    "cinder.resource.type", "`volume`, `snapshot`, `backup`, `group`, `group_snapshot`"
+    "cinder.resource.type",
+    "`volume`, `snapshot`, `backup`, `group`, `group_snapshot`; `service` for a whole backend",
 )
-RESOURCE_ID = _attribute("cinder.resource.id", "the resource that was put into an error status")
+RESOURCE_ID = _attribute(
+    "cinder.resource.id", "the resource that was put into an error status; a service's host"
+)
 RESOURCE_STATUS = _attribute(
     "cinder.resource.status",
-    "that status: `error`, `error_deleting`; `migration_error` where a migration failed, "
-    "and what Cinder restored where it only could not schedule",
+    "that status: `error`, `error_deleting`; `migration_error` where a migration failed; "
+    "what Cinder restored where it only could not schedule, or could not delete what is in use; "
+    "`unsaved` where the database did not take its new status",
 )
 REASON = _attribute("cinder.reason", "why, with secrets masked, at most 512 characters")
 MESSAGE_ACTION = _attribute("cinder.user_message.action", "`schedule allocate volume`")
@@ -273,7 +280,8 @@ MESSAGE_LEVEL = _attribute("cinder.user_message.level", "`ERROR`")
 RESOURCE_ERROR_EVENT = _event(
     "cinder.resource.error",
     "a resource was put into an error status, although nothing may have been raised; "
-    "on the span at work and on the message's, which it makes errors",
+    "on the span at work and on the message's, which it makes errors. If the resource is not what "
+    "the message is about, on the span at work alone, which stays as it is",
 )
 USER_MESSAGE_EVENT = _event(
     "cinder.user_message", "what Cinder lets the user know (`cinder message-list`); as above"
@@ -304,6 +312,9 @@ CHOICE_EVENT = _event("cinder.scheduler.choice", "the backend that was chosen, b
 LOG_MESSAGE = _attribute("log.message", "the line, secrets masked, at most 512 characters")
 LOG_LEVEL = _attribute("log.level", "`INFO`, `WARNING`, `ERROR`")
 LOG_LOGGER = _attribute("log.logger", "the logger: `cinder.volume.manager`")
+LOG_RESOURCE = _attribute(
+    "log.resource", "what the line is about, where it says so: `volume-<id>`, as in Cinder's log"
+)
 LOG_DROPPED = _attribute(
     "log.dropped",
     "lines that are not there: a span takes 64, then 16 more at WARNING or above, then 16 at ERROR",

@@ -7,7 +7,7 @@ there too, so that it is found from every service's first span.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -25,6 +25,18 @@ UNKNOWN: Final = "unknown"
 
 _NO_REASON: Final = "no reason given"
 
+_SUBJECTS: Final = (
+    conventions.VOLUME_ID,
+    conventions.SNAPSHOT_ID,
+    conventions.BACKUP_ID,
+    conventions.GROUP_ID,
+    conventions.GROUP_SNAPSHOT_ID,
+)
+"""Attributes that say what a message is about."""
+
+_FAILURES_LIMIT: Final = 256
+"""Resources whose last failure is remembered."""
+
 
 class Reason(NamedTuple):
     """Why something failed."""
@@ -38,7 +50,7 @@ class Reason(NamedTuple):
 class Entry:
     """One request or message in a service."""
 
-    __slots__ = ("failed", "failure", "is_http", "said", "span")
+    __slots__ = ("failed", "failure", "failures", "is_http", "said", "span")
 
     def __init__(self, span: Span, said: Mapping[str, Any] | None = None, *, is_http: bool) -> None:
         self.span = span
@@ -48,8 +60,26 @@ class Entry:
         """A request's outcome is what it was answered; a message's also what Cinder made of it."""
         self.failure: tuple[str, str] | None = None
         """Class and message, masked, of the last failure inside; for what names no reason."""
+        self.failures: dict[str, tuple[str, str]] = {}
+        """The same by the id of the resource that it was about."""
         self.failed: set[tuple[str, str, str]] = set()
         """Type, id and status of the resources whose failure has been told: each is, once."""
+
+    @property
+    def operation(self) -> str:
+        """A message's topic and method; empty if it is none, or is not recorded."""
+        return str((getattr(self.span, "attributes", None) or {}).get(conventions.RPC_METHOD, ""))
+
+    def is_about(self, ids: Collection[str]) -> bool:
+        """Whether the work is about any of these.
+
+        Yes if nobody has said what it is about, and for a group, of which all in it is a part.
+        """
+        said = self.said
+        if conventions.GROUP_ID in said and conventions.VOLUME_ID not in said:
+            return True
+        subjects = [said[name] for name in _SUBJECTS if name in said]
+        return not subjects or any(subject in ids for subject in subjects)
 
 
 def enter(context: Context, entry: Entry) -> Context:
@@ -80,15 +110,32 @@ def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> Non
         entry.span.set_attributes(new)
 
 
-def why(reason: object = None, otherwise: str = _NO_REASON) -> Reason:
+def remember(error: BaseException, about: Collection[str] = ()) -> None:
+    """Remember what went wrong, for what comes of it later, when nobody names a reason.
+
+    Args:
+        about: ids of the resources that it is about; none: of all that the message is about.
+    """
+    entry = current()
+    if entry is None:
+        return
+    failure = (class_of(error)[1], message_of(error))
+    if not about:
+        entry.failure = failure
+    elif len(entry.failures) < _FAILURES_LIMIT:
+        entry.failures.update(dict.fromkeys(about, failure))
+
+
+def why(reason: object = None, otherwise: str = _NO_REASON, about: str = "") -> Reason:
     """What went wrong, as far as it is known by now.
 
     Args:
         reason: an exception or a text. None: what is being handled right now, or failed last.
         otherwise: what to say where that leads to nothing.
+        about: id of the resource in question: what failed last with it is the better reason.
     """
     entry = current()
-    last = entry.failure if entry is not None else None
+    last = entry.failures.get(about, entry.failure) if entry is not None else None
     handled = reason if isinstance(reason, BaseException) else sys.exc_info()[1]
     if handled is not None:
         last = (class_of(handled)[1], message_of(handled))
@@ -100,7 +147,9 @@ def why(reason: object = None, otherwise: str = _NO_REASON) -> Reason:
     return Reason(last[0] if last else UNKNOWN, redaction.text(reason))
 
 
-def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Reason:
+def fail(
+    event: str, attributes: Mapping[str, Any], reason: object = None, *, own: bool = True
+) -> Reason:
     """Mark the current span and its message's as failed, although nothing may be raised.
 
     A request's own span gets the event only: whether it failed is what it was answered. A span that
@@ -110,6 +159,8 @@ def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Re
         event: name of the event that says what Cinder did about it.
         attributes: the event's; the reason is added.
         reason: a `Reason`, or what `why` makes one of.
+        own: False if it is no failure of the message's, but of something that was done beside it:
+            then the current span gets the event, and no span becomes an error.
 
     Returns:
         The reason.
@@ -117,7 +168,9 @@ def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Re
     found = reason if isinstance(reason, Reason) else why(reason)
     entry = current()
     spans = [trace.get_current_span()]
-    if entry is not None and not entry.is_http and entry.span is not spans[0]:
+    if not own:
+        _forget(entry, found)
+    elif entry is not None and not entry.is_http and entry.span is not spans[0]:
         spans.append(entry.span)
     said = {
         **attributes,
@@ -129,10 +182,16 @@ def fail(event: str, attributes: Mapping[str, Any], reason: object = None) -> Re
             continue
         clock.add_event(span, event, said)
         answered = entry is not None and entry.is_http and span is entry.span
-        if not answered and _says_more(found, span):
+        if own and not answered and _says_more(found, span):
             span.set_status(Status(StatusCode.ERROR, f"{found.error_type}: {found.message}"))
             span.set_attribute(conventions.ERROR_TYPE, found.error_type)
     return found
+
+
+def _forget(entry: Entry | None, reason: Reason) -> None:
+    """Let what failed beside a message not be taken for the reason of what fails after it."""
+    if entry is not None and entry.failure == tuple(reason):
+        entry.failure = None
 
 
 def _says_more(reason: Reason, span: Span) -> bool:

@@ -20,7 +20,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, spans
+from otel_cinder.core import conventions, entry, spans
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, Wrapper, complain
 from otel_cinder.core.runtime import runtime
@@ -31,6 +31,8 @@ _MANAGERS: Final = (
     "cinder.volume.manager:VolumeManager.__init__",
     "cinder.backup.manager:BackupManager.__init__",
 )
+
+_UUID_LENGTH: Final = 36
 
 _AT_WORK: Final = otel_context.create_key("otel-cinder-driver")
 """Context key: ``id`` of the driver at work. Not the driver, which a thread might then keep."""
@@ -126,7 +128,8 @@ class _Drivers:
         except Exception as error:
             complain(SEAM, error)
             return wrapped(*args, **kwargs)
-        return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
+        fail = functools.partial(_fail, args)
+        return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=fail)
 
 
 def _on(
@@ -141,11 +144,18 @@ def _on(
     return wrapper(wrapped, driver, args, kwargs)
 
 
-def _fail(span: Span, error: BaseException) -> None:
+def _fail(args: tuple[Any, ...], span: Span, error: BaseException) -> None:
     # NotImplementedError is how a driver says that this is not for it: Cinder does it another way,
     # or fails itself, which its own span then shows. Nothing has failed here.
     if not isinstance(error, NotImplementedError):
         record_failure(span, error)
+        entry.remember(error, _ids(args))
+
+
+def _ids(args: tuple[Any, ...]) -> list[str]:
+    """Ids of the resources that a call is about: objects, or uuids alone."""
+    found = [getattr(arg, "id", arg) for arg in args]
+    return [each for each in found if isinstance(each, str) and len(each) == _UUID_LENGTH]
 
 
 def _methods(driver: type) -> Iterator[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -288,12 +289,19 @@ def _emit(record: logging.LogRecord, context: Context) -> None:
 
 
 def _attributes(record: logging.LogRecord) -> Mapping[str, Any]:
-    """Who logged it, where, and what was being handled."""
+    """Who logged it, where, about what, and what was being handled."""
     where = _where(record.name, record.pathname, record.lineno, record.funcName)
     error = record.exc_info[1] if record.exc_info else None
-    if error is None:
+    if error is None and record.levelno >= logging.WARNING:
+        # Cinder often says that something has failed, and goes on, without saying by what.
+        error = sys.exc_info()[1]
+    resource = record.__dict__.get("resource")  # put there by oslo.log, as "[volume-<id>] "
+    if error is None and not resource:
         return where
-    return {**where, **exception_attributes(error)}
+    more = {} if error is None else exception_attributes(error)
+    if isinstance(resource, str) and resource:
+        more[conventions.LOG_RESOURCE] = redaction.text(resource.strip(" []"), _NAME_LIMIT)
+    return {**where, **more}
 
 
 @functools.lru_cache(maxsize=1024)

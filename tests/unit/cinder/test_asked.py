@@ -166,6 +166,12 @@ def test_what_a_create_asks_for() -> None:
             {"group_snapshot": {"group_id": "g-1", "name": "s"}},
             {"cinder.group.id": "g-1"},
         ),
+        (
+            "/{project_id}/group_snapshots/{id}",
+            {"id": "s-1"},
+            None,
+            {"cinder.group_snapshot.id": "s-1"},
+        ),
         ("/{project_id}/os-volume-manage", {}, {"volume": {"host": "h@b#p", "ref": {}}}, {}),
         ("/{project_id}/snapshots/{id}", {"id": "s-1"}, None, {"cinder.snapshot.id": "s-1"}),
         ("/{project_id}/backups/{id}", {"id": "b-1"}, [1], {"cinder.backup.id": "b-1"}),
@@ -261,7 +267,10 @@ def test_attempts(topic: str, filter_properties: Any, attempt: int) -> None:
             {"cinder.attachment.id": "a-1", "cinder.volume.id": "v-1"},
         ),
         ({"group": an_object(id="g-1")}, {"cinder.group.id": "g-1"}),
-        ({"group_snapshot": an_object(id="s", group_id="g-1")}, {"cinder.group.id": "g-1"}),
+        (
+            {"group_snapshot": an_object(id="s", group_id="g-1")},
+            {"cinder.group_snapshot.id": "s", "cinder.group.id": "g-1"},
+        ),
         (
             {"vref": an_object(id="v-1", size=1), "attachment_id": "a-1"},
             {"cinder.attachment.id": "a-1", "cinder.volume.id": "v-1", "cinder.volume.size": 1},

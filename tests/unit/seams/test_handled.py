@@ -8,6 +8,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import oslo_messaging
@@ -16,8 +17,8 @@ import webob
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import Span, SpanContext, StatusCode
 
 import otel_cinder
 from otel_cinder.core import conventions, entry
@@ -48,6 +49,7 @@ _MODULES = (
     "scheduler.manager",
     "volume.flows.common",
     "volume.flows.manager.create_volume",
+    "volume.manager",
 )
 
 
@@ -76,6 +78,8 @@ class Cinder:
         self.db = cinder.db.api
         self.scheduler = cinder.scheduler
         self.backup = cinder.backup
+        self.volume_manager = cinder.volume.manager
+        self.listed: list[Any] = []
 
     def volume(self, **fields: Any) -> Any:
         """A volume that is being created."""
@@ -128,11 +132,19 @@ def cinder(database: Cinder, spans: Recorder, measured: list[dict[str, Any]]) ->
 
 
 @contextmanager
-def work(recorder: Recorder, name: str = "process", *, is_http: bool = False) -> Iterator[Span]:
-    """A message, or a request, that is being worked on."""
-    span = recorder.tracer.start_span(name)
+def work(
+    recorder: Recorder,
+    name: str = "process",
+    *,
+    is_http: bool = False,
+    method: str = "",
+    **about: str,
+) -> Iterator[Span]:
+    """A message, or a request, that is being worked on: its method, and the ids it is about."""
+    said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
+    span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
     context = trace.set_span_in_context(
-        span, entry.enter(otel_context.get_current(), Entry(span, is_http=is_http))
+        span, entry.enter(otel_context.get_current(), Entry(span, said, is_http=is_http))
     )
     token = otel_context.attach(context)
     try:
@@ -464,10 +476,361 @@ def test_unsampled_failures_count(
 def test_failures_outside_a_trace_count(
     cinder: Cinder, spans: Recorder, measured: list[Any]
 ) -> None:
-    """What fails while a service starts is nobody's span, and is counted."""
-    cinder.flows.common.error_out(cinder.volume(), reason=LookupError("none"))
-    assert len(spans) == 0
+    """What fails while a service starts is counted, and is a trace of its own."""
+    volume = cinder.volume()
+    cinder.flows.common.error_out(volume, reason=LookupError("none"))
     assert [said["error.type"] for said in measured] == ["LookupError"]
+    (span,) = spans
+    assert (span.name, span.parent) == ("set volume to error", None)
+    assert span.status.description == "LookupError: none"
+    assert told(span) == [("volume", "error", "LookupError")]
+    assert (span.attributes or {})["cinder.volume.id"] == volume.id
+
+
+def test_failure_in_an_unsampled_trace_starts_none(
+    database: Cinder, instrumented: Callable[..., Recorder], measured: list[Any]
+) -> None:
+    """A trace that was not sampled is left at that."""
+    spans = instrumented(ParentBased(ALWAYS_ON))
+    unsampled = trace.NonRecordingSpan(SpanContext(1, 2, is_remote=True))
+    with trace.use_span(unsampled):
+        database.flows.common.error_out(database.volume(), reason=LookupError("none"))
+    assert len(spans) == 0
+    assert len(measured) == 1
+
+
+# What else a message does
+
+
+def untouched_but_for(recorder: Recorder, name: str) -> None:
+    """No span is an error, and only this one has a failure's event."""
+    assert {span.status.status_code for span in recorder} == {StatusCode.UNSET}
+    assert [span.name for span in recorder if events(span, ERROR)] == [name]
+    assert not [span.name for span in recorder if (span.attributes or {}).get("error.type")]
+
+
+def test_another_volume_that_fails(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """A volume made beside the message's, for the image cache, fails: nothing of the message does."""
+    volume, for_the_cache = cinder.volume(), cinder.volume()
+    with work(spans, volume=volume.id), spans.tracer.start_as_current_span("task"):
+        cinder.flows.common.error_out(for_the_cache, reason=LookupError("no room"))
+    untouched_but_for(spans, "task")
+    (said,) = events(spans["task"], ERROR)
+    assert said["cinder.resource.id"] == for_the_cache.id
+    assert said["cinder.reason"] == "no room"
+    assert len(measured) == 1, "the cache's volume is in error"
+
+
+def test_another_row_that_fails(cinder: Cinder, spans: Recorder) -> None:
+    """The same, written to the database directly."""
+    volume, another = cinder.volume(), cinder.volume()
+    with work(spans, volume=volume.id):
+        cinder.db.volume_update(cinder.context, another.id, {"status": "error"})
+    untouched_but_for(spans, "process")
+
+
+def test_message_about_another_volume(cinder: Cinder, spans: Recorder) -> None:
+    """What the user is told of a volume beside the message's makes no error of it."""
+    volume, for_the_cache = cinder.volume(), cinder.volume()
+    with work(spans, volume=volume.id), spans.tracer.start_as_current_span("task"):
+        cinder.messages.create(
+            cinder.context,
+            cinder.field.Action.CREATE_VOLUME_FROM_BACKEND,
+            resource_uuid=for_the_cache.id,
+            exception=LookupError("no room"),
+        )
+    assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
+    (said,) = events(spans["task"], MESSAGE)
+    assert said["cinder.reason"] == "no room"
+
+
+def test_what_failed_beside_is_no_reason_for_what_fails_later(
+    cinder: Cinder, spans: Recorder
+) -> None:
+    """A volume that fails without a reason does not get the one of another volume."""
+    volume, for_the_cache = cinder.volume(), cinder.volume()
+    with work(spans, volume=volume.id) as span:
+        entry.remember(LookupError("no room"))
+        cinder.flows.common.error_out(for_the_cache)
+        cinder.flows.common.error_out(volume)
+        assert span.is_recording()
+    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+        "no room",
+        "no reason given",
+    ]
+
+
+def test_reason_is_what_failed_last_with_that_resource(cinder: Cinder, spans: Recorder) -> None:
+    """Of several volumes that failed in the driver, each has its own reason."""
+    first, second = cinder.volume(), cinder.volume()
+    with work(spans):
+        entry.remember(LookupError("first"), [first.id])
+        entry.remember(LookupError("second"), [second.id])
+        for volume in (first, second):
+            volume.status = "error"
+            volume.save()
+    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+        "first",
+        "second",
+    ]
+
+
+def test_parts_fail_the_whole(cinder: Cinder, spans: Recorder) -> None:
+    """A snapshot of the message's volume, and a volume of its group, are what it is about."""
+    group = str(uuid.uuid4())
+    volume, member = cinder.volume(), cinder.volume(group_id=group)
+    snapshot = cinder.objects.Snapshot(
+        cinder.context, volume_id=volume.id, status="deleting", volume_type_id="t"
+    )
+    snapshot.create()
+    with work(spans, "cascade", volume=volume.id):
+        snapshot.status = "error_deleting"
+        snapshot.save()
+    with work(spans, "group", group=group):
+        member.status = "error"
+        member.save()
+    with work(spans, "rows", group=group):
+        row = {"id": volume.id, "status": "error_deleting"}
+        cinder.db.volumes_update(cinder.context, [row])
+    assert {span.status.status_code for span in spans} == {StatusCode.ERROR}
+
+
+# What is not deleted
+
+
+BUSY = "VolumeIsBusy: deleting volume v that has snapshot"
+
+
+@pytest.fixture
+def volumes(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A volume manager without a driver."""
+    made = object.__new__(cinder.volume_manager.VolumeManager)
+    made.host = "node-1@lvm"
+    made.cluster = None
+    made.db = cinder.db
+    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    return made
+
+
+def test_busy_volume(cinder: Cinder, volumes: Any, spans: Recorder, measured: list[Any]) -> None:
+    """A volume that is to be deleted and is busy is available again: the message is an error."""
+    volume = cinder.volume(status="deleting")
+    with work(spans, method="cinder-volume/delete_volume", volume=volume.id):
+        try:
+            raise cinder.exception.VolumeIsBusy(volume_name="v")
+        except cinder.exception.VolumeIsBusy:
+            volumes._clear_db(volume, "available")
+    assert cinder.status(volume) == "available"
+    assert spans["process"].status.description == BUSY
+    assert told(spans["process"]) == [("volume", "available", "VolumeIsBusy")]
+    assert measured == [], "it is in no error status"
+
+
+def test_busy_volume_of_a_migration(cinder: Cinder, volumes: Any, spans: Recorder) -> None:
+    """A migration's volume that is busy is forgotten, and left behind in the backend: an error."""
+    volume = cinder.volume(status="deleting", migration_status="target:v")
+    with work(spans, method="cinder-volume/delete_volume", volume=volume.id):
+        try:
+            raise cinder.exception.VolumeIsBusy(volume_name="v")
+        except cinder.exception.VolumeIsBusy:
+            volumes._clear_db(volume, "available")
+    assert spans["process"].status.description == BUSY
+    assert told(spans["process"]) == [("volume", "deleted", "VolumeIsBusy")]
+
+
+def test_busy_volume_of_a_group(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+    """A group's volume that is busy goes back to available, among others that are deleted."""
+    busy, deleted = (cinder.volume(status="deleting") for _ in range(2))
+    with work(spans, method="cinder-volume/delete_group", group="g"):
+        entry.remember(cinder.exception.VolumeIsBusy(volume_name="v"), [busy.id])
+        rows = [{"id": busy.id, "status": "available"}, {"id": deleted.id, "status": "deleted"}]
+        cinder.db.volumes_update(cinder.context, rows)
+    assert told(spans["process"]) == [("volume", "available", "VolumeIsBusy")]
+    assert spans["process"].status.description == BUSY
+    assert measured == []
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("create_volume", "available"), ("delete_volume", "deleted"), ("extend_volume", "in-use")],
+)
+def test_other_statuses_fail_nothing(
+    cinder: Cinder, spans: Recorder, method: str, status: str
+) -> None:
+    """What is made is available, what is deleted is deleted: nothing has failed."""
+    volume = cinder.volume()
+    with work(spans, method=f"cinder-volume/{method}", volume=volume.id):
+        volume.status = status
+        volume.save()
+        cinder.db.volume_update(cinder.context, volume.id, {"status": status})
+    untouched(spans)
+
+
+def test_temporary_volume_that_stays_is_beside_the_point(cinder: Cinder, spans: Recorder) -> None:
+    """A volume that becomes available while another is deleted is no failure."""
+    volume, another = cinder.volume(), cinder.volume()
+    with work(spans, method="cinder-volume/delete_volume", volume=volume.id):
+        another.status = "available"
+        another.save()
+        cinder.db.volume_update(cinder.context, another.id, {"status": "available"})
+    untouched(spans)
+
+
+# What could not be written down
+
+
+def no_database(*_args: Any, **_kwargs: Any) -> None:
+    raise ConnectionError("the database is gone")
+
+
+def test_status_that_could_not_be_saved(
+    cinder: Cinder, spans: Recorder, measured: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume that should be available and stays as it was is the message's failure."""
+    volume = cinder.volume()
+    monkeypatch.setattr(cinder.db, "volume_update", no_database)
+    with work(spans, volume=volume.id), pytest.raises(ConnectionError):
+        volume.status = "available"
+        volume.save()
+    monkeypatch.undo()
+    assert told(spans["process"]) == [("volume", "unsaved", "ConnectionError")]
+    assert spans["process"].status.description == "ConnectionError: the database is gone"
+    assert measured == [], "it is in no error status"
+
+
+@pytest.mark.parametrize("status", ["downloading", "creating", "backing-up", "restoring-backup"])
+def test_passing_status_that_could_not_be_saved(
+    cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """Cinder goes on without a status that would soon be another; so nothing has failed."""
+    volume = cinder.volume()
+    monkeypatch.setattr(cinder.db, "volume_update", no_database)
+    with work(spans, volume=volume.id), pytest.raises(ConnectionError):
+        volume.status = status
+        volume.save()
+    monkeypatch.undo()
+    untouched(spans)
+
+
+# A whole backend
+
+
+class _BackendDriver:
+    """A driver that fails to do anything to its backend."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_args: Any, **_kwargs: Any) -> None:
+            raise self._error
+
+        return fail
+
+
+@pytest.fixture
+def service(cinder: Cinder, volumes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The manager's service."""
+    made = cinder.objects.Service(
+        cinder.context,
+        host="node-1@lvm",
+        binary="cinder-volume",
+        topic="cinder-volume",
+        replication_status="enabled",
+        report_count=0,
+    )
+    made.create()
+    monkeypatch.setattr(volumes, "_get_service", lambda *_: made, raising=False)
+    monkeypatch.setattr(volumes, "_get_my_volumes", lambda *_: cinder.listed, raising=False)
+    monkeypatch.setattr(
+        volumes, "_get_cluster_or_host_filters", lambda: {"host": "h"}, raising=False
+    )
+    cinder.listed = []
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("InvalidReplicationTarget", "enabled"), ("VolumeDriverException", "failover-error")],
+)
+def test_failover_that_fails(
+    cinder: Cinder, volumes: Any, service: Any, spans: Recorder, error: str, status: str
+) -> None:
+    """A failover that the driver refuses, or fails at, is the message's failure."""
+    volumes.driver = _BackendDriver(getattr(cinder.exception, error)(reason="no such array"))
+    with work(spans, method="cinder-volume/failover_host"):
+        volumes.failover(cinder.context, "array-2")
+    assert service.replication_status == status
+    assert told(spans["process"]) == [("service", status, error)]
+    (said,) = events(spans["process"], ERROR)
+    assert said["cinder.resource.id"] == "node-1@lvm"
+    assert spans["process"].status.status_code is StatusCode.ERROR
+
+
+def test_failover_gives_up_what_is_not_replicated(
+    cinder: Cinder, volumes: Any, service: Any, spans: Recorder, measured: list[Any]
+) -> None:
+    """Volumes that no other backend has are in error, as they are meant to: no failure."""
+    volumes.driver = SimpleNamespace(failover_host=lambda *_a, **_k: ("array-2", [], []))
+    volume = cinder.volume(status="available", replication_status="disabled", host="node-1@lvm")
+    cinder.listed = [volume]
+    with work(spans, method="cinder-volume/failover_host"):
+        volumes.failover(cinder.context, "array-2")
+    assert cinder.status(volume) == "error"
+    assert service.replication_status == "failed-over"
+    untouched_but_for(spans, "process")
+    assert len(measured) == 1
+
+
+def test_failover_of_a_volume_that_fails(
+    cinder: Cinder, volumes: Any, service: Any, spans: Recorder
+) -> None:
+    """A replicated volume that the driver could not fail over is the message's failure."""
+    volume = cinder.volume(status="available", replication_status="enabled", host="node-1@lvm")
+    cinder.listed = [volume]
+    update = {"volume_id": volume.id, "updates": {"replication_status": "failover-error"}}
+    volumes.driver = SimpleNamespace(failover_host=lambda *_a, **_k: ("array-2", [update], []))
+    with work(spans, method="cinder-volume/failover_host"):
+        volumes.failover(cinder.context, "array-2")
+    assert told(spans["process"]) == [("volume", "error", "unknown")]
+    assert spans["process"].status.status_code is StatusCode.ERROR
+
+
+def test_completed_failover_that_fails(
+    cinder: Cinder, volumes: Any, service: Any, spans: Recorder
+) -> None:
+    """A member of a cluster whose driver fails to complete the failover."""
+    error = cinder.exception.VolumeDriverException(message="no path")
+    volumes.driver = _BackendDriver(error)
+    with work(spans, method="cinder-volume/failover_completed"):
+        entry.remember(error)  # as the driver's span does
+        volumes.failover_completed(cinder.context, {"active_backend_id": "array-2"})
+    assert told(spans["process"]) == [("service", "error", "VolumeDriverException")]
+
+
+def test_thaw_that_fails(cinder: Cinder, volumes: Any, service: Any, spans: Recorder) -> None:
+    """A backend that stays frozen is the message's failure, though it is only answered."""
+    error = cinder.exception.VolumeDriverException(message="no path")
+    volumes.driver = _BackendDriver(error)
+    with work(spans, method="cinder-volume/thaw_host"):
+        entry.remember(error)
+        assert volumes.thaw_host(cinder.context) is False
+        volumes.driver = SimpleNamespace(thaw_backend=lambda _context: None)
+        assert volumes.thaw_host(cinder.context) is True
+    assert told(spans["process"]) == [("service", "frozen", "VolumeDriverException")]
+
+
+def test_services_heartbeat(cinder: Cinder, service: Any, spans: Recorder) -> None:
+    """A service that is saved outside of messages, or by a request, tells of nothing."""
+    service.replication_status = "error"
+    service.save()
+    with work(spans, "PUT", is_http=True):
+        service.replication_status = "failover-error"
+        service.save()
+    with work(spans):
+        service.report_count += 1
+        service.save()
+    untouched(spans)
 
 
 def test_secrets_in_the_reason(cinder: Cinder, spans: Recorder) -> None:

@@ -129,6 +129,37 @@ def test_cause_of_an_exception_is_said(spans: Recorder) -> None:
     assert (event.attributes or {})["cinder.cause"] == ("OSError: token=***",)
 
 
+def test_line_names_what_is_being_handled(spans: Recorder) -> None:
+    """A warning from an except clause says what it is about, though Cinder does not; no other does."""
+    with spans.tracer.start_as_current_span("request"):
+        try:
+            raise OSError("no such export")
+        except OSError:
+            LOG.info("Detaching.")
+            LOG.warning("Failed to detach, ignoring.")
+        LOG.error("Something else.")
+    said = [dict(event.attributes or {}) for event in lines(spans["request"])]
+    assert [one.get("exception.message") for one in said] == [None, "no such export", None]
+    assert said[1]["exception.type"] == "builtins.OSError"
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        ({"type": "volume", "id": "v-1"}, "volume-v-1"),
+        ({"name": "volume-v-1"}, "volume-v-1"),
+        ({"name": "password=hunter2"}, "password=***"),
+        ({"id": "v-1"}, None),
+    ],
+)
+def test_line_names_its_resource(spans: Recorder, resource: dict[str, str], said: Any) -> None:
+    """A line says which resource it is about where Cinder has told oslo.log."""
+    with spans.tracer.start_as_current_span("request"):
+        LOG.error("Unable to delete busy volume.", resource=resource)
+    (event,) = lines(spans["request"])
+    assert (event.attributes or {}).get("log.resource") == said
+
+
 def test_secrets_are_masked_and_lines_bounded(spans: Recorder) -> None:
     """Secrets are masked, and a line has 512 characters at most."""
     with spans.tracer.start_as_current_span("request"):
