@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_cinder import activation
-from otel_cinder.cinder import asked, configuration, drivers, outcomes, services
+from otel_cinder.cinder import asked, configuration, drivers, outcomes, resources, services
 from otel_cinder.core import redaction
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
@@ -48,9 +48,10 @@ def _concurrency(patches: PatchSet) -> None:
 
 
 def _handled(patches: PatchSet) -> None:
-    from otel_cinder.seams import handled
+    from otel_cinder.seams import handled, interrupted
 
     handled.patch(patches, outcomes)
+    interrupted.patch(patches, services.service_of_manager, resources)
 
 
 def _scheduler(patches: PatchSet) -> None:

@@ -8,16 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from otel_cinder.cinder.attributes import add
+from otel_cinder.cinder.resources import KINDS, field
 from otel_cinder.core import conventions, redaction
-
-_KINDS: Final = {
-    "Volume": "volume",
-    "Snapshot": "snapshot",
-    "Backup": "backup",
-    "Group": "group",
-    "GroupSnapshot": "group_snapshot",
-}
-"""Name of a versioned object -> ``cinder.resource.type``."""
 
 _MIGRATION_ERROR: Final = "migration_error"
 """A volume whose ``migration_status`` is ``error``: its migration failed, it may be as good as ever."""
@@ -69,24 +61,19 @@ _BELONGS_TO: Final = ("volume_id", "group_id", "group_snapshot_id")
 
 def failed_resource(resource: Any) -> Resource:
     """What is to be known of a versioned object that fails."""
-    kind = _KINDS.get(resource.obj_name(), "")
+    kind = KINDS.get(resource.obj_name(), "")
     reason = None
     if kind == "backup" and "fail_reason" in resource.obj_what_changed():
         reason = resource.fail_reason
-    around = (_field(resource, name) for name in _BELONGS_TO)
+    around = (field(resource, name) for name in _BELONGS_TO)
     found = str(resource.id)
     return Resource(kind, found, reason or None, frozenset([found, *filter(None, around)]))
 
 
-def _field(resource: Any, name: str) -> Any:
-    """A field of a versioned object, if it is there: it is not asked for in the database."""
-    return getattr(resource, f"_obj_{name}", None)
-
-
 def failed_service(service: Any) -> tuple[str, str]:
     """Host of a service, or name of a cluster, and the status of its replication."""
-    host = _field(service, "host") or _field(service, "name")
-    return redaction.text(host, 255), str(_field(service, "replication_status") or "unknown")
+    host = field(service, "host") or field(service, "name")
+    return redaction.text(host, 255), str(field(service, "replication_status") or "unknown")
 
 
 def replication_has_failed(service: Any) -> bool:
@@ -96,7 +83,7 @@ def replication_has_failed(service: Any) -> bool:
 
 
 def _replication_error(resource: Any) -> bool:
-    return _field(resource, "replication_status") in ("error", "failover-error")
+    return field(resource, "replication_status") in ("error", "failover-error")
 
 
 def concerns(operation: str, resource: Any) -> bool | None:

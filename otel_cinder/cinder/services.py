@@ -54,6 +54,20 @@ def service_of(topic: str, endpoints: list[Any]) -> Service | None:
     return Service(name, str(host))
 
 
+_MANAGERS: Final = {
+    "VolumeManager": "cinder-volume",
+    "BackupManager": "cinder-backup",
+    "SchedulerManager": "cinder-scheduler",
+}
+
+
+def service_of_manager(manager: Any) -> Service | None:
+    """The service whose manager this is, as `service_of` finds it; None if it is no such manager."""
+    names = (_MANAGERS.get(each.__name__) for each in type(manager).__mro__)
+    name = next(filter(None, names), "")
+    return service_of(name, [manager])
+
+
 def is_chatter(method: str) -> bool:
     """Whether an RPC method is sent periodically, by nobody's request."""
     return method in _CHATTER

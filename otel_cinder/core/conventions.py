@@ -141,6 +141,10 @@ GROUP_ID = _attribute("cinder.group.id", "the group that the operation is about"
 GROUP_SNAPSHOT_ID = _attribute(
     "cinder.group_snapshot.id", "the group's snapshot that the operation is about"
 )
+INTERRUPTED = _attribute(
+    "cinder.interrupted",
+    "the status in which a service that had ended left what is cleaned up: `creating`, `deleting`",
+)
 ATTEMPT = _attribute(
     "cinder.schedule.attempt", "which attempt to find a backend this is, from 1; more: rescheduled"
 )
@@ -377,6 +381,16 @@ _span("privsep <function>", "INTERNAL, a function in the privileged daemon: `pri
 _span("download image", "INTERNAL, an image on its way from Glance to a file")
 _span("convert image", "INTERNAL, `qemu-img convert`")
 _span("upload image", "INTERNAL, a volume on its way to Glance")
+_span(
+    "clean up <resource>",
+    "INTERNAL, what a service does at its start, or when it is asked to, about work on a volume, "
+    "snapshot or backup that was interrupted: it deletes the rest, or sets it to error",
+)
+_span("migrate key of <resource>", "INTERNAL, a volume or backup gets an encryption key of its own")
+_span(
+    "set <resource> to error",
+    "INTERNAL, a resource is put into an error status where nothing else is traced: at a start",
+)
 _span("<METHOD>", "CLIENT, a request to Keystone, Glance, Nova; SERVER where no route matched")
 _span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
 _span("<VERB>", "CLIENT, one of no table: `SHOW`")

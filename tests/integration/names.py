@@ -15,6 +15,7 @@ PARTS = {
     "method": r"\w+",
     "program": r"[\w.+-]+",
     "function": r"\w+",
+    "resource": "volume|snapshot|backup|group|group_snapshot|service",
     "VERB": "[A-Z]+",
     "table": r"[\w.]+",
 }

@@ -5,171 +5,37 @@ from __future__ import annotations
 import importlib
 import pathlib
 import uuid
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import oslo_messaging
 import pytest
 import webob
-from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
-from opentelemetry.trace import Span, SpanContext, StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 
 import otel_cinder
 from otel_cinder.core import conventions, entry
-from otel_cinder.core.entry import Entry
-from otel_cinder.core.runtime import runtime
 from otel_cinder.instrumentor import CinderInstrumentor
 from otel_cinder.seams import handled as seam
 from tests.unit.recording import Recorder
 from tests.unit.scripts import run
 from tests.unit.seams.applications import Api, load
+from tests.unit.seams.cinder_objects import (
+    ERROR,
+    PROJECT,
+    Cinder,
+    Notifier,
+    events,
+    told,
+    untouched,
+    work,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Cinder's, and its libraries'
 
-ERROR = conventions.RESOURCE_ERROR_EVENT
 MESSAGE = conventions.USER_MESSAGE_EVENT
-PROJECT = "f1b4c6d0"
-
-
-_MODULES = (
-    "backup.manager",
-    "context",
-    "db.api",
-    "db.models",
-    "exception",
-    "message.api",
-    "message.message_field",
-    "scheduler.flows.create_volume",
-    "scheduler.manager",
-    "volume.flows.common",
-    "volume.flows.manager.create_volume",
-    "volume.manager",
-)
-
-
-def imported() -> Any:
-    """Cinder's package, with what the tests use of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import cinder.objects
-
-        cinder.objects.register_all()  # first, as its services do
-        for name in _MODULES:
-            importlib.import_module(f"cinder.{name}")
-    return cinder
-
-
-class Cinder:
-    """What a service has at hand."""
-
-    def __init__(self, cinder: Any) -> None:
-        self.context = cinder.context.RequestContext("user", PROJECT, is_admin=True)
-        self.exception = cinder.exception
-        self.objects = cinder.objects
-        self.flows = cinder.volume.flows
-        self.field = cinder.message.message_field
-        self.messages = cinder.message.api.API()
-        self.db = cinder.db.api
-        self.scheduler = cinder.scheduler
-        self.backup = cinder.backup
-        self.volume_manager = cinder.volume.manager
-        self.listed: list[Any] = []
-
-    def volume(self, **fields: Any) -> Any:
-        """A volume that is being created."""
-        made = {"id": str(uuid.uuid4()), "volume_type_id": "t", "status": "creating", "size": 1}
-        self.db.volume_create(self.context, {**made, "project_id": PROJECT, **fields})
-        return self.objects.Volume.get_by_id(self.context, made["id"])
-
-    def status(self, volume: Any) -> str:
-        """What the database has."""
-        found: str = self.objects.Volume.get_by_id(self.context, volume.id).status
-        return found
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
-    """Cinder, on a database of its own."""
-    from oslo_config import cfg
-
-    package = imported()
-    cfg.CONF([], project="cinder", default_config_files=[])
-    oslo_messaging.get_notification_transport(cfg.CONF, "fake://").cleanup()  # and its options
-    path = tmp_path_factory.mktemp("cinder") / "cinder.sqlite"
-    cfg.CONF.set_override("connection", f"sqlite:///{path}", "database")
-    package.db.models.BASE.metadata.create_all(package.db.api.get_engine())
-    cinder = Cinder(package)
-    yield cinder
-    cinder.db.dispose_engine()
-    cfg.CONF.clear_override("connection", "database")
-    cfg.CONF.reset()
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The attributes of each resource error that was counted."""
-    found: list[dict[str, Any]] = []
-
-    def measure(name: str, value: float, attributes: Any, context: Any = None) -> None:
-        if name == conventions.RESOURCE_ERRORS:
-            assert value == 1
-            found.append(dict(attributes))
-
-    monkeypatch.setattr(runtime, "measure", measure)
-    return found
-
-
-@pytest.fixture
-def cinder(database: Cinder, spans: Recorder, measured: list[dict[str, Any]]) -> Cinder:
-    """Cinder, instrumented."""
-    return database
-
-
-@contextmanager
-def work(
-    recorder: Recorder,
-    name: str = "process",
-    *,
-    is_http: bool = False,
-    method: str = "",
-    **about: str,
-) -> Iterator[Span]:
-    """A message, or a request, that is being worked on: its method, and the ids it is about."""
-    said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
-    span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
-    context = trace.set_span_in_context(
-        span, entry.enter(otel_context.get_current(), Entry(span, said, is_http=is_http))
-    )
-    token = otel_context.attach(context)
-    try:
-        yield span
-    finally:
-        otel_context.detach(token)
-        span.end()
-
-
-def events(span: ReadableSpan, name: str) -> list[dict[str, Any]]:
-    return [dict(event.attributes or {}) for event in span.events if event.name == name]
-
-
-def told(span: ReadableSpan) -> list[tuple[Any, ...]]:
-    """Type, status and class of each resource's failure."""
-    return [
-        (said["cinder.resource.type"], said["cinder.resource.status"], said["error.type"])
-        for said in events(span, ERROR)
-    ]
-
-
-def untouched(recorder: Recorder) -> None:
-    for span in recorder:
-        assert not span.events
-        assert span.status.status_code is StatusCode.UNSET
 
 
 # Statuses
@@ -418,7 +284,7 @@ def test_backup_status_that_an_administrator_sets(
         manager, "_cleanup_temp_volumes_snapshots_for_one_backup", lambda *_: None, raising=False
     )
     monkeypatch.setattr("cinder.volume.volume_utils.notify_about_backup_usage", lambda *_a, **_k: 0)
-    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
     with work(spans):
         manager.reset_status(cinder.context, backup, "error")
     assert backup.status == "error"
@@ -608,7 +474,7 @@ def volumes(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     made.host = "node-1@lvm"
     made.cluster = None
     made.db = cinder.db
-    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
     return made
 
 
@@ -844,11 +710,6 @@ def test_secrets_in_the_reason(cinder: Cinder, spans: Recorder) -> None:
 # The scheduler
 
 
-class _Notifier:
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        self.error = self.info = lambda *_: None
-
-
 class _Driver:
     """A scheduler driver that finds no backend."""
 
@@ -872,7 +733,7 @@ def manager(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     made.driver = _Driver(cinder.exception.NoValidBackend(reason="too small"))
     made.message_api = cinder.messages
     made._startup_delay = False
-    monkeypatch.setattr("cinder.rpc.get_notifier", _Notifier)
+    monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
     return made
 
 

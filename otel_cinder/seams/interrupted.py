@@ -1,0 +1,247 @@
+"""What a service does about work that was interrupted, when it starts or is asked to.
+
+A service that was killed leaves volumes in ``creating`` or ``deleting``. At its next start Cinder puts
+the first into an error status and deletes the others. No message tells it to, so each of these is a
+trace of its own: work on a tenant's volume, snapshot or backup. What else happens at a start, the
+driver's set-up above all, is not traced.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_cinder.core import conventions, entry
+from otel_cinder.core.entry import Entry, Reason
+from otel_cinder.core.failures import record_failure
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
+
+SEAM: Final = "handled"
+
+INTERRUPTED: Final = "Interrupted"
+"""``error.type`` of what was cut off by the end of its service."""
+
+_JOB: Final = otel_context.create_key("otel-cinder-job")
+"""Context key: the `_Job` at work."""
+
+_BACKUPS: Final = "cinder.backup.manager:BackupManager"
+
+Arguments = tuple[Any, ...]
+ServiceOf = Callable[[Any], Service | None]
+
+
+class Resources(Protocol):
+    """What is known of Cinder's resources: `otel_cinder.cinder.resources`."""
+
+    def kind_of(self, resource: Any) -> str:
+        """``cinder.resource.type``."""
+
+    def attributes_of(self, resource: Any, context: Any) -> dict[str, Any]:
+        """What a span says of a resource, and of the request context it is worked on with."""
+
+    def interrupted(self, resource: Any) -> str:
+        """The status in which a resource was left that is to be cleaned up, or ""."""
+
+    def is_resumed(self, status: str) -> bool:
+        """Whether Cinder goes on with what was being done in that status, or gives it up."""
+
+    def has_leftovers(self, backup: Any) -> bool:
+        """Whether a failed backup has left temporary volumes or snapshots."""
+
+
+def patch(patches: PatchSet, service_of: ServiceOf, resources: Resources) -> None:
+    """Patch the places where the managers take up what was interrupted.
+
+    Args:
+        service_of: the service that a manager works for.
+        resources: reads Cinder's objects.
+    """
+    jobs = _Jobs(service_of, resources)
+    for manager in ("cinder.volume.manager:VolumeManager", _BACKUPS):
+        patches.wrap(SEAM, f"{manager}.init_host", jobs.start)
+    for manager in ("volume.manager:VolumeManager", "scheduler.manager:SchedulerManager"):
+        patches.wrap(SEAM, f"cinder.{manager}._do_cleanup", jobs.clean_up)
+    patches.wrap(SEAM, f"{_BACKUPS}._cleanup_one_backup", jobs.clean_up)
+    temporaries = "_cleanup_temp_volumes_snapshots_for_one_backup"
+    patches.wrap(SEAM, f"{_BACKUPS}.{temporaries}", jobs.clean_up_leftovers)
+    migrator = "cinder.keymgr.migration:KeyMigrator"
+    patches.wrap(SEAM, f"{migrator}._update_encryption_key_id", jobs.migrate_key)
+    patches.when_imported("cinder.manager", lambda: _patch_thread_pools(patches))
+
+
+def _patch_thread_pools(patches: PatchSet) -> None:
+    """Where a manager hands a long deletion to a thread: two classes have it since 2026.2."""
+    for name in ("ThreadPoolManager", "SizedThreadPoolManager"):
+        owner = getattr(sys.modules["cinder.manager"], name, None)
+        if owner is not None and "_add_to_threadpool" in vars(owner):
+            patches.wrap(SEAM, f"cinder.manager:{name}._add_to_threadpool", _hand_over)
+
+
+class _Jobs:
+    """Spans for what managers take up of themselves."""
+
+    def __init__(self, service_of: ServiceOf, resources: Resources) -> None:
+        self._service_of = service_of
+        self._resources = resources
+
+    def start(
+        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+    ) -> Any:
+        """``init_host``: what is traced of it belongs to the manager's service."""
+        token = otel_context.attach(self._serving(manager))
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            otel_context.detach(token)
+
+    def clean_up(
+        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+    ) -> Any:
+        """``(context, resource)``: take up what was being done to a resource."""
+        job = None
+        try:
+            context, resource = _two(args, kwargs)
+            status = self._resources.interrupted(resource)
+            if status:
+                job = self._begin("clean up", self._serving(manager), resource, context, status)
+        except Exception as error:
+            complain(SEAM, error)
+        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+
+    def clean_up_leftovers(
+        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+    ) -> Any:
+        """``(context, backup)``: delete what a failed backup has left, if it has left anything."""
+        job = None
+        try:
+            context, backup = _two(args, kwargs)
+            traced = trace.get_current_span().get_span_context().is_valid  # a message asks for it
+            if not traced and self._resources.has_leftovers(backup):
+                job = self._begin("clean up", self._serving(manager), backup, context)
+        except Exception as error:
+            complain(SEAM, error)
+        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+
+    def migrate_key(
+        self, wrapped: Callable[..., Any], migrator: Any, args: Arguments, kwargs: dict[str, Any]
+    ) -> Any:
+        """``(item)``: give a volume or backup a key of its own, in a thread that a start began."""
+        job = None
+        try:
+            item = args[0] if args else kwargs["item"]
+            context = getattr(migrator, "admin_context", None)
+            job = self._begin("migrate key of", otel_context.get_current(), item, context)
+        except Exception as error:
+            complain(SEAM, error)
+        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+
+    def _serving(self, manager: Any) -> Context:
+        """The current context, in which the manager's service is at work. Never raises."""
+        context = otel_context.get_current()
+        try:
+            service = self._service_of(manager)
+        except Exception as error:
+            complain(SEAM, error)
+            service = None
+        return context if service is None else otel_context.set_value(SERVICE, service, context)
+
+    def _begin(
+        self, what: str, context: Context, resource: Any, asked_with: Any, status: str = ""
+    ) -> _Job:
+        kind = self._resources.kind_of(resource)
+        said = self._resources.attributes_of(resource, asked_with)
+        if status:
+            said[conventions.INTERRUPTED] = status
+        span = runtime.start_span(f"{what} {kind}", context, attributes=said)
+        way_in = Entry(span, said, is_http=False)
+        context = entry.enter(trace.set_span_in_context(span, context), way_in)
+        if not status or self._resources.is_resumed(status):
+            return _Job(span, context)
+        # Where Cinder gives no reason for what it makes of it, this is the reason.
+        way_in.failure = reason = Reason(INTERRUPTED, f"its service ended while it was {status}")
+        given_up = {
+            conventions.RESOURCE_TYPE: kind,
+            conventions.RESOURCE_ID: str(resource.id),
+            conventions.RESOURCE_STATUS: status,
+        }
+        return _Job(span, context, lambda: _tell(way_in, given_up, reason))
+
+
+def _tell(way_in: Entry, given_up: Mapping[str, str], reason: Reason) -> None:
+    """Tell of work that was given up, if no error status has told of it: an upload, say."""
+    if not way_in.failed:
+        entry.fail(conventions.RESOURCE_ERROR_EVENT, given_up, reason)
+
+
+class _Job:
+    """One piece of such work, in its span."""
+
+    def __init__(
+        self, span: Span, context: Context, tell: Callable[[], None] | None = None
+    ) -> None:
+        self._span = span
+        self._context = otel_context.set_value(_JOB, self, context)
+        self._tell = tell
+        self.is_handed_over = False
+        """Whether a thread goes on with it, and ends the span."""
+
+    def run(self, wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> Any:
+        """Do the work, in the span, which ends unless a thread goes on."""
+        try:
+            return self._do(wrapped, args, kwargs)
+        finally:
+            if not self.is_handed_over:
+                end_span(self._span)
+
+    def go_on(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Do the rest, in a thread."""
+        try:
+            return self._do(function, args, kwargs)
+        finally:
+            end_span(self._span)
+
+    def _do(self, wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> Any:
+        token = otel_context.attach(self._context)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            record_failure(self._span, error)
+            raise
+        else:
+            try:
+                if self._tell is not None:
+                    self._tell()
+            except Exception as error:
+                complain(SEAM, error)
+            return result
+        finally:
+            otel_context.detach(token)
+
+
+def _hand_over(
+    wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``_add_to_threadpool(function, ...)``: the span goes along, and ends with the function."""
+    job: Any = otel_context.get_value(_JOB)
+    if job is None or not args:
+        return wrapped(*args, **kwargs)
+    job.is_handed_over = True
+    try:
+        return wrapped(functools.partial(job.go_on, args[0]), *args[1:], **kwargs)
+    except BaseException:
+        job.is_handed_over = False
+        raise
+
+
+def _two(args: Arguments, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Request context and resource, by whatever names a function has for them."""
+    context, resource = (*args, *kwargs.values())[:2]
+    return context, resource

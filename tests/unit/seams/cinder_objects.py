@@ -1,0 +1,128 @@
+"""Cinder's own objects, flows and managers, and what a span tells of a failure among them."""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Span, StatusCode
+
+from otel_cinder.core import conventions, entry
+from otel_cinder.core.entry import Entry
+from tests.unit.recording import Recorder
+
+ERROR = conventions.RESOURCE_ERROR_EVENT
+PROJECT = "f1b4c6d0"
+
+
+_MODULES = (
+    "backup.manager",
+    "context",
+    "db.api",
+    "db.models",
+    "exception",
+    "message.api",
+    "message.message_field",
+    "scheduler.flows.create_volume",
+    "scheduler.manager",
+    "volume.flows.common",
+    "volume.flows.manager.create_volume",
+    "volume.manager",
+)
+
+
+def imported() -> Any:
+    """Cinder's package, with what the tests use of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import cinder.objects
+
+        cinder.objects.register_all()  # first, as its services do
+        for name in _MODULES:
+            importlib.import_module(f"cinder.{name}")
+    return cinder
+
+
+class Cinder:
+    """What a service has at hand."""
+
+    def __init__(self, cinder: Any) -> None:
+        self.context = cinder.context.RequestContext("user", PROJECT, is_admin=True)
+        self.exception = cinder.exception
+        self.objects = cinder.objects
+        self.flows = cinder.volume.flows
+        self.field = cinder.message.message_field
+        self.messages = cinder.message.api.API()
+        self.db = cinder.db.api
+        self.scheduler = cinder.scheduler
+        self.backup = cinder.backup
+        self.volume_manager = cinder.volume.manager
+        self.listed: list[Any] = []
+
+    def volume(self, **fields: Any) -> Any:
+        """A volume that is being created."""
+        made = {"id": str(uuid.uuid4()), "volume_type_id": "t", "status": "creating", "size": 1}
+        self.db.volume_create(self.context, {**made, "project_id": PROJECT, **fields})
+        return self.objects.Volume.get_by_id(self.context, made["id"])
+
+    def status(self, volume: Any) -> str:
+        """What the database has."""
+        found: str = self.objects.Volume.get_by_id(self.context, volume.id).status
+        return found
+
+
+class Notifier:
+    """Notifies nobody."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.error = self.info = lambda *_: None
+
+
+@contextmanager
+def work(
+    recorder: Recorder,
+    name: str = "process",
+    *,
+    is_http: bool = False,
+    method: str = "",
+    **about: str,
+) -> Iterator[Span]:
+    """A message, or a request, that is being worked on: its method, and the ids it is about."""
+    said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
+    span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
+    context = trace.set_span_in_context(
+        span, entry.enter(otel_context.get_current(), Entry(span, said, is_http=is_http))
+    )
+    token = otel_context.attach(context)
+    try:
+        yield span
+    finally:
+        otel_context.detach(token)
+        span.end()
+
+
+def events(span: ReadableSpan, name: str) -> list[dict[str, Any]]:
+    """The attributes of each event of this name."""
+    return [dict(event.attributes or {}) for event in span.events if event.name == name]
+
+
+def told(span: ReadableSpan) -> list[tuple[Any, ...]]:
+    """Type, status and class of each resource's failure."""
+    return [
+        (said["cinder.resource.type"], said["cinder.resource.status"], said["error.type"])
+        for said in events(span, ERROR)
+    ]
+
+
+def untouched(recorder: Recorder) -> None:
+    """Check that no span tells of anything."""
+    for span in recorder:
+        assert not span.events
+        assert span.status.status_code is StatusCode.UNSET
