@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,13 +22,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
-
-from otel_cinder.core.patching import PatchSet
-
-_EXPORTERS: Final = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-)
 
 # OTLP's numbers, trace.proto of opentelemetry-proto 1.x.
 _KINDS: Final = {
@@ -45,44 +37,29 @@ _IS_REMOTE: Final = 0x200
 Packed = tuple[bytes, Resource, InstrumentationScope | None]
 """A span as an OTLP message, and what it belongs to."""
 
-Encode = Callable[[Sequence[Any]], Any]
 
-_ENCODES_PACKED: Final = "_otel_cinder_encodes_packed"
-
-
-def patch(patches: PatchSet) -> None:
-    """Let the OTLP exporters encode spans by this module once they are imported.
-
-    What is packed must have left before ``patches`` are undone.
-    """
-    for module in _EXPORTERS:
-        patches.when_imported(module, functools.partial(_patch_exporter, patches, module))
+def load() -> None:
+    """Import what the others need."""
+    _messages()
+    _exporters_own()
 
 
-def _patch_exporter(patches: PatchSet, module: str) -> None:
-    # Nobody is to be warned of a release that does it otherwise: it is only slower.
-    if hasattr(sys.modules[module], "encode_spans"):
-        patches.replace("runtime", f"{module}:encode_spans", _or_else)
+@functools.cache
+def _exporters_own() -> Callable[[Sequence[ReadableSpan]], Any]:
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-
-def _or_else(original: Encode) -> Encode:
-    def encode_spans(spans: Sequence[ReadableSpan | Packed]) -> Any:
-        try:
-            return encode(spans)
-        except Exception:  # a value that OTLP has no place for: the original knows what to do
-            request = original([span for span in spans if not isinstance(span, tuple)])
-            _leave_out_no_numbers(request)
-            request.MergeFrom(encode([span for span in spans if isinstance(span, tuple)]))
-            return request
-
-    setattr(encode_spans, _ENCODES_PACKED, True)
     return encode_spans
 
 
-def encodes_packed(exporter: object) -> bool:
-    """Whether ``exporter`` takes what `pack` makes among its spans."""
-    module = sys.modules.get(type(exporter).__module__)
-    return hasattr(getattr(module, "encode_spans", None), _ENCODES_PACKED)
+def encode_spans(spans: Sequence[ReadableSpan | Packed]) -> Any:
+    """``spans`` as an ExportTraceServiceRequest, by the exporters' own encoder where need be."""
+    try:
+        return encode(spans)
+    except Exception:  # a value that OTLP has no place for: the exporters' own knows what to do
+        request = _exporters_own()([span for span in spans if not isinstance(span, tuple)])
+        _leave_out_no_numbers(request)
+        request.MergeFrom(encode([span for span in spans if isinstance(span, tuple)]))
+        return request
 
 
 def pack(span: ReadableSpan) -> Packed | ReadableSpan:

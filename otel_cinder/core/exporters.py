@@ -27,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 _HTTP: Final = "http/protobuf"
 _GRPC: Final = "grpc"
 
+_OURS: Final = "otlp_proto_http"
+"""The entry point's name of the SDK's exporter that ours stands in for."""
+
 _LONGEST_S: Final = 3600
 """A longer wait than an hour is a slip of the pen, and overflows the wait."""
 
@@ -45,7 +48,7 @@ def spans(environ: Mapping[str, str]) -> BatchSpanProcessor:
     """The spans' queue. Exporters are built in the export threads, here and below."""
     return BatchSpanProcessor(
         _loads(SPANS, environ),
-        _endpoint(SPANS, environ),
+        endpoint(SPANS, environ),
         queue_size=_positive(environ, env.OTEL_BSP_MAX_QUEUE_SIZE, 2048),
         batch_size=_positive(environ, env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
         delay=_seconds(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000),
@@ -61,7 +64,7 @@ def metrics(
     """The metrics' queue. For the arguments see there."""
     return MetricQueue(
         _loads(METRICS, environ),
-        _endpoint(METRICS, environ),
+        endpoint(METRICS, environ),
         interval=_seconds(environ, env.OTEL_METRIC_EXPORT_INTERVAL, 60_000),
         resource=resource,
         prepare=prepare,
@@ -73,7 +76,7 @@ def logs(environ: Mapping[str, str], resource: Callable[[Any], Resource]) -> Log
     """The log records' queue. For the arguments see there."""
     return LogQueue(
         _loads(LOGS, environ),
-        _endpoint(LOGS, environ),
+        endpoint(LOGS, environ),
         resource,
         queue_size=_positive(environ, env.OTEL_BLRP_MAX_QUEUE_SIZE, 2048),
         batch_size=_positive(environ, env.OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512),
@@ -106,16 +109,13 @@ def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
 
 
 def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
-    protocol = _protocol(signal, environ)
-    return [functools.partial(_exporter, signal, n, protocol) for n in _names(signal, environ)]
+    by = protocol(signal, environ)
+    return [functools.partial(_exporter, signal, name, by) for name in _names(signal, environ)]
 
 
-def _protocol(signal: Signal, environ: Mapping[str, str]) -> str:
-    said = (
-        environ.get(f"OTEL_EXPORTER_OTLP_{signal.word}_PROTOCOL", "").strip()
-        or environ.get(env.OTEL_EXPORTER_OTLP_PROTOCOL, "").strip()
-        or _HTTP
-    )
+def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
+    """By which OTLP the signal leaves, if it does by OTLP: ``http/protobuf`` or ``grpc``."""
+    said = signal.setting(environ, "PROTOCOL") or _HTTP
     if said not in (_HTTP, _GRPC):
         _warn_once(
             os.getpid(),
@@ -140,11 +140,33 @@ def _warn_once(_pid: int, message: str) -> None:
     _LOG.warning("%s", message)
 
 
-def _exporter(signal: Signal, name: str, protocol: str) -> Callable[[], Any]:
-    """What makes an exporter. Runs in the export thread: it imports requests, or grpc."""
+def _exporter(signal: Signal, name: str, by: str) -> Callable[[], Any]:
+    """Import what makes an exporter, and give that."""
     installed = name
     if name == "otlp":
-        installed = "otlp_proto_grpc" if protocol == _GRPC else "otlp_proto_http"
+        installed = "otlp_proto_grpc" if by == _GRPC else _OURS
+    if installed == _OURS and not _credentials_are_provided(signal):
+        return functools.partial(_http_exporter, signal)
+    make = _installed(signal, name, installed)
+    if installed != "otlp_proto_grpc":
+        return make
+    from otel_cinder.core.otlp_grpc import OtlpGrpcExporter
+
+    return lambda: OtlpGrpcExporter(make(), signal, variable(signal, os.environ))
+
+
+def _http_exporter(signal: Signal) -> Any:
+    from otel_cinder.core.otlp_http import OtlpHttpExporter
+
+    made = OtlpHttpExporter(signal, os.environ, grpc=not threads_are_green())
+    if signal is METRICS:
+        # It knows the variables that say how metrics are liked. What else it reads is not asked.
+        stock: Any = _installed(signal, _OURS, _OURS)
+        made.take_likings_of(stock(endpoint="http://localhost", headers={"a": "b"}, timeout=1))
+    return made
+
+
+def _installed(signal: Signal, name: str, installed: str) -> Callable[[], Any]:
     group = f"opentelemetry_{signal.word.lower()}_exporter"
     for entry_point in entry_points(group=group, name=installed):
         exporter: Callable[[], Any] = entry_point.load()
@@ -156,16 +178,27 @@ def _exporter(signal: Signal, name: str, protocol: str) -> Callable[[], Any]:
     raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed{extra}")
 
 
-def _endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
+def _credentials_are_provided(signal: Signal) -> bool:
+    """Whether a package of the operator's makes the session that the SDK's exporter asks by."""
+    return any(
+        os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER")
+        for name in ("", f"{signal.word}_")
+    )
+
+
+def variable(signal: Signal, environ: Mapping[str, str]) -> str:
+    """The variable that says where the signal goes by OTLP, or is to say it."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT"
+    return own if environ.get(own, "").strip() else env.OTEL_EXPORTER_OTLP_ENDPOINT
+
+
+def endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
     """Where the items go, for messages."""
     names = _names(signal, environ)
     if not any(name.startswith("otlp") for name in names):
         return ", ".join(names)
-    said = (
-        environ.get(f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT")
-        or environ.get(env.OTEL_EXPORTER_OTLP_ENDPOINT)
-        or f"http://localhost:{4317 if _protocol(signal, environ) == _GRPC else 4318}"
-    )
+    port = 4317 if protocol(signal, environ) == _GRPC else 4318
+    said = signal.setting(environ, "ENDPOINT") or f"http://localhost:{port}"
     return redaction.text(said.partition("?")[0], 200)
 
 

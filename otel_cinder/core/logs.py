@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_cinder.core import conventions
-from otel_cinder.core.exporting import LOGS, ExportQueue, Load
+from otel_cinder.core.exporting import LOGS, SPARE_BYTES, ExportQueue, Load, text_in
 from otel_cinder.version import __version__
 
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE, __version__)
@@ -33,12 +35,20 @@ class LogQueue(ExportQueue[tuple[Any, LogRecord]]):
         super().__init__(LOGS, load_exporters, endpoint, **sizes)
         self._resource = resource
 
-    def _send(self, exporter: Any, batch: Sequence[tuple[Any, LogRecord]]) -> Any:
-        from opentelemetry.sdk._logs import ReadableLogRecord
+    def _load(self) -> None:
+        super()._load()
+        _readable()
 
-        return exporter.export(
-            [
-                ReadableLogRecord(record, self._resource(service), _SCOPE)
-                for service, record in batch
-            ]
-        )
+    def _bytes_of(self, item: tuple[Any, LogRecord]) -> int:
+        record = item[1]
+        return SPARE_BYTES + text_in(record.body) + text_in(record.attributes)
+
+    def _form(self, batch: Sequence[tuple[Any, LogRecord]]) -> Any:
+        made = _readable()
+        return [made(record, self._resource(service), _SCOPE) for service, record in batch]
+
+
+@functools.cache
+def _readable() -> Any:
+    # Late: older SDKs have none, and export no logs.
+    return importlib.import_module("opentelemetry.sdk._logs").ReadableLogRecord

@@ -11,7 +11,8 @@ import functools
 import importlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import trace
@@ -22,6 +23,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.exporting import METRICS, ExportQueue, Load
+from otel_cinder.core.news import news
 from otel_cinder.version import __version__
 
 BOUNDARIES_S: Final = (
@@ -44,6 +46,9 @@ enough for a service that has little to do."""
 
 _VALUE_LIMIT: Final = 256
 """Characters of an attribute's value that are kept."""
+
+_POINT_BYTES: Final = 300
+"""About what a data point takes in a request, most being histograms'."""
 
 Record = Callable[[float, Mapping[str, Any], Context], None]
 
@@ -125,7 +130,7 @@ def _instrument(meter: Meter, name: str) -> Any:
 
 @functools.cache
 def _provider_class() -> Any:
-    # Late, as all of the SDK's metrics: imported in the export thread, where nobody waits for it.
+    # Late, as all of the SDK's metrics: not every process measures.
     from opentelemetry.sdk.metrics import MeterProvider
 
     class Provider(MeterProvider):
@@ -164,7 +169,7 @@ class MetricQueue(ExportQueue[Measurement]):
     Args:
         interval: seconds between two collections; a flush collects, too.
         resource: the resource of a service.
-        prepare: called in the export thread once the SDK's metrics are imported.
+        prepare: called once the SDK's metrics are imported.
         observe: adds what is observed of this process, to the first service's meter.
     """
 
@@ -199,23 +204,30 @@ class MetricQueue(ExportQueue[Measurement]):
         """Start collecting for the process, under ``service`` if it is the first one seen."""
         if not self._seen and not self._stopping:
             self._seen.append(service)
-            self.start()
+            self.start_quietly()
 
     def _load(self) -> None:
         super()._load()
         importlib.import_module("opentelemetry.sdk.metrics.export")
+        _provider_class()
+        self._prepare()
 
     def _begin(self) -> None:
         super()._begin()
-        self._prepare()
         self._due = time.monotonic() + self._interval
+
+    def _pause(self) -> float:
+        return min(super()._pause(), self._delay)
 
     def _work(self, *, asked: bool) -> None:
         self._record_all()
         now = time.monotonic()
         if asked or now >= self._due:
             self._due = now + self._interval
+            self._give_up_held()  # what is collected now tells all of that, too
             self._collect()
+        while self._held and self._send_held(asked=asked):
+            pass
 
     def _record_all(self) -> None:
         for service in self._seen:
@@ -228,7 +240,7 @@ class MetricQueue(ExportQueue[Measurement]):
             except Exception as error:
                 if name not in self._left_out:
                     self._left_out.add(name)
-                    self._report(
+                    news.add(
                         "otel-cinder leaves out measurements of %s because of %s: %s; Cinder is "
                         "not affected. Please report it.",
                         name,
@@ -259,12 +271,20 @@ class MetricQueue(ExportQueue[Measurement]):
             if found:
                 deliveries.append((exporter, found))
         if deliveries:
-            self._export(deliveries)
+            self._hold(deliveries, [])
 
-    def _send(self, exporter: Any, batch: Sequence[Any]) -> Any:
+    def _form(self, batch: Sequence[Any]) -> Any:
         from opentelemetry.sdk.metrics.export import MetricsData
 
-        return exporter.export(MetricsData(resource_metrics=batch))
+        return MetricsData(resource_metrics=batch)
+
+    def _bytes_in(self, batch: Sequence[Any]) -> int:
+        return self._size(batch) * _POINT_BYTES
+
+    def _halves(self, batch: Sequence[Any]) -> list[Any]:
+        parts = list(_parts(batch))
+        half = len(parts) // 2
+        return [parts[:half], parts[half:]] if half else [batch]
 
     def _size(self, batch: Sequence[Any]) -> int:
         return sum(
@@ -273,3 +293,19 @@ class MetricQueue(ExportQueue[Measurement]):
             for of_scope in of_resource.scope_metrics
             for metric in of_scope.metrics
         )
+
+
+def _parts(batch: Sequence[Any]) -> Iterator[Any]:
+    """``batch`` in pieces of one metric; a metric alone in pieces of one data point."""
+    metrics = [
+        (of_resource, of_scope, metric)
+        for of_resource in batch
+        for of_scope in of_resource.scope_metrics
+        for metric in of_scope.metrics
+    ]
+    for of_resource, of_scope, metric in metrics:
+        points = metric.data.data_points
+        for some in [points] if len(metrics) > 1 else [[point] for point in points]:
+            part = replace(metric, data=replace(metric.data, data_points=some))
+            scoped = replace(of_scope, metrics=[part])
+            yield replace(of_resource, scope_metrics=[scoped])

@@ -22,6 +22,7 @@ from otel_cinder.core.health import Health
 from otel_cinder.core.logs import LogQueue
 from otel_cinder.core.metrics import Instruments, MetricQueue
 from otel_cinder.core.native import threads_are_green
+from otel_cinder.core.news import news
 from otel_cinder.core.sampling import EntrySampler, Tally
 from otel_cinder.version import __version__
 
@@ -121,6 +122,7 @@ class Process:
     def shutdown(self, timeout: float) -> None:
         """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
         exporting.shutdown(self._queues, timeout)
+        news.stop()
 
     def withdraw(self) -> None:
         """Leave nothing of this in a child, whose threads may have the same idents."""

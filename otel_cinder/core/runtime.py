@@ -23,7 +23,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder.core import clock, conventions, encoding, exporters
+from otel_cinder.core import clock, conventions, exporters
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.process import Process
@@ -63,8 +63,6 @@ class Runtime:
         self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
         self._patches = PatchSet()
-        self._encoding = PatchSet()
-        """The exporters' way to encode: the last to be undone, behind a last export."""
         self._on = False
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
@@ -85,8 +83,6 @@ class Runtime:
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
-        self._encoding = PatchSet()
-        encoding.patch(self._encoding)
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
@@ -98,7 +94,6 @@ class Runtime:
         atexit.unregister(self.flush)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
-        self._encoding.undo()
 
     def begin(self, service: Service) -> None:
         """Be ready for ``service``, which begins to serve in this process now.

@@ -17,6 +17,7 @@ from opentelemetry import trace
 
 import otel_cinder
 from otel_cinder.core import patching
+from otel_cinder.core.news import news
 from otel_cinder.core.settings import Settings
 from otel_cinder.instrumentor import CinderInstrumentor
 from tests.unit.drawing import draw
@@ -48,6 +49,7 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     otel_context.attach(otel_context.Context())  # the next test is innocent
     was_on = CinderInstrumentor().is_instrumented_by_opentelemetry
     otel_cinder.uninstrument()
+    news.stop()
     complaints = set(patching._complained)
     assert not left, f"the context was left with {left}"
     assert not trace.get_current_span().get_span_context().is_valid

@@ -147,14 +147,14 @@ def test_endpoint_in_messages(environ: dict[str, str], endpoint: str) -> None:
 )
 def test_protocol(environ: dict[str, str], protocol: str) -> None:
     """The traces' own variable comes first; http/protobuf is the default."""
-    assert exporters._protocol(SPANS, environ) == protocol
+    assert exporters.protocol(SPANS, environ) == protocol
 
 
 def test_unknown_protocol_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """A protocol that there is not: http/protobuf, and one warning, for all signals."""
     exporters._warn_once.cache_clear()
     for signal in (SPANS, METRICS, LOGS):
-        said = exporters._protocol(signal, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
+        said = exporters.protocol(signal, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
         assert said == "http/protobuf"
     assert caplog.messages == [
         (
@@ -172,7 +172,7 @@ def test_grpc_is_refused_under_eventlet() -> None:
         import json, os, sys
         from otel_cinder.core import exporters, exporting
         signals = exporting.SPANS, exporting.METRICS, exporting.LOGS
-        said = {exporters._protocol(signal, os.environ) for signal in signals}
+        said = {exporters.protocol(signal, os.environ) for signal in signals}
         print(json.dumps([*said, "grpc" in sys.modules]))
         """,
         env={"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
@@ -188,12 +188,12 @@ def test_grpc_is_refused_under_eventlet() -> None:
 @pytest.mark.parametrize(
     ("signal", "name", "kind"),
     [
-        (SPANS, "otlp", "OTLPSpanExporter"),
+        (SPANS, "otlp", "OtlpHttpExporter"),
         (SPANS, "console", "ConsoleSpanExporter"),
-        (SPANS, "otlp_proto_http", "OTLPSpanExporter"),
-        (METRICS, "otlp", "OTLPMetricExporter"),
+        (SPANS, "otlp_proto_http", "OtlpHttpExporter"),
+        (METRICS, "otlp", "OtlpHttpExporter"),
         (METRICS, "console", "ConsoleMetricExporter"),
-        (LOGS, "otlp", "OTLPLogExporter"),
+        (LOGS, "otlp", "OtlpHttpExporter"),
         (LOGS, "console", "ConsoleLogRecordExporter"),
     ],
 )
@@ -210,6 +210,16 @@ def test_grpc_exporter(signal: Signal) -> None:
     made = exporters._exporter(signal, "otlp", "grpc")()
     assert "grpc" in type(made).__module__
     made.shutdown()
+
+
+@pytest.mark.parametrize("name", ["", "TRACES_"])
+def test_provided_credentials_go_by_the_sdks_exporter(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a package provides a session with credentials, the SDK's exporter asks by it."""
+    monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER", "ours")
+    make = exporters._exporter(SPANS, "otlp", "http/protobuf")
+    assert make.__name__ == "OTLPSpanExporter"
 
 
 def test_what_only_waits_to_be_asked_is_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +264,7 @@ def test_unknown_exporter_is_said() -> None:
     )
     assert ran.said == "alive"
     assert ran.stderr.strip() == (
-        "otel-cinder exports less than it was told to because an exporter could not be made "
-        "(ValueError: OTEL_TRACES_EXPORTER names 'zipkins', which is not installed); check "
-        "OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*."
+        "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less than it was "
+        "told to because an exporter could not be made (ValueError: OTEL_TRACES_EXPORTER names "
+        "'zipkins', which is not installed)."
     )

@@ -103,7 +103,7 @@ def test_lost_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPa
         "{}": 5,
         '{"error.type": "queue_full"}': 3,
     }
-    assert last(receiver, conventions.SPANS_EXPORTED) == {"{}": 0, '{"error.type": "_OTHER"}': 5}
+    assert last(receiver, conventions.SPANS_EXPORTED) == {"{}": 0, '{"error.type": "400"}': 5}
 
 
 def test_it_stands_under_the_first_service(receiver: Receiver) -> None:

@@ -23,6 +23,7 @@ from otel_cinder.cli.otlp import Receiver
 from otel_cinder.cli.records import MetricPoint
 from otel_cinder.core import conventions, metrics
 from otel_cinder.core.metrics import BOUNDARIES_S, SETS_LIMIT, Instruments, MetricQueue
+from otel_cinder.core.news import news
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 from tests.unit import scripts
 
@@ -187,10 +188,11 @@ def test_overflow_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
     for _ in range(metrics.QUEUE_SIZE + 7):
         made.put((None, WAIT, 1.0, {}, Context()))
     assert (made.waiting, made.overflowed) == (metrics.QUEUE_SIZE, 7)
+    news.tell()
     assert caplog.messages == [
         (
-            "otel-cinder drops metrics because 10000 wait to be sent to http://collector:4318; "
-            "look at what keeps the collector."
+            "Look at what keeps the collector. otel-cinder drops metrics because 10000 wait to be "
+            "sent to http://collector:4318."
         )
     ]
 
@@ -629,8 +631,12 @@ def test_collector_that_takes_no_metrics_is_said_once(receiver: Receiver) -> Non
     )
     assert len(receiver.spans()) == 1
     (said,) = ran.stderr.splitlines()
-    assert "metrics are dropped until it answers" in said
-    assert said.endswith("or set OTEL_METRICS_EXPORTER=none if it takes none.")
+    assert f"can't export metrics to {receiver.endpoint}: it takes none there." in said
+    assert "they are dropped. (404 Not Found)" in said
+    assert said.startswith(
+        "Check that OTEL_EXPORTER_OTLP_ENDPOINT names a collector's port for OTLP over HTTP "
+        "(4318), or set OTEL_METRICS_EXPORTER=none if it takes none. otel-cinder "
+    )
 
 
 def test_sdk_metrics_are_imported_in_the_export_thread(receiver: Receiver) -> None:
