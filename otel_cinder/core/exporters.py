@@ -110,7 +110,8 @@ def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
 
 def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
     by = protocol(signal, environ)
-    return [functools.partial(_exporter, signal, name, by) for name in _names(signal, environ)]
+    names = _names(signal, environ)
+    return [functools.partial(_exporter, signal, name, by, environ) for name in names]
 
 
 def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
@@ -140,25 +141,27 @@ def _warn_once(_pid: int, message: str) -> None:
     _LOG.warning("%s", message)
 
 
-def _exporter(signal: Signal, name: str, by: str) -> Callable[[], Any]:
+def _exporter(
+    signal: Signal, name: str, by: str, environ: Mapping[str, str] = os.environ
+) -> Callable[[], Any]:
     """Import what makes an exporter, and give that."""
     installed = name
     if name == "otlp":
         installed = "otlp_proto_grpc" if by == _GRPC else _OURS
-    if installed == _OURS and not _credentials_are_provided(signal):
-        return functools.partial(_http_exporter, signal)
+    if installed == _OURS and not _credentials_are_provided(signal, environ):
+        return functools.partial(_http_exporter, signal, environ)
     make = _installed(signal, name, installed)
     if installed != "otlp_proto_grpc":
         return make
     from otel_cinder.core.otlp_grpc import OtlpGrpcExporter
 
-    return lambda: OtlpGrpcExporter(make(), signal, variable(signal, os.environ))
+    return lambda: OtlpGrpcExporter(make(), signal, variable(signal, environ))
 
 
-def _http_exporter(signal: Signal) -> Any:
+def _http_exporter(signal: Signal, environ: Mapping[str, str]) -> Any:
     from otel_cinder.core.otlp_http import OtlpHttpExporter
 
-    made = OtlpHttpExporter(signal, os.environ, grpc=not threads_are_green())
+    made = OtlpHttpExporter(signal, environ, grpc=not threads_are_green())
     if signal is METRICS:
         # It knows the variables that say how metrics are liked. What else it reads is not asked.
         stock: Any = _installed(signal, _OURS, _OURS)
@@ -178,10 +181,10 @@ def _installed(signal: Signal, name: str, installed: str) -> Callable[[], Any]:
     raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed{extra}")
 
 
-def _credentials_are_provided(signal: Signal) -> bool:
+def _credentials_are_provided(signal: Signal, environ: Mapping[str, str]) -> bool:
     """Whether a package of the operator's makes the session that the SDK's exporter asks by."""
     return any(
-        os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER")
+        environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER")
         for name in ("", f"{signal.word}_")
     )
 

@@ -35,7 +35,7 @@ BATCH_BYTES: Final = 3 * 1024 * 1024
 _LEAST_BATCH_BYTES: Final = 64 * 1024
 """To which a collector's smaller limit may bring that down."""
 
-_LEAST_HALVED_BYTES: Final = 4 * 1024
+_LEAST_HALVED_BYTES: Final = 16 * 1024
 """What is that small and yet too large is not halved."""
 
 QUEUE_BYTES: Final = 32 * 1024 * 1024
@@ -408,6 +408,10 @@ class ExportQueue(Worker, Generic[Item]):
         half = len(batch) // 2
         return [batch[:half], batch[half:]] if half else [batch]
 
+    def _joined(self, batches: Sequence[Any]) -> Any:
+        """One batch of several."""
+        return [item for batch in batches for item in batch]
+
     @property
     def _holds(self) -> int:
         held = self._held
@@ -469,7 +473,7 @@ class ExportQueue(Worker, Generic[Item]):
             if len(halves) > 1:
                 parts += reversed(halves)
             elif answer.verdict is Verdict.AGAIN and len(self._exporters) == 1:
-                return sum(reversed(parts), part), answer
+                return self._joined([part, *reversed(parts)]), answer
             else:
                 self._count(part, answer)
                 worst = max(worst, answer, key=_badness)

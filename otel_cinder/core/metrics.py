@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -23,6 +25,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_cinder.core import conventions, redaction
 from otel_cinder.core.exporting import METRICS, ExportQueue, Load
+from otel_cinder.core.native import real
 from otel_cinder.core.news import news
 from otel_cinder.version import __version__
 
@@ -133,7 +136,15 @@ def _provider_class() -> Any:
     # Late, as all of the SDK's metrics: not every process measures.
     from opentelemetry.sdk.metrics import MeterProvider
 
+    lock = real("threading").Lock
+
     class Provider(MeterProvider):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Of its own: the class's lock is eventlet's, or was held when this process was forked.
+            self._all_metric_readers_lock = lock()
+            self._all_metric_readers = weakref.WeakSet()
+            super().__init__(*args, **kwargs)
+
         def _handle_fork(self) -> None:
             """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
 
@@ -282,9 +293,14 @@ class MetricQueue(ExportQueue[Measurement]):
         return self._size(batch) * _POINT_BYTES
 
     def _halves(self, batch: Sequence[Any]) -> list[Any]:
-        parts = list(_parts(batch))
-        half = len(parts) // 2
-        return [parts[:half], parts[half:]] if half else [batch]
+        metrics = _flat(batch)
+        if len(metrics) == 1:
+            metrics = [(*metrics[0][:2], half) for half in _halves_of(metrics[0][2])]
+        half = len(metrics) // 2
+        return [_grouped(metrics[:half]), _grouped(metrics[half:])] if half else [batch]
+
+    def _joined(self, batches: Sequence[Any]) -> Any:
+        return _grouped([metric for batch in batches for metric in _flat(batch)])
 
     def _size(self, batch: Sequence[Any]) -> int:
         return sum(
@@ -295,17 +311,43 @@ class MetricQueue(ExportQueue[Measurement]):
         )
 
 
-def _parts(batch: Sequence[Any]) -> Iterator[Any]:
-    """``batch`` in pieces of one metric; a metric alone in pieces of one data point."""
-    metrics = [
+_Placed = tuple[Any, Any, Any]
+"""A resource's metrics, a scope's of these, and a metric of these."""
+
+
+def _flat(batch: Sequence[Any]) -> list[_Placed]:
+    return [
         (of_resource, of_scope, metric)
         for of_resource in batch
         for of_scope in of_resource.scope_metrics
         for metric in of_scope.metrics
     ]
-    for of_resource, of_scope, metric in metrics:
-        points = metric.data.data_points
-        for some in [points] if len(metrics) > 1 else [[point] for point in points]:
-            part = replace(metric, data=replace(metric.data, data_points=some))
-            scoped = replace(of_scope, metrics=[part])
-            yield replace(of_resource, scope_metrics=[scoped])
+
+
+def _grouped(metrics: Sequence[_Placed]) -> list[Any]:
+    """A batch of these. Resources and scopes stand in it once: of two, encoders drop one."""
+    return [
+        replace(
+            of_resource,
+            scope_metrics=[
+                replace(of_scope, metrics=[metric for _, _, metric in some])
+                for (_, of_scope, _), some in _runs(others, lambda each: id(each[1].scope))
+            ],
+        )
+        for (of_resource, _, _), others in _runs(metrics, lambda each: id(each[0].resource))
+    ]
+
+
+def _runs(
+    metrics: Sequence[_Placed], key: Callable[[_Placed], int]
+) -> Iterator[tuple[_Placed, list[_Placed]]]:
+    for _, run in itertools.groupby(metrics, key):
+        found = list(run)
+        yield found[0], found
+
+
+def _halves_of(metric: Any) -> list[Any]:
+    points = metric.data.data_points
+    half = len(points) // 2
+    parts = [points[:half], points[half:]] if half else [points]
+    return [replace(metric, data=replace(metric.data, data_points=part)) for part in parts]

@@ -56,11 +56,6 @@ class News:
         finally:
             otel_context.detach(token)
 
-    def tell_from_worker(self) -> None:
-        """Log what there is, in a worker's thread; where threads are green, leave it to the hub."""
-        if self._said and not threads_are_green():
-            self.tell()
-
     @property
     def late(self) -> bool:
         """Whether something has waited for so long that the hub does not seem to look."""

@@ -227,7 +227,11 @@ class _Connection(http.client.HTTPConnection):
         return self.getresponse()
 
 
-class _Wire(real("socket").socket):  # type: ignore[misc]
+_SOCKET: Final = real("socket")
+"""The module as it is without eventlet."""
+
+
+class _Wire(_SOCKET.socket):  # type: ignore[misc,name-defined]
     """A socket that spends what is left until its deadline in each wait."""
 
     deadline = 0.0
@@ -260,14 +264,15 @@ class _Wire(real("socket").socket):  # type: ignore[misc]
 
 
 def _dial(host: str, port: int, deadline: float) -> _Wire:
-    socket = real("socket")
     problem: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _SOCKET.getaddrinfo(
+        host, port, 0, _SOCKET.SOCK_STREAM
+    ):
         wire = _Wire(family, kind, protocol)
         wire.deadline = deadline
         try:
             wire.connect(address)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.setsockopt(_SOCKET.IPPROTO_TCP, _SOCKET.TCP_NODELAY, 1)
             return wire
         except OSError as error:
             wire.close()

@@ -35,8 +35,12 @@ SERVICE: Final = otel_context.create_key("otel-cinder-service")
 _LOCKING: Final = ("opentelemetry.sdk.trace", "opentelemetry.sdk.util", "opentelemetry.attributes")
 """Modules of the SDK that make locks by ``threading.Lock()`` ..."""
 
-_LOCKING_METRICS: Final = "opentelemetry.sdk.metrics._internal"
-"""... and the beginning of those that have imported the name."""
+_LOCKING_METRICS: Final = (
+    "opentelemetry.metrics._internal",
+    "opentelemetry.sdk.metrics._internal",
+    "opentelemetry.util._once",
+)
+"""... and the beginnings of those that have imported the name."""
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds that a stopping process waits for its spans to leave."""
@@ -63,6 +67,8 @@ class Runtime:
         self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
         self._patches = PatchSet()
+        self._locks = PatchSet()
+        """The SDK's locks: the last to be undone, behind a last export."""
         self._on = False
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
@@ -83,6 +89,7 @@ class Runtime:
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
+        self._locks = PatchSet()
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
@@ -94,6 +101,7 @@ class Runtime:
         atexit.unregister(self.flush)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
+        self._locks.undo()
 
     def begin(self, service: Service) -> None:
         """Be ready for ``service``, which begins to serve in this process now.
@@ -242,7 +250,7 @@ class Runtime:
         """
         threads = real("threading")
         green = sys.modules["threading"]
-        if threads is green or not self._patches.enabled:
+        if threads is green or not self._locks.enabled:
             return
         for name, module in list(sys.modules.items()):
             if name in _LOCKING:
@@ -253,7 +261,7 @@ class Runtime:
 
     def _exchange(self, name: str, module: Any, attribute: str, green: Any, native: Any) -> None:
         if getattr(module, attribute, None) is green:
-            self._patches.replace("runtime", f"{name}:{attribute}", lambda _original: native)
+            self._locks.replace("runtime", f"{name}:{attribute}", lambda _original: native)
 
     def _flush_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any

@@ -42,7 +42,8 @@ class Worker(abc.ABC):
         self._started = False
         self._stopping = False
         self._ended = self._event()
-        self._watched = not threads_are_green()
+        self._is_green = threads_are_green()
+        self._watched = not self._is_green
         """Whether what the thread has to say is going to be told."""
 
     @abc.abstractmethod
@@ -121,9 +122,14 @@ class Worker(abc.ABC):
         """See to it that what the thread has to say is told."""
         self._watched = news.watch()
 
+    def _tell(self) -> None:
+        """Log in this thread what it has to say; under eventlet, leave that to the hub."""
+        if not self._is_green:
+            news.tell()
+
     def _run(self) -> None:
         self._hush.begin()
-        self._hush.may_hear = not threads_are_green()
+        self._hush.may_hear = not self._is_green
         try:
             # The context of the request that happened to start the thread is not ours.
             otel_context.attach(otel_context.Context())
@@ -140,7 +146,7 @@ class Worker(abc.ABC):
             )
         finally:
             self._hush.withdraw()
-            news.tell_from_worker()
+            self._tell()
             self._ended.set()
             while self._asked:
                 self._asked.popleft()[0].set()
@@ -148,7 +154,7 @@ class Worker(abc.ABC):
     def _work_until_stopped(self) -> None:
         self._begin()
         while True:
-            news.tell_from_worker()
+            self._tell()
             self._sleep()
             asked = [self._asked.popleft() for _ in range(len(self._asked))]
             stopping = self._stopping
@@ -156,7 +162,7 @@ class Worker(abc.ABC):
             try:
                 self._work(asked=stopping or bool(asked))
             finally:
-                news.tell_from_worker()
+                self._tell()
                 for done, _ in asked:
                     done.set()
             if stopping:
