@@ -13,6 +13,8 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from oslo_config import cfg
+from oslo_service import wsgi
 
 import otel_cinder
 from otel_cinder.cli.otlp import Receiver
@@ -671,3 +673,29 @@ def test_stable_names_do_not_change_other_users_of_the_package(
     serve(Api())
     after = Stability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING.get(Signal.HTTP)
     assert json.dumps(str(after)) == json.dumps(str(before))
+
+
+@pytest.mark.filterwarnings("ignore:Using class 'Server':DeprecationWarning")
+@pytest.mark.parametrize("traced", [True, False], ids=["Cinder's application", "another"])
+def test_idle_worker_reports(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, traced: bool
+) -> None:
+    """A worker exports metrics from when it listens, though nobody has asked it anything."""
+    conf = cfg.ConfigOpts()
+    conf.register_opts(wsgi._options.wsgi_opts)
+    conf([])
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        otel_cinder.instrument()
+        app = load(Api(), tmp_path) if traced else Api()
+        server = wsgi.Server(conf, "osapi_volume", app, host="127.0.0.1", port=0)
+        server.start()
+        server.stop()
+        server.wait()
+        for end in (server.socket, server.dup_socket):
+            end.close()
+        otel_cinder.uninstrument()
+        assert {point.service for point in receiver.metrics()} == (
+            {"cinder-api"} if traced else set()
+        )
+        assert receiver.spans() == []
