@@ -495,7 +495,8 @@ SPANS_EXPORTED = _metric(
     "otel.sdk.exporter.span.exported",
     "counter",
     "{span}",
-    "spans that were sent; with `error.type` those that could not be",
+    "spans that were sent; with `error.type` those that could not be: an HTTP or gRPC status, "
+    "`rejected` of a request that was taken, the class of an error",
     ERROR_TYPE,
 )
 QUEUE_SIZE = _metric(
@@ -503,6 +504,20 @@ QUEUE_SIZE = _metric(
 )
 QUEUE_CAPACITY = _metric(
     "otel.sdk.processor.span.queue.capacity", "updowncounter", "{span}", "spans that may wait"
+)
+LOGS_PROCESSED = _metric(
+    "otel.sdk.processor.log.processed",
+    "counter",
+    "{log_record}",
+    "log records that were to be exported; with `error.type=queue_full` those that were dropped",
+    ERROR_TYPE,
+)
+LOGS_EXPORTED = _metric(
+    "otel.sdk.exporter.log.exported",
+    "counter",
+    "{log_record}",
+    "log records that were sent; with `error.type`, as for spans, those that could not be",
+    ERROR_TYPE,
 )
 SEAMS = _metric(
     "otel_cinder.seams", "gauge", "{place}", "patched places, by how they fare", SEAM, SEAM_STATE

@@ -10,7 +10,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.trace.sampling import Decision
 
 from otel_cinder.core import conventions
-from otel_cinder.core.exporting import BatchSpanProcessor
+from otel_cinder.core.exporting import BatchSpanProcessor, ExportQueue
+from otel_cinder.core.logs import LogQueue
 from otel_cinder.core.patching import Seam
 from otel_cinder.core.sampling import Tally
 
@@ -25,6 +26,8 @@ class Health(NamedTuple):
     decisions: Tally
     spans: BatchSpanProcessor | None
     """None: spans are not exported by us."""
+    logs: LogQueue | None
+    """None: log records are not exported."""
     seams: Callable[[], list[Seam]]
 
     def observe(self, meter: Meter) -> None:
@@ -40,6 +43,12 @@ class Health(NamedTuple):
                 conventions.SPANS_EXPORTED: lambda: _exported(spans),
                 conventions.QUEUE_SIZE: lambda: [(spans.waiting, {})],
                 conventions.QUEUE_CAPACITY: lambda: [(spans.queue_size, {})],
+            }
+        logs = self.logs
+        if logs is not None:
+            counted |= {
+                conventions.LOGS_PROCESSED: lambda: _processed(logs),
+                conventions.LOGS_EXPORTED: lambda: _exported(logs),
             }
         create = {
             "counter": meter.create_observable_counter,
@@ -64,15 +73,15 @@ class Health(NamedTuple):
             yield count, {conventions.SEAM: seam, conventions.SEAM_STATE: state}
 
 
-def _processed(spans: BatchSpanProcessor) -> Counts:
-    yield spans.taken, {}
-    if spans.overflowed:
-        yield spans.overflowed, {conventions.ERROR_TYPE: _QUEUE_FULL}
+def _processed(queue: ExportQueue[Any]) -> Counts:
+    yield queue.taken, {}
+    if queue.overflowed:
+        yield queue.overflowed, {conventions.ERROR_TYPE: _QUEUE_FULL}
 
 
-def _exported(spans: BatchSpanProcessor) -> Counts:
-    yield spans.sent, {}
-    for kind, count in list(spans.failed.items()):
+def _exported(queue: ExportQueue[Any]) -> Counts:
+    yield queue.sent, {}
+    for kind, count in list(queue.failed.items()):
         yield count, {conventions.ERROR_TYPE: kind}
 
 

@@ -74,6 +74,9 @@ class Process:
         self.spans: BatchSpanProcessor | None = None
         if self._given is None and not exporters.disabled(SPANS, os.environ):
             self.spans = exporters.spans(os.environ)
+        self.logs: LogQueue | None = None
+        if runtime.logs_exported:
+            self.logs = exporters.logs(os.environ, self.resource)
         self.instruments: Instruments | None = None
         """Where measurements go at once, on a provider that is not ours."""
         self.metrics: MetricQueue | None = None
@@ -86,11 +89,8 @@ class Process:
                 os.environ,
                 self.resource,
                 runtime.use_native_locks,
-                Health(self._tally, self.spans, runtime.seams).observe,
+                Health(self._tally, self.spans, self.logs, runtime.seams).observe,
             )
-        self.logs: LogQueue | None = None
-        if runtime.logs_exported:
-            self.logs = exporters.logs(os.environ, self.resource)
 
     def tracer(self, service: Service | None) -> Tracer:
         """The tracer of a service; made at its first span."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
 
 import otel_cinder
@@ -104,6 +105,30 @@ def test_lost_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPa
         '{"error.type": "queue_full"}': 3,
     }
     assert last(receiver, conventions.SPANS_EXPORTED) == {"{}": 0, '{"error.type": "400"}': 5}
+
+
+def test_lost_log_records_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where log records are exported, what became of them is told as of spans."""
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "5")
+    receiver.respond(401, path="/v1/logs")
+    otel_cinder.instrument()
+    process = runtime._current()
+    assert process is not None
+    assert process.logs is not None
+    process.logs._started = True  # but it does not run yet
+    for _ in range(8):
+        runtime.emit_log(LogRecord(body="a"), Context())
+    process.logs._started = False
+    process.logs.start()
+    spans(1)
+    runtime.flush()
+    otel_cinder.uninstrument()
+    assert last(receiver, conventions.LOGS_PROCESSED) == {
+        "{}": 5,
+        '{"error.type": "queue_full"}': 3,
+    }
+    assert last(receiver, conventions.LOGS_EXPORTED) == {"{}": 0, '{"error.type": "401"}': 5}
 
 
 def test_it_stands_under_the_first_service(receiver: Receiver) -> None:
