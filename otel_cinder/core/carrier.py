@@ -8,6 +8,7 @@ fan-out. It names the span that wrote it, so that one which a peer passed on is 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -21,8 +22,14 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 KEYS: Final = frozenset({TRACEPARENT, TRACESTATE})
 
-TRACESTATE_LIMIT: Final = 512
-"""Characters; W3C Trace Context asks to propagate at least that many, and no more is."""
+LIMIT: Final = 512
+"""Characters of a ``traceparent`` or ``tracestate`` that count; a longer one counts as absent.
+
+W3C Trace Context asks to propagate at least so many. Of a longer ``traceparent`` the SDK warns.
+"""
+
+_MEMBERS_LIMIT: Final = 32
+"""Members of a ``tracestate``, by W3C Trace Context."""
 
 _MEMBER: Final = "otelcinder"
 _MEMBER_LIMIT: Final = 64
@@ -39,6 +46,12 @@ _BELIEVED_S: Final = 30 * 86_400.0
 """Seconds from the present, either way, in which a stamp is believed: no message waits for a month.
 What is beyond is nobody's clock, and would be the sum of a histogram for ever."""
 
+_VALID: Final = re.compile(
+    r"""(?x)
+    (?P<key> [a-z][a-z0-9_*/-]{0,255} | [a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13} )
+    = [\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255} [\x21-\x2b\x2d-\x3c\x3e-\x7e]"""
+)
+"""A member of a ``tracestate``, by W3C Trace Context."""
 _EMPTY: Final = Context()
 _W3C: Final = TraceContextTextMapPropagator()
 """Not the configured propagators: baggage must not reach the broker, and peers read W3C."""
@@ -103,17 +116,33 @@ def renew(text: str, sent: SpanContext) -> str:
     return f"{before}{mark}{_now()}{rest[_STAMP:]}"
 
 
+def foreign_members(tracestate: str) -> str:
+    """The members of a ``tracestate`` that are not ours, or nothing if any of them is malformed.
+
+    The SDK would log a warning for each malformed one, and anybody may send them.
+    """
+    if len(tracestate) > LIMIT + _MEMBER_LIMIT:
+        return ""
+    members = [member for part in tracestate.split(",") if (member := part.strip(" \t"))]
+    members = [member for member in members if not member.startswith(_OURS)]
+    matches = [_VALID.fullmatch(member) for member in members]
+    keys = {match["key"] for match in matches if match}
+    kept = ",".join(members)
+    valid = all(matches) and len(keys) == len(members) <= _MEMBERS_LIMIT and len(kept) <= LIMIT
+    return kept if valid else ""
+
+
 def extract(keys: Mapping[str, Any]) -> Arrival:
     """What ``keys`` carry. Malformed or oversized ones count as absent; never raises."""
     parent, state = keys.get(TRACEPARENT), keys.get(TRACESTATE)
-    if not isinstance(parent, str):
+    if not isinstance(parent, str) or len(parent) > LIMIT:
         return NOTHING
     headers = {TRACEPARENT: parent}
     mark = ""
-    if isinstance(state, str) and len(state) <= TRACESTATE_LIMIT + _MEMBER_LIMIT:
+    if isinstance(state, str) and len(state) <= LIMIT + _MEMBER_LIMIT:
         members = [member.strip() for member in state.split(",") if member.strip()]
         mark = next((m for m in members if m.startswith(_OURS)), "")
-        headers[TRACESTATE] = ",".join(m for m in members if m is not mark)
+        headers[TRACESTATE] = foreign_members(state)
     remote = trace.get_current_span(_W3C.extract(headers, _EMPTY)).get_span_context()
     writer, _, rest = mark.removeprefix(_OURS).partition(":")
     if not remote.is_valid or writer != f"{remote.span_id:016x}":

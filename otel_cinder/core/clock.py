@@ -60,19 +60,3 @@ def add_event(span: Span, name: str, attributes: Mapping[str, Any]) -> None:
     """Add an event that happens now, by the clock of ``span``."""
     ahead: int | None = getattr(span, _AHEAD, None)
     span.add_event(name, attributes, None if ahead is None else monotonic_ns() + ahead)
-
-
-def watch_end(span: Span) -> None:
-    """Let ``span`` end by its clock, also where somebody else calls its ``end()`` without a time."""
-    if getattr(span, _AHEAD, None) is None:
-        return
-
-    def ended(end_time: int | None = None) -> None:
-        # The class's own from here on. That also opens the circle of span and function.
-        del span.__dict__["end"]
-        if end_time is None:
-            end(span)
-        else:
-            span.end(end_time)
-
-    span.end = ended  # type: ignore[method-assign]

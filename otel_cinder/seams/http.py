@@ -1,15 +1,16 @@
-"""A SERVER span around the whole API application, by opentelemetry-instrumentation-wsgi.
+"""A SERVER span around the whole API application.
 
 Both cinder-api and the uWSGI entry point load the application by ``oslo_service.wsgi.Loader``; what
 it returns is wrapped there, outside of every filter of ``api-paste.ini``.
 
-The middleware of the contrib package is given a cleaned copy of the WSGI environment: no token, no
-query string, no baggage, no oversized ``tracestate``. Cinder gets its own environment, untouched.
+The functions of opentelemetry-instrumentation-wsgi collect what the span says. They read a cleaned
+copy of the WSGI environment: no token, no query string, no baggage, no malformed ``tracestate``.
+Cinder gets the server's own environment. The server gets what Cinder answers, and one more header.
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import sys
 import time
@@ -20,18 +21,17 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation import wsgi
-from opentelemetry.instrumentation._semconv import (
-    _OpenTelemetrySemanticConventionStability,
-    _OpenTelemetryStabilitySignalType,
-    _StabilityMode,
+from opentelemetry.instrumentation._semconv import _StabilityMode
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.util.http import (
+    OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST,
+    OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE,
+    get_excluded_urls,
 )
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.util.http import get_excluded_urls
 
-from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.carrier import TRACESTATE_LIMIT
+from otel_cinder.core import carrier, conventions, redaction
 from otel_cinder.core.entry import Entry, enrich, enter
-from otel_cinder.core.failures import class_of, record_failure
+from otel_cinder.core.failures import record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
@@ -39,21 +39,25 @@ from otel_cinder.core.sampling import STRANGER
 
 SEAM: Final = "http"
 
-_KEPT: Final = frozenset(
-    {
-        "HTTP_HOST",
-        "HTTP_USER_AGENT",
-        "PATH_INFO",
-        "REMOTE_ADDR",
-        "REMOTE_PORT",
-        "REQUEST_METHOD",
-        "SCRIPT_NAME",
-        "SERVER_NAME",
-        "SERVER_PORT",
-        "SERVER_PROTOCOL",
-        "wsgi.url_scheme",
-    }
+_STABLE: Final = _StabilityMode.HTTP
+"""The stable ``http.*`` names, whatever OTEL_SEMCONV_STABILITY_OPT_IN says for other packages."""
+
+_LIMITS: Final = {
+    "HTTP_USER_AGENT": 256,
+    "PATH_INFO": 1024,
+    "REMOTE_ADDR": 64,
+    "REQUEST_METHOD": 32,
+    "SERVER_PROTOCOL": 32,
+    "wsgi.url_scheme": 32,
+}
+"""Parts of the environment that a span shows, and how many characters of each: strangers fill them."""
+
+_USUAL: Final = frozenset(
+    {"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT", "HTTP/1.0", "HTTP/1.1", "http", "https"}
 )
+"""Values that hold no secret. To look for one takes longer than the rest of the cleaning."""
+
+_PORTS: Final = ("REMOTE_PORT", "SERVER_PORT")
 _PORT: Final = re.compile(r":\d*$")
 _TOKENS: Final = (
     "HTTP_X_AUTH_TOKEN",
@@ -64,11 +68,13 @@ _TOKENS: Final = (
 )
 """Headers that are masked, word for word, wherever they stand while the request is handled."""
 
-_LIMITS: Final = {"HTTP_HOST": 255, "HTTP_USER_AGENT": 256, "PATH_INFO": 1024, "SCRIPT_NAME": 256}
-_REQUEST: Final = "otel_cinder.request"
+_TRACESTATE: Final = "HTTP_TRACESTATE"
 _TRACERESPONSE: Final = "traceresponse"
 _HEALTHCHECK: Final = "/healthcheck"
 """Where oslo.middleware answers load balancers, every second or so."""
+
+_HEADER_LIMIT: Final = 256
+"""Characters of a captured header that are kept."""
 
 Environ = dict[str, Any]
 Describe = Callable[..., tuple[str | None, dict[str, Any]]]
@@ -132,38 +138,37 @@ class TracedApplication:
         self._describe = describe
         self._patches = patches
         self._excluded = get_excluded_urls("WSGI")
-        self._kept = _KEPT | _propagated()
-        with _stable_names():
-            self._middleware = wsgi.OpenTelemetryMiddleware(
-                self._enter,
-                request_hook=_started,
-                tracer_provider=_Tracers(service),
-                meter_provider=NoOpMeterProvider(),  # it knows no route yet when it measures
-            )
+        self._propagated = _propagated()
+        self._captures_request = _is_set(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST)
+        self._captures_response = _is_set(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_app":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._app, name)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        if not self._patches.enabled or _somebody_else_traces() or self._is_quiet(environ):
+        request = self._begin(environ, start_response)
+        if request is None:
             return self._app(environ, start_response)
-        request = _Request(environ)
-        base = otel_context.get_current()
+        token = otel_context.attach(request.context)
         try:
-            response = self._middleware(self._clean(request), start_response)
-            if not request.streams:
-                # The span ends when the middleware's generator does. The body is at hand, so run it
-                # to its end here: a client that goes away may never iterate.
-                response = list(response)
+            return request.answer(call_with_room(self._app, environ, request.start_response))
+        except BaseException as error:
+            request.fail(error)
+            raise
+        finally:
+            otel_context.detach(token)
+
+    def _begin(self, environ: Environ, start_response: Any) -> _Request | None:
+        """Start the request's span, or return None where it gets none. Never raises."""
+        try:
+            if not self._patches.enabled or _somebody_else_traces() or self._is_quiet(environ):
+                return None
+            return _Request(self, environ, start_response)
         except Exception as error:
-            if request.entered:
-                raise
-            complain(SEAM, error)  # ours, before Cinder saw the request
-            otel_context.attach(base)
-            return self._app(environ, start_response)
-        if request.error is not None:
-            raise request.take_error()
-        return _Stream(response, request, base) if request.streams else response
+            complain(SEAM, error)
+            return None
 
     def _is_quiet(self, environ: Environ) -> bool:
         path = str(environ.get("PATH_INFO", ""))
@@ -171,228 +176,292 @@ class TracedApplication:
             return True
         return bool(self._excluded.url_disabled(path))
 
-    def _clean(self, request: _Request) -> Environ:
-        """What the middleware may see: no secret, nothing that would be passed on unasked."""
-        environ = request.environ
-        clean = {key: environ[key] for key in self._kept if key in environ}
-        if len(clean.get("HTTP_TRACESTATE", "")) > TRACESTATE_LIMIT:
-            del clean["HTTP_TRACESTATE"]
-        if not str(clean.get("SERVER_PORT", "")).isdecimal():
-            clean.pop("SERVER_PORT", None)  # a unix socket's; the middleware would choke on it
-        if "HTTP_HOST" in clean:  # it would become server.address, port and all
-            clean["HTTP_HOST"] = _PORT.sub("", str(clean["HTTP_HOST"]))
-        for key, limit in _LIMITS.items():  # a stranger fills them, as far as he likes
-            if key in clean:
-                clean[key] = redaction.text(clean[key], limit)
-        # Without the query string, which may hold anything.
-        clean["REQUEST_URI"] = clean.get("SCRIPT_NAME", "") + clean.get("PATH_INFO", "")
-        clean[_REQUEST] = request
-        return clean
-
-    def _enter(self, clean: Environ, start_response: Any) -> Iterable[bytes]:
-        """Run the application, inside of the span and with Cinder's own environment.
-
-        What it raises is kept for `__call__` to raise: the middleware would record its message as
-        it is, with whatever secret is in it.
-        """
-        request: _Request = clean[_REQUEST]
-        # Here, because the middleware begins with what it has extracted, not with our context.
-        context = otel_context.set_value(SERVICE, self._service)
-        said = (str(request.environ.get(key, "")) for key in _TOKENS)
-        # Bearer, Basic: behind the scheme.
-        context = redaction.hiding(context, *(token.rpartition(" ")[2] for token in said))
-        request.context = enter(context, Entry(request.span, is_http=True))
-        token = otel_context.attach(request.context)
-        request.entered = True
-        try:
-            answered = _answered(request, start_response)
-            request.body = call_with_room(self._app, request.environ, answered)
-            request.streams = not isinstance(request.body, (list, tuple))
-        except BaseException as error:
-            request.error = error
-            record_failure(request.span, error)
-        finally:
-            otel_context.detach(token)
-            self._finish(request)
-        return _watched(request) if request.streams else request.body
-
-    def _finish(self, request: _Request) -> None:
-        """Name the span, once Cinder has matched the route and built its context."""
-        try:
-            recording = request.span.is_recording()
-            name, attributes = self._describe(request.environ, whole=recording)
-            request.measured = {
-                key: attributes[key]
-                for key in (conventions.HTTP_ROUTE, conventions.ACTION)
-                if key in attributes
-            }
-            if recording:
-                request.span.set_attributes(attributes)
-                if name:
-                    request.span.update_name(name)
-        except Exception as error:
-            complain(SEAM, error)
-        if not request.streams:
-            request.measure()
-
 
 class _Request:
-    """What is to be known of one request on both sides of the middleware."""
+    """One request: its span, what the server is answered, and its end, which comes once."""
 
-    __slots__ = (
-        "body",
-        "context",
-        "entered",
-        "environ",
-        "error",
-        "measured",
-        "scheme",
-        "span",
-        "started",
-        "status",
-        "streams",
-    )
+    _ended = True
+    """Until the span has begun."""
 
-    def __init__(self, environ: Environ) -> None:
-        self.environ = environ
-        self.body: Iterable[bytes] = ()
-        self.context = otel_context.get_current()
-        self.entered = False
-        self.error: BaseException | None = None
-        self.measured: dict[str, Any] | None = None
-        # Now: a proxy's headers, which may be anybody's, change it on the way in.
+    def __init__(self, traced: TracedApplication, environ: Environ, start_response: Any) -> None:
+        self._started = time.perf_counter()
+        self._describe = traced._describe
+        self._patches = traced._patches
+        self._environ: Environ | None = environ
+        self._start_response = start_response
+        self._status = 0
+        self._error_type = ""
+        headers = _trace_headers(environ, traced._propagated)
+        context, kind = _parent(headers)
+        context = otel_context.set_value(SERVICE, traced._service, context)
+        context = redaction.hiding(context, *_tokens(environ))
+        self._captures = kind is SpanKind.SERVER and traced._captures_response
+        token = otel_context.attach(context)  # what is masked below includes the request's token
+        try:
+            clean = _clean(environ)
+            attributes = wsgi.collect_request_attributes(clean, _STABLE)
+            if kind is SpanKind.SERVER and traced._captures_request:
+                attributes.update(_captured({**clean, **headers}))
+        finally:
+            otel_context.detach(token)
+        method = attributes.get(conventions.HTTP_METHOD, "_OTHER")
+        # Now: the headers of a proxy, which anybody may write, change it on the way in.
         scheme = environ.get("wsgi.url_scheme")
-        self.scheme = scheme if scheme in ("http", "https") else "_OTHER"
-        self.span: trace.Span = trace.INVALID_SPAN
-        self.started = time.perf_counter()
-        self.status = 0
-        self.streams = False
-
-    def take_error(self) -> BaseException:
-        """What Cinder raised, which is kept no longer: its frames know this request."""
-        error, self.error = self.error, None
-        return error or StopIteration()
-
-    def measure(self) -> None:
-        """Record how long the request took, once, by what bounds its attributes."""
-        measured, self.measured = self.measured, None
-        if measured is None:
-            return
-        method = redaction.http_method(self.environ)
-        attributes: dict[str, Any] = {
-            conventions.HTTP_METHOD: "_OTHER" if method == "HTTP" else method,
-            conventions.URL_SCHEME: self.scheme,
-            **measured,
+        self._measured: dict[str, Any] = {
+            conventions.HTTP_METHOD: method,
+            conventions.URL_SCHEME: scheme if scheme in ("http", "https") else "_OTHER",
         }
-        status = 500 if self.error is not None else self.status
+        # Without ids, for requests that match no route.
+        name = "HTTP" if method == "_OTHER" else method
+        stranger = otel_context.set_value(STRANGER, True, context)
+        self.span: Span = runtime.start_span(name, stranger, kind, attributes)
+        self._ended = False
+        entry = Entry(self.span, is_http=True)
+        self.context = enter(trace.set_span_in_context(self.span, context), entry)
+
+    def __del__(self) -> None:
+        # The server has neither read the body to its end nor closed it.
+        if not self._ended and not sys.is_finalizing():
+            self.end()
+
+    def start_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the server's own, and tell it which trace the answer belongs to."""
+        try:
+            if self._patches.enabled and len(args) > 1:
+                args = self._answered(*args)
+        except Exception as error:
+            complain(SEAM, error)
+        return self._start_response(*args, **kwargs)
+
+    def answer(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """What the server gets for ``body``: the same, or the same made in the span. Never raises."""
+        try:
+            if self._patches.enabled:
+                environ = self._environ
+                self._learn()
+                if _is_stream(body, environ):
+                    return _Stream(body, body, self)
+        except Exception as error:
+            complain(SEAM, error)
+        self.end()
+        return body
+
+    def within(self, step: Callable[[Any], Any], body: Any) -> Any:
+        """Call ``step``, which is the host's, in the span. The body's end ends the span."""
+        if not self._patches.enabled:
+            self.end()
+            return step(body)
+        token = otel_context.attach(self.context)
+        try:
+            return step(body)
+        except StopIteration:
+            self.end()
+            raise
+        except BaseException as error:
+            self.fail(error)
+            raise
+        finally:
+            otel_context.detach(token)
+
+    def fail(self, error: BaseException) -> None:
+        """End the span with what the application raised. Never raises."""
+        try:
+            if self._patches.enabled and not self._ended:
+                self._error_type, _ = record_failure(self.span, error)
+                self._learn()
+        except Exception as problem:
+            complain(SEAM, problem)
+        self.end()
+
+    def end(self) -> None:
+        """End the span, unless it has ended. Never raises."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            self._measure()
+        except Exception as error:
+            complain(SEAM, error)
+        end_span(self.span)
+
+    def _answered(self, status: Any, headers: Any, *rest: Any) -> tuple[Any, ...]:
+        """Say on the span how the request was answered. Returns what the server gets."""
+        if isinstance(status, (str, bytes)):
+            self._say_status(status if isinstance(status, str) else status.decode("latin-1"))
+        names = _names(headers)
+        if names is None:
+            return (status, headers, *rest)
+        if self._captures and self.span.is_recording():
+            self.span.set_attributes(wsgi.collect_custom_response_headers_attributes(headers))
+        found = self.span.get_span_context()
+        if runtime.settings.traceresponse and found.is_valid and _TRACERESPONSE not in names:
+            headers = [*headers, (_TRACERESPONSE, _traceresponse(found))]
+        return (status, headers, *rest)
+
+    def _say_status(self, status: str) -> None:
+        code = status.partition(" ")[0]
+        self._status = int(code[:3]) if code[:3].isdecimal() else 0
+        if self.span.is_recording():
+            code = code if code.isdecimal() else redaction.text(code, 16)
+            wsgi.add_response_attributes(self.span, f"{code} ", [], sem_conv_opt_in_mode=_STABLE)
+
+    def _learn(self) -> None:
+        """Name the span, once Cinder has matched the route and built its context."""
+        environ, self._environ = self._environ, None
+        if environ is None:
+            return
+        try:
+            recording = self.span.is_recording()
+            name, attributes = self._describe(environ, whole=recording)
+            for key in (conventions.HTTP_ROUTE, conventions.ACTION):
+                if key in attributes:
+                    self._measured[key] = attributes[key]
+            if recording:
+                self.span.set_attributes(attributes)
+                if name:
+                    self.span.update_name(name)
+        except Exception as error:
+            complain(SEAM, error)
+
+    def _measure(self) -> None:
+        """Record how long the request took, by attributes of few values."""
+        status = 500 if self._error_type else self._status
         if status:
-            attributes[conventions.HTTP_STATUS] = status
-        if self.error is not None:
-            attributes[conventions.ERROR_TYPE] = class_of(self.error)[1]
-        elif status >= 500:
-            attributes[conventions.ERROR_TYPE] = str(status)
-        runtime.measure(
-            conventions.HTTP_SERVER_DURATION,
-            time.perf_counter() - self.started,
-            attributes,
-            self.context,
-        )
+            self._measured[conventions.HTTP_STATUS] = status
+        if status >= 500:
+            self._measured[conventions.ERROR_TYPE] = self._error_type or str(status)
+        took = time.perf_counter() - self._started
+        runtime.measure(conventions.HTTP_SERVER_DURATION, took, self._measured, self.context)
 
 
 class _Stream:
-    """A body that is not at hand yet: ends the span and raises what Cinder raised, at its end."""
+    """A body that is not at hand yet: it makes its parts in the request's span."""
 
-    def __init__(self, response: Iterable[bytes], request: _Request, base: Context) -> None:
-        self._response = iter(response)
+    __slots__ = ("_body", "_parts", "_request")
+
+    def __init__(self, body: Any, parts: Any, request: _Request) -> None:
+        self._body = body
+        self._parts = parts
+        """What gives the parts: the body, or its iterator."""
         self._request = request
-        self._base = base
-        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__slots__:
+            raise AttributeError(name)
+        return getattr(self._body, name)
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
+        parts = self._request.within(iter, self._parts)
+        return self if parts is self._parts else _Stream(self._body, parts, self._request)
 
     def __next__(self) -> bytes:
-        self._begun = True
-        try:
-            return next(self._response)
-        except BaseException:
-            self._end()
-            if self._request.error is None:
-                raise
-        raise self._request.take_error()  # here, so that it is raised as Cinder raised it
+        part: bytes = self._request.within(next, self._parts)
+        return part
 
     def close(self) -> None:
-        # A generator that never began has no end to run: the body is closed for it.
-        close = getattr(self._response if self._begun else self._request.body, "close", None)
         try:
-            if close is not None:
-                close()
+            self._request.within(_close, self._body)
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        self._request.measure()
-        if self._request.span.is_recording():
-            end_span(self._request.span)  # closed before it was iterated
-        # Where it was never iterated, the middleware has not detached what it attached.
-        otel_context.attach(self._base)
+            self._request.end()
 
 
-def _watched(request: _Request) -> Iterator[bytes]:
-    """The body, whose parts may be made while it is read: by the service, and failing maybe."""
-    body = iter(request.body)
-    try:
-        while True:
-            token = otel_context.attach(request.context)
-            try:
-                part = next(body)
-            except StopIteration:
-                return
-            except Exception as error:
-                request.error = error
-                record_failure(request.span, error)
-                return
-            finally:
-                otel_context.detach(token)
-            yield part
-    finally:
-        close = getattr(request.body, "close", None)
-        if close is not None:
-            close()
+def _close(body: Any) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
 
 
-def _started(span: trace.Span, clean: Environ) -> None:
-    """Give the span a name without ids, for requests that match no route."""
-    clean[_REQUEST].span = span
-    if span.is_recording():
-        span.update_name(redaction.http_method(clean))
-        clock.watch_end(span)  # the middleware ends it
+def _is_stream(body: Any, environ: Environ | None) -> bool:
+    """Whether the parts of ``body`` are still to be made, and the server only iterates over them.
 
-
-def _answered(request: _Request, start_response: Any) -> Any:
-    """The server's ``start_response``, behind a middleware that needs a reason in the status.
-
-    The answer says which trace it belongs to, in the header of W3C Trace Context Level 2.
+    A server asks for the length of a body, and sends a file in a way of its own. Such a body must
+    reach it as it is, and so must one that is no body.
     """
+    kind = type(body)
+    if hasattr(kind, "__len__") or not hasattr(kind, "__iter__"):
+        return False
+    wrapper = (environ or {}).get("wsgi.file_wrapper")
+    if isinstance(wrapper, type):
+        return not isinstance(body, wrapper)
+    return wrapper is None or not hasattr(kind, "read")  # uWSGI's gives the file back
 
-    def start(status: str, headers: list[tuple[str, str]], *args: Any, **kwargs: Any) -> Any:
-        try:
-            code = status[:3]
-            request.status = int(code) if code.isdecimal() else 0
-            found = request.span.get_span_context()
-            if runtime.settings.traceresponse and found.is_valid:
-                names = {name.lower() for name, _ in headers}
-                if _TRACERESPONSE not in names:
-                    headers = [*headers, (_TRACERESPONSE, _traceresponse(found))]
-        except Exception as error:
-            complain(SEAM, error)
-        return start_response(status if " " in status else f"{status} ", headers, *args, **kwargs)
 
-    return start
+def _is_set(variable: str) -> bool:
+    return bool(os.environ.get(variable))
+
+
+def _names(headers: Any) -> list[Any] | None:
+    """The names of response headers, in lower case.
+
+    None for what PEP 3333 does not know, a generator say, which can be read only once: the server
+    gets it as it is, and judges.
+    """
+    try:
+        return [header[0].lower() for header in headers] if type(headers) is list else None
+    except (AttributeError, IndexError, TypeError):
+        return None
 
 
 def _traceresponse(found: trace.SpanContext) -> str:
+    """The header of W3C Trace Context Level 2 that says which trace an answer belongs to."""
     return f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"
+
+
+def _clean(environ: Environ) -> dict[str, str]:
+    """The part of the environment that a span may show, bounded and without secrets."""
+    clean = {
+        key: value if value in _USUAL else redaction.text(value, limit)
+        for key, limit in _LIMITS.items()
+        if (value := environ.get(key))
+    }
+    host = str(environ.get("HTTP_HOST") or "").rpartition("@")[2]
+    if host:  # it becomes server.address, which has neither user nor port
+        clean["HTTP_HOST"] = redaction.text(_PORT.sub("", host), 255)
+    for key in _PORTS:
+        port = str(environ.get(key, ""))
+        if port.isdecimal() and len(port) <= 5:  # a unix socket's is none
+            clean[key] = port
+    # Without the query string, which may hold anything.
+    clean["REQUEST_URI"] = clean.get("PATH_INFO", "")
+    return clean
+
+
+def _captured(environ: Environ) -> dict[str, Any]:
+    """The headers of a request that the operator wants to see, of those that a span may show."""
+    shown = {key: redaction.text(value, _HEADER_LIMIT) for key, value in environ.items()}
+    captured: dict[str, Any] = wsgi.collect_custom_request_headers_attributes(shown)
+    return captured
+
+
+def _parent(headers: dict[str, str]) -> tuple[Context, SpanKind]:
+    """The context to start the span in, and its kind: no SERVER within somebody else's span."""
+    context = otel_context.get_current()
+    if trace.get_current_span(context) is not trace.INVALID_SPAN:
+        return context, SpanKind.INTERNAL
+    if not headers:
+        return Context(), SpanKind.SERVER
+    try:
+        return propagate.extract(headers, getter=wsgi.wsgi_getter), SpanKind.SERVER
+    except Exception as error:  # a propagator that can't stand what a stranger sends
+        complain(SEAM, error)
+        return Context(), SpanKind.SERVER
+
+
+def _tokens(environ: Environ) -> list[str]:
+    """What the request proves itself with, without Bearer or Basic before it."""
+    return [str(environ[key]).rpartition(" ")[2] for key in _TOKENS if key in environ]
+
+
+def _trace_headers(environ: Environ, keys: frozenset[str]) -> dict[str, str]:
+    """The headers that name the request's trace. One that the SDK would warn of counts as absent."""
+    headers = {}
+    for key in keys:
+        value = environ.get(key)
+        if key == _TRACESTATE and isinstance(value, str):
+            value = carrier.foreign_members(value)
+        if value and isinstance(value, str) and len(value) <= carrier.LIMIT:
+            headers[key] = value
+    return headers
 
 
 def _propagated() -> frozenset[str]:
@@ -401,49 +470,6 @@ def _propagated() -> frozenset[str]:
     return frozenset(
         "HTTP_" + field.upper().replace("-", "_") for field in fields if field.lower() != "baggage"
     )
-
-
-class _Tracers(trace.TracerProvider):
-    """Hands the middleware a tracer that is looked up at each request, so after every fork."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def get_tracer(self, *_args: Any, **_kwargs: Any) -> trace.Tracer:
-        return _Tracer(self._service)
-
-
-class _Tracer(trace.NoOpTracer):
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def start_span(  # type: ignore[override]
-        self, name: str, context: Context | None = None, **kwargs: Any
-    ) -> trace.Span:
-        kwargs.pop("start_time", None)
-        context = otel_context.set_value(SERVICE, self._service, context)
-        return runtime.start_span(name, otel_context.set_value(STRANGER, True, context), **kwargs)
-
-
-@contextlib.contextmanager
-def _stable_names() -> Iterator[None]:
-    """Let the middleware that is made here use the stable ``http.*`` names, whatever others use.
-
-    The contrib package decides it for the whole process, by OTEL_SEMCONV_STABILITY_OPT_IN, and uses
-    the names of 2021 by default.
-    """
-    try:
-        mapping = _OpenTelemetrySemanticConventionStability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING
-        _OpenTelemetrySemanticConventionStability._initialize()  # type: ignore[no-untyped-call]
-        before = mapping.get(_OpenTelemetryStabilitySignalType.HTTP, _StabilityMode.DEFAULT)
-    except AttributeError:  # a release that arranges it differently: its own default will do
-        yield
-        return
-    mapping[_OpenTelemetryStabilitySignalType.HTTP] = _StabilityMode.HTTP
-    try:
-        yield
-    finally:
-        mapping[_OpenTelemetryStabilitySignalType.HTTP] = before
 
 
 def _somebody_else_traces() -> bool:

@@ -1,8 +1,9 @@
-"""The trace on the wire: what is written, and when it is written anew."""
+"""The trace on the wire: what is written, when it is written anew, and what others send."""
 
 from __future__ import annotations
 
 import json
+import random
 import time
 
 import pytest
@@ -116,3 +117,69 @@ def test_members_of_others_stay() -> None:
     ours, _, others = carrier.inject(sent, fanout=False)[carrier.TRACESTATE].partition(",")
     assert ours.startswith("otelcinder=000000000000000b:")
     assert others == "vendor=a"
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [
+        ("", ""),
+        ("a=b", "a=b"),
+        (" a=b ,\tc=d,,", "a=b,c=d"),
+        ("t@v=1,0t@v=2,a-_*/=~ x", "t@v=1,0t@v=2,a-_*/=~ x"),
+        (f"otelcinder={SPAN}:1,a=b", "a=b"),
+        (f"a=b,otelcinder={SPAN}:1,otelcinder={SPAN}:2", "a=b"),
+        (",".join(f"k{number}=v" for number in range(32)), None),
+        (",".join(f"k{number}=v" for number in range(33)), ""),
+        ("a=" + "v" * 256, None),
+        ("a=" + "v" * 257, ""),
+        ("a=b,a=c", ""),
+        ("a=b,A=c", ""),
+        ("a=b=c", ""),
+        ("0=b", ""),
+        ("a=", ""),
+        ("a=b\n", ""),
+        ("a=\xe9", ""),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_members_of_others(state: str, kept: str | None) -> None:
+    """All of a valid tracestate but our member is kept, and nothing of a malformed one."""
+    assert carrier.foreign_members(state) == (state if kept is None else kept)
+
+
+def test_sdk_has_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    """Of what is kept the SDK understands every member, and it logs nothing."""
+    chance = random.Random(34)
+    alphabet = "abz019AZ@_-*/=,, \t~\x1f\x7f\xe9"
+    kept = 0
+    for _ in range(20_000):
+        state = carrier.foreign_members("".join(chance.choices(alphabet, k=chance.randrange(24))))
+        assert TraceState.from_header([state]).to_header() == state
+        kept += bool(state)
+    assert kept > 20
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"traceparent": PARENT, "tracestate": "garbage"},
+        {"traceparent": PARENT, "tracestate": "a=b," * 1000},
+        {"traceparent": PARENT, "tracestate": ",".join(f"k{n}=v" for n in range(33))},
+        {"traceparent": PARENT, "tracestate": "a=b,a=c"},
+        {"traceparent": PARENT.ljust(513, "-"), "tracestate": "a=b"},
+        {"traceparent": "garbage" * 100},
+    ],
+    ids=lambda keys: repr(keys)[-30:],
+)
+def test_malformed_message_is_read_in_silence(
+    keys: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message with malformed keys does not fill the service's log either."""
+    arrival = carrier.extract(keys)
+    assert not arrival.remote.trace_state
+    assert not caplog.records

@@ -167,24 +167,13 @@ def test_request(spans: Recorder, wall: WallClock, tmp_path: pathlib.Path, strea
     assert "end" not in vars(span)
 
 
-def test_span_that_is_ended_with_a_time(spans: Recorder) -> None:
-    """Who says when a span has ended is believed."""
-    span: Any = runtime.start_span("request", Context())
-    clock.watch_end(span)
-    span.end(span.start_time + 5)
-    assert ended(spans["request"]) == began(spans["request"]) + 5
-
-
 def test_spans_that_are_not_recorded(instrumented: Callable[..., Recorder]) -> None:
     """A span that is not sampled is left as it is."""
     instrumented(sampler=ALWAYS_OFF)
     span = runtime.start_span("create", Context())
-    clock.watch_end(span)
     clock.add_event(span, "log", {})
     end_span(span)
     assert set(vars(span)) == {"_context"}
-    clock.watch_end(trace.INVALID_SPAN)
-    assert not hasattr(trace.INVALID_SPAN, "_otel_cinder_ahead")
 
 
 def test_span_of_another_sdk() -> None:
@@ -209,7 +198,6 @@ def test_span_of_another_sdk() -> None:
             return Closed(trace.INVALID_SPAN_CONTEXT)
 
     span: Any = clock.start(Another(), "create", Context())
-    clock.watch_end(span)
     clock.add_event(span, "log", {})
     clock.end(span)
     assert span.ended is None

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import copy
+import gc
+import io
 import json
 import pathlib
+import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import pytest
 import webob
+from eventlet import Timeout
+from greenlet import GreenletExit
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 from oslo_config import cfg
 from oslo_service import wsgi
+from webob.response import EmptyResponse
 
 import otel_cinder
 from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core import entry
+from otel_cinder.core import entry, redaction
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 from otel_cinder.seams import http as seam
 from tests.unit.recording import Recorder, exception_of
@@ -354,6 +364,7 @@ def test_streaming_body_that_raises(spans: Recorder, serve: Serve) -> None:
     (span,) = spans
     assert span.attributes["error.type"] == "OSError"
     assert "hunter2" not in span.to_json()
+    stream.close()
     assert body.closed == 1
     assert context_is_clean()
 
@@ -385,8 +396,180 @@ def test_empty_streaming_body(spans: Recorder, serve: Serve) -> None:
     stream = call(serve(responds("204 No Content", body)))
     assert list(stream) == []
     assert len(spans) == 1
+    stream.close()
     assert body.closed == 1
     assert context_is_clean()
+
+
+def test_body_is_closed_by_the_server_alone(spans: Recorder, serve: Serve) -> None:
+    """A server may still hold the parts when it has read the last one, so nobody closes for it."""
+    body = Body()
+    stream = call(serve(responds("200 OK", body)))
+    list(stream)
+    assert body.closed == 0
+    stream.close()
+    assert body.closed == 1
+
+
+def test_body_that_nobody_reads_or_closes(spans: Recorder, serve: Serve) -> None:
+    """The span ends once the server has let go of the body."""
+    body = Body()
+    stream = call(serve(responds("200 OK", body)))
+    assert len(spans) == 0
+    del stream
+    gc.collect()
+    assert len(spans) == 1
+    assert body.closed == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[b"a"], (b"a",), collections.deque([b"a"]), b"a", "a", None, EmptyResponse()],
+    ids=lambda body: type(body).__name__,
+)
+def test_body_at_hand_is_not_touched(spans: Recorder, serve: Serve, body: Any) -> None:
+    """The server gets the very object, and may ask for its length or send it in its own way."""
+    assert call(serve(responds("200 OK", body))) is body
+    assert len(spans) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "body"),
+    [(FileWrapper, FileWrapper(io.BytesIO(b"a"))), (lambda file: file, io.BytesIO(b"a"))],
+    ids=["a class's", "uWSGI's"],
+)
+def test_file_for_the_server_is_not_touched(
+    spans: Recorder, serve: Serve, wrapper: Any, body: Any
+) -> None:
+    """A file that the server itself is to send reaches it as it is."""
+    app = serve(responds("200 OK", body))
+    assert call(app, **{"wsgi.file_wrapper": wrapper}) is body
+    assert len(spans) == 1
+
+
+def test_file_streams_where_the_server_has_no_way_of_its_own(spans: Recorder, serve: Serve) -> None:
+    """Under eventlet, which has no file_wrapper, a file is a stream like any other."""
+    stream = call(serve(responds("200 OK", io.BytesIO(b"a"))))
+    assert len(spans) == 0
+    assert list(stream) == [b"a"]
+    assert len(spans) == 1
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GreenletExit, Timeout])
+def test_stream_that_is_cut_off(
+    spans: Recorder, serve: Serve, kind: Callable[[], BaseException]
+) -> None:
+    """Whatever ends a stream from within is the request's failure, a greenthread's end too."""
+    error = kind()
+    stream = call(serve(responds("200 OK", Body(error, parts=1))))
+    with pytest.raises(type(error)) as caught:
+        list(stream)
+    stream.close()
+    assert caught.value is error
+    (span,) = spans
+    assert span.attributes["error.type"] == type(error).__name__
+    assert context_is_clean()
+
+
+def test_body_that_gives_no_iterator_is_closed(spans: Recorder, serve: Serve) -> None:
+    """A body whose `__iter__` raises fails the request, and is closed by the server as ever."""
+
+    class Unreadable(Body):
+        def __iter__(self) -> Iterator[bytes]:
+            raise ValueError("no parts")
+
+    body = Unreadable()
+    stream = call(serve(responds("200 OK", body)))
+    with pytest.raises(ValueError, match="no parts"):
+        iter(stream)
+    stream.close()
+    assert body.closed == 1
+    (span,) = spans
+    assert span.attributes["error.type"] == "ValueError"
+
+
+def test_close_that_raises(spans: Recorder, serve: Serve) -> None:
+    """What the body's close() raises comes out of the server's call of it, and nowhere else."""
+    error = OSError("gone")
+
+    class Sticks(Body):
+        def close(self) -> None:
+            super().close()
+            raise error
+
+    body = Sticks()
+    stream = call(serve(responds("200 OK", body)))
+    assert list(stream) == [b"part", b"part"]
+    with pytest.raises(OSError, match="gone") as caught:
+        stream.close()
+    assert caught.value is error
+    assert body.closed == 1
+    assert len(spans) == 1
+    assert context_is_clean()
+
+
+def test_closing_belongs_to_the_request(spans: Recorder, serve: Serve) -> None:
+    """What a body does when it is closed, to log a line say, it does in the request's trace."""
+
+    class Says(Body):
+        def close(self) -> None:
+            self.current.append(trace.get_current_span().get_span_context().span_id)
+
+    for parts in (0, 1):
+        body = Says(parts=parts)
+        stream = call(serve(responds("200 OK", body)))
+        list(stream)
+        stream.close()
+        assert set(body.current) == {list(spans)[-1].context.span_id}
+
+
+@pytest.mark.parametrize("status", [b"200 OK", "200", "200 "])
+def test_odd_status_is_said_and_passed_on(spans: Recorder, serve: Serve, status: Any) -> None:
+    """A status of bytes, or without a reason, reaches the server as it is."""
+    seen: list[Any] = []
+    app = serve(responds(status, [b""]))
+    app(webob.Request.blank("/").environ, lambda *args: seen.append(args[0]))
+    assert seen == [status]
+    (span,) = spans
+    assert span.attributes["http.response.status_code"] == 200
+
+
+def test_headers_that_can_be_read_once(spans: Recorder, serve: Serve) -> None:
+    """Headers from a generator are left to the server."""
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", (header for header in [("a", "b")]))
+        return [b""]
+
+    seen: list[Any] = []
+    serve(app)(webob.Request.blank("/").environ, lambda _status, headers: seen.extend(headers))
+    assert seen == [("a", "b")]
+    assert len(spans) == 1
+
+
+def test_headers_of_the_application_stay_its_own(spans: Recorder, serve: Serve) -> None:
+    """Headers that an application uses again and again do not keep a request's traceresponse."""
+    headers = [("a", "b")]
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", headers)
+        return [b""]
+
+    call(serve(app))
+    assert headers == [("a", "b")]
+
+
+def test_application_that_starts_late(spans: Recorder, serve: Serve) -> None:
+    """An application that is a generator answers at its first part; the span says what."""
+
+    def app(_environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("503 Service Unavailable", [])
+        yield b"later"
+
+    assert list(call(serve(app))) == [b"later"]
+    (span,) = spans
+    assert span.attributes["http.response.status_code"] == 503
+    assert span.attributes["error.type"] == "503"
 
 
 def test_two_streams_on_one_thread(spans: Recorder, serve: Serve) -> None:
@@ -399,6 +582,53 @@ def test_two_streams_on_one_thread(spans: Recorder, serve: Serve) -> None:
     list(second)
     one, two = spans
     assert one.context.trace_id != two.context.trace_id
+    assert context_is_clean()
+
+
+# uninstrument() in the midst of requests
+
+
+def test_stream_outlives_tracing(spans: Recorder, serve: Serve) -> None:
+    """A body that still streams at uninstrument() goes on untraced, to its very end."""
+    body = Body(parts=3)
+    stream = call(serve(responds("200 OK", body)))
+    parts = iter(stream)
+    assert next(parts) == b"part"
+    otel_cinder.uninstrument()
+    assert list(parts) == [b"part", b"part"]
+    stream.close()
+    assert body.closed == 1
+    assert body.current[0] != 0
+    assert body.current[1:] == [0, 0]
+    assert len(spans) == 1
+    assert context_is_clean()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["answers", "fails"])
+@pytest.mark.parametrize("streams", [False, True], ids=["at once", "streaming"])
+def test_request_outlives_tracing(
+    spans: Recorder, serve: Serve, streams: bool, fails: bool
+) -> None:
+    """A request in the midst of uninstrument() is answered; no text of it is recorded after that."""
+    redaction.learn(["a-secret-of-the-configuration"])
+    seen: list[Any] = []
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        otel_cinder.uninstrument()  # the configuration's secrets are forgotten with it
+        start_response("200 OK", [("a", "a-secret-of-the-configuration")])
+        if fails:
+            raise ValueError("a-secret-of-the-configuration")
+        return iter([b"part"]) if streams else [b"part"]
+
+    def start_response(status: str, headers: Any) -> None:
+        seen.append((status, headers))
+
+    environ = webob.Request.blank("/").environ
+    with pytest.raises(ValueError, match="a-secret") if fails else contextlib.nullcontext():
+        assert list(serve(app)(environ, start_response)) == [b"part"]
+    assert seen == [("200 OK", [("a", "a-secret-of-the-configuration")])]
+    (span,) = spans
+    assert "a-secret" not in span.to_json()
     assert context_is_clean()
 
 
@@ -434,6 +664,141 @@ def test_oversized_tracestate_is_dropped(spans: Recorder, serve: Serve, size: in
     (span,) = spans
     assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
     assert not span.context.trace_state
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        "garbage",
+        "====,,,;;; , =",
+        "a=b,=",
+        "a=b=c",
+        "a=b,a=c",
+        "UPPER=case",
+        "a=\x1b[2J",
+        "a=\xe9\udcff",
+        "a=" + "v" * 257,
+        "k" * 257 + "=v",
+        "t@" + "k" * 15 + "=v",
+        ",".join(f"k{number}=v" for number in range(33)),
+        "x" * 513,
+        "x" * 100_000,
+        "a=b,password = hunter2",
+    ],
+    ids=lambda members: repr(members)[:30],
+)
+def test_malformed_tracestate_is_dropped_in_silence(
+    spans: Recorder, serve: Serve, caplog: pytest.LogCaptureFixture, members: str
+) -> None:
+    """A malformed tracestate counts as absent; no stranger writes into cinder-api's log by it."""
+    environ = {"HTTP_TRACEPARENT": TRACEPARENT, "HTTP_TRACESTATE": members}
+    list(call(serve(responds("200 OK", [b""])), **environ))
+    (span,) = spans
+    assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
+    assert not span.context.trace_state
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("size", [513, 8192, 100_000])
+def test_oversized_traceparent_is_dropped_in_silence(
+    spans: Recorder, serve: Serve, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    """So does an oversized traceparent."""
+    list(call(serve(responds("200 OK", [b""])), HTTP_TRACEPARENT=TRACEPARENT.ljust(size, "-")))
+    (span,) = spans
+    assert span.parent is None
+    assert not caplog.records
+
+
+def test_our_own_member_is_not_believed(spans: Recorder, serve: Serve) -> None:
+    """What a stranger writes in our name in tracestate goes no further; other members do."""
+    state = f"otelcinder={REMOTE_SPAN}:1:f, a=b ,\tc=d"
+    request(serve(Api()), VOLUMES, headers={"traceparent": TRACEPARENT, "tracestate": state})
+    (span,) = spans
+    assert dict(span.context.trace_state) == {"a": "b", "c": "d"}
+
+
+@pytest.mark.complains
+def test_propagator_that_raises(
+    spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A propagator that can't stand what a stranger sends costs the request its parent alone."""
+
+    def broken(*_args: Any, **_kwargs: Any) -> Any:
+        raise ValueError("no context today")
+
+    app = serve(Api())
+    monkeypatch.setattr("opentelemetry.propagate.extract", broken)
+    assert request(app, VOLUMES, headers={"traceparent": TRACEPARENT}).status_int == 200
+    (span,) = spans
+    assert span.parent is None
+
+
+def test_strangers_make_no_noise(
+    spans: Recorder, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a stranger sends: one span, small and exportable, and no line in the log."""
+    app = serve(Api())
+    chance = random.Random(34)
+    for number in range(1500):
+        spans.clear()
+        environ = {key: _odd(chance) for key in _STRANGERS if chance.random() < 0.5}
+        environ.setdefault("PATH_INFO", "/")
+        list(call(app, **environ))
+        (span,) = spans
+        assert len(span.name) <= 64, number
+        for key, value in span.attributes.items():
+            assert len(str(value)) <= 1024, (number, key)
+            assert isinstance(value, str) or 0 <= value < 2**16, (number, key)
+            str(value).encode()
+    assert not caplog.records
+
+
+_STRANGERS = (
+    "HTTP_HOST",
+    "HTTP_USER_AGENT",
+    "HTTP_TRACEPARENT",
+    "HTTP_TRACESTATE",
+    "HTTP_BAGGAGE",
+    "HTTP_X_AUTH_TOKEN",
+    "HTTP_AUTHORIZATION",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "REQUEST_METHOD",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "wsgi.url_scheme",
+)
+
+
+def _odd(chance: random.Random) -> str:
+    """A value of a request that a stranger may have made up."""
+    alphabet = chance.choice(
+        ("ab/:@[]%=,.-_ 019", "\x00\r\n\t\x1b\x7f", "\xe9\xff²٣", "\udcff\ud800")
+    )
+    found = "".join(chance.choices(alphabet, k=chance.choice((0, 1, 5, 50, 600, 5000))))
+    before = ("", "GET ", "u:p@h:", "http", "HTTP/", "/v3/", "a=", TRACEPARENT, "9" * 30, "[::1]:")
+    return chance.choice(before) + found
+
+
+def test_user_in_the_host_is_no_address(spans: Recorder, serve: Serve) -> None:
+    """A Host with a user and a password in it, as a proxy may pass it on, is the host's name."""
+    call(serve(responds("200 OK", [b""])), HTTP_HOST="admin:hunter2@cinder.example:8776")
+    (span,) = spans
+    assert span.attributes["server.address"] == "cinder.example"
+    assert "hunter2" not in span.to_json()
+
+
+def test_requests_own_token_is_masked_in_its_path(spans: Recorder, serve: Serve) -> None:
+    """The token that a request proves itself with is masked word for word from the beginning."""
+    token = "0c5e6d2a"
+    app = serve(responds("200 OK", [b""]))
+    call(app, f"/v3/{token}/volumes", HTTP_X_AUTH_TOKEN=token, HTTP_USER_AGENT=f"cli {token}")
+    (span,) = spans
+    assert token not in span.to_json()
+    assert span.attributes["url.path"] == "/v3/***/volumes"
 
 
 def test_baggage_and_tokens_are_never_seen(spans: Recorder, serve: Serve) -> None:
@@ -604,6 +969,15 @@ def test_wrapped_application_shows_its_attributes(spans: Recorder, serve: Serve)
     assert app.requests is api.requests
     with pytest.raises(AttributeError):
         _ = app.no_such_thing
+
+
+def test_wrapped_application_can_be_copied(spans: Recorder, serve: Serve) -> None:
+    """A copy of it answers, and is traced."""
+    app = serve(responds("200 OK", [b"ok"]))
+    assert list(call(copy.copy(app))) == [b"ok"]
+    assert len(spans) == 1
+    with pytest.raises(AttributeError):
+        _ = seam.TracedApplication.__new__(seam.TracedApplication).anything
 
 
 @pytest.mark.parametrize(

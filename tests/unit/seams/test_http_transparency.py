@@ -1,0 +1,61 @@
+"""What a server sees of an application that is traced is what it sees of it bare."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import pathlib
+import random
+from typing import Any
+
+import pytest
+from opentelemetry import context as otel_context
+
+from otel_cinder.core import patching
+from tests.unit.recording import Recorder
+from tests.unit.seams.applications import load
+from tests.unit.seams.odd_applications import MANNERS, App, Log, Server, application
+
+CASES = 250
+
+
+class _Changing:
+    """An application that is another one each time: to load one takes longer than to call it."""
+
+    app: App
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        return self.app(environ, start_response)
+
+
+def served(seed: int, trace: Any = lambda app: app) -> Log:
+    """Everything that an application and a server, both of this seed, do to each other."""
+    log: Log = []
+    chance = random.Random(-seed)
+    wrappers = ({}, {}, {"wrapper": None}, {"wrapper": lambda file, *_: file})
+    server = Server(log, chance.choice(MANNERS), **chance.choice(wrappers))
+    server.serve(trace(application(seed, log)))
+    return log
+
+
+@pytest.mark.parametrize("block", range(16))
+def test_traced_is_as_bare(
+    spans: Recorder, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, block: int
+) -> None:
+    """Calls, results, exceptions and their order are the same; each request is one span."""
+    one = _Changing()
+    traced = load(one, tmp_path)
+
+    def trace(app: App) -> App:
+        one.app = app
+        return traced
+
+    for seed in range(block * CASES, (block + 1) * CASES):
+        spans.clear()
+        assert served(seed, trace) == served(seed), f"seed {seed}"
+        gc.collect(0)
+        assert len(spans) == 1, f"seed {seed}"
+        assert not otel_context.get_current(), f"seed {seed}"
+        assert not patching._complained, f"seed {seed}"
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not said
