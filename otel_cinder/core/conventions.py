@@ -105,7 +105,7 @@ HEADERS = {
     ),
     "http.response.header.": _attribute(
         "http.response.header.<name>",
-        "what OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE asks for",
+        "what OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE asks for, secrets masked",
     ),
 }
 """Beginnings of names that a request's spans have by the contrib package's own settings."""

@@ -34,6 +34,7 @@ from otel_cinder.core.entry import Entry, enrich, enter
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.patterns import MASK
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
 
@@ -75,6 +76,10 @@ _HEALTHCHECK: Final = "/healthcheck"
 
 _HEADER_LIMIT: Final = 256
 """Characters of a captured header that are kept."""
+_CHALLENGE: Final = re.compile(r"(?i)authenticat")
+"""WWW-Authenticate, Authentication-Info: what both sides prove themselves with."""
+_ADDRESS: Final = re.compile(r"(?i)location$|^link$|^refresh$|^referer$")
+_QUERY: Final = re.compile(r"""([?#])[^\s,;"'<>]+""")
 
 Environ = dict[str, Any]
 Describe = Callable[..., tuple[str | None, dict[str, Any]]]
@@ -292,7 +297,8 @@ class _Request:
         if names is None:
             return (status, headers, *rest)
         if self._captures and self.span.is_recording():
-            self.span.set_attributes(wsgi.collect_custom_response_headers_attributes(headers))
+            shown = [(str(header[0]), _masked(*header)) for header in headers if len(header) == 2]
+            self.span.set_attributes(wsgi.collect_custom_response_headers_attributes(shown))
         found = self.span.get_span_context()
         if runtime.settings.traceresponse and found.is_valid and _TRACERESPONSE not in names:
             headers = [*headers, (_TRACERESPONSE, _traceresponse(found))]
@@ -400,6 +406,14 @@ def _names(headers: Any) -> list[Any] | None:
         return [header[0].lower() for header in headers] if type(headers) is list else None
     except (AttributeError, IndexError, TypeError):
         return None
+
+
+def _masked(name: Any, value: Any) -> str:
+    """A header's value without secrets, and without the query of an address."""
+    if redaction.promises_secret(str(name)) or _CHALLENGE.search(str(name)):
+        return MASK
+    shown = redaction.text(value, _HEADER_LIMIT)
+    return _QUERY.sub(rf"\1{MASK}", shown) if _ADDRESS.search(str(name)) else shown
 
 
 def _traceresponse(found: trace.SpanContext) -> str:

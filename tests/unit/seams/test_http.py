@@ -801,6 +801,81 @@ def test_requests_own_token_is_masked_in_its_path(spans: Recorder, serve: Serve)
     assert span.attributes["url.path"] == "/v3/***/volumes"
 
 
+CAPTURED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
+
+
+@pytest.fixture
+def capturing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All headers are to be on the span, as an operator may ask who does not know what is in them."""
+    monkeypatch.setenv(f"{CAPTURED}SERVER_REQUEST", ".*")
+    monkeypatch.setenv(f"{CAPTURED}SERVER_RESPONSE", ".*")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Set-Cookie", "sid=Hunter2", "***"),
+        ("X-Subject-Token", "Hunter2", "***"),
+        ("X-Auth-Key", "Hunter2", "***"),
+        ("Authorization", "Basic Hunter2", "***"),
+        ("WWW-Authenticate", "Negotiate Hunter2", "***"),
+        ("Proxy-Authenticate", 'Digest nonce="Hunter2"', "***"),
+        ("Authentication-Info", 'rspauth="Hunter2"', "***"),
+        ("Location", "http://u:Hunter2@h/a?token=Hunter2&b=Hunter2#Hunter2", "http://***@h/a?***"),
+        ("Content-Location", "/a?code=Hunter2", "/a?***"),
+        ("Link", '<http://h/a?marker=Hunter2>; rel="next"', '<http://h/a?***>; rel="next"'),
+        ("Refresh", "5; url=http://h/a?Hunter2", "5; url=http://h/a?***"),
+        ("X-Custom", "password=Hunter2", "password=***"),
+        ("X-Custom", b"password=Hunter2", "b'password=***'"),
+        ("X-Custom", "x" * 1000, "x" * 255 + "…"),
+        ("X-Compute-Request-Id", "req-1", "req-1"),
+        ("Content-Length", 3, "3"),
+    ],
+)
+def test_captured_headers_are_masked(
+    spans: Recorder, capturing: None, serve: Serve, name: str, value: Any, shown: str
+) -> None:
+    """A header of the response is masked by its name and by its text; the server gets it as it is."""
+    seen: list[Any] = []
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [(name, value)])
+        return [b""]
+
+    serve(app)(webob.Request.blank("/").environ, lambda _status, headers: seen.extend(headers))
+    assert seen[0] == (name, value)
+    (span,) = spans
+    key = f"http.response.header.{name.lower().replace('-', '_')}"
+    assert span.attributes[key] == (shown,)
+    assert "Hunter2" not in span.to_json()
+
+
+def test_captured_headers_of_the_request_are_masked(
+    spans: Recorder, capturing: None, serve: Serve
+) -> None:
+    """Of a request only what the span says anyway can be captured, and masked."""
+    headers = {
+        "User-Agent": "cli password=Hunter2",
+        "traceparent": "password=Hunter2",
+        "Cookie": "Hunter2",
+        "X-Auth-Token": "Hunter2",
+    }
+    request(serve(Api()), VOLUMES, headers=headers)
+    (span,) = spans
+    assert span.attributes["http.request.header.user_agent"] == ("cli password=***",)
+    assert "Hunter2" not in span.to_json()
+
+
+def test_captured_headers_can_be_left_out_by_name(
+    spans: Recorder, capturing: None, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The standard setting that names more headers to be kept back still holds."""
+    monkeypatch.setenv(f"{CAPTURED}SANITIZE_FIELDS", "content-.*")
+    request(serve(Api()), VOLUMES)
+    (span,) = spans
+    assert span.attributes["http.response.header.content_type"] == ("[REDACTED]",)
+
+
 def test_baggage_and_tokens_are_never_seen(spans: Recorder, serve: Serve) -> None:
     """No header of the caller's, no query and no baggage is in a span or in the context."""
     seen: list[Any] = []
