@@ -1,4 +1,4 @@
-"""What ``otel_cinder.pth`` runs at interpreter start, where OTEL_CINDER_ENABLED is set.
+"""What ``otel_cinder.pth`` runs at interpreter start, where an OTEL_CINDER_* variable is set.
 
 Only import hooks are registered here, with the standard library alone. Cinder's first act is to let
 eventlet patch the standard library; what had imported ssl, urllib3 or oslo_context before would
@@ -19,21 +19,18 @@ _activated = False
 
 
 def activate() -> None:
-    """Instrument as soon as a library that Cinder is made of is imported. Never raises."""
+    """Instrument as soon as a library that Cinder is made of is imported. Never raises.
+
+    Where tracing is off, but a variable looks as if it should not be, that import is when a warning
+    is due. Other programs of the virtualenv hear nothing: who has started them may read their
+    stderr.
+    """
     global _activated
     if _activated:
         return  # a virtualenv of Python 3.11 reads its .pth files twice
     _activated = True
-    try:
-        from otel_cinder.core.settings import enabled
-
-        disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-        names = {name.strip() for name in disabled.split(",")}
-        if enabled(os.environ) and names.isdisjoint({"otel_cinder", "*"}):
-            for module in _WAIT_FOR:
-                _hooks.when_imported(module, _instrument)
-    except Exception as error:
-        _say(error)
+    for module in _WAIT_FOR:
+        _hooks.when_imported(module, _begin)
 
 
 def deactivate() -> None:
@@ -41,14 +38,35 @@ def deactivate() -> None:
     _hooks.clear()
 
 
-def _instrument() -> None:
+def _begin() -> None:
     deactivate()
     try:
+        from otel_cinder.core import settings
+
+        if settings.enabled(os.environ):
+            _instrument()
+        else:
+            settings.warn_of_unknown(os.environ)
+    except Exception as error:
+        _say(error)
+
+
+def _instrument() -> None:
+    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
+    if {name.strip() for name in disabled.split(",")}.isdisjoint({"otel_cinder", "*"}):
         import otel_cinder
 
         otel_cinder.instrument()
-    except Exception as error:
-        _say(error)
+    else:
+        import logging
+
+        from otel_cinder.core import notices
+
+        notices.say(
+            logging.INFO,
+            "otel-cinder stays off because OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=%s.",
+            disabled[:80],
+        )
 
 
 def _say(error: Exception) -> None:
@@ -56,9 +74,13 @@ def _say(error: Exception) -> None:
         advice = "Is it installed in the same virtualenv, with its dependencies?"
     else:
         advice = "Correct the OTEL_* variable that this names; if it names none, please report it."
-    # The log may not be set up yet: stderr is where systemd and uWSGI look.
-    print(
+    said = (
         f"otel-cinder stays off because it could not start ({type(error).__name__}: {error}); "
-        f"Cinder is not affected. {advice}",
-        file=sys.stderr,
+        f"Cinder is not affected. {advice}"
     )
+    try:
+        from otel_cinder.core import notices
+
+        notices.warn("%s", said)
+    except Exception:
+        print(said, file=sys.stderr)

@@ -106,6 +106,13 @@ def _configuration(patches: PatchSet) -> None:
     redaction.learn(configuration.secret_options(sys.modules["oslo_config.cfg"].CONF))
 
 
+def _lifecycle(patches: PatchSet) -> None:
+    """Say that a service is traced when it starts, and export before it stops."""
+    from otel_cinder.seams import lifecycle
+
+    lifecycle.patch(patches, services.service_of, services.API)
+
+
 SEAMS: dict[str, tuple[str, Callable[[PatchSet], None]]] = {
     "http": ("oslo_service.wsgi", _http),
     "flows": ("taskflow.engines.action_engine.engine", _flows),
@@ -157,7 +164,8 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         runtime.start(
             settings, kwargs.get("tracer_provider"), patches, kwargs.get("meter_provider")
         )
-        # Not a seam: nobody may switch it off.
+        # Not seams: nobody may switch them off.
+        _guarded("runtime", _lifecycle, patches)()
         configuration = _guarded("runtime", _configuration, patches)
         patches.when_imported("oslo_config.cfg", configuration)
         for name, (trigger, patch) in SEAMS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -42,12 +43,51 @@ def secret_options(conf: Any) -> set[str]:
 
 
 def _registered_secrets(conf: Any) -> Iterator[Any]:
-    groups = {"": conf._opts, **{name: group._opts for name, group in conf._groups.items()}}
+    namespaces = {
+        mutable: _without_warnings(getattr(conf, attribute, None))
+        for mutable, attribute in ((False, "_namespace"), (True, "_mutable_ns"))
+    }
+    groups = {None: conf._opts, **{group: group._opts for group in conf._groups.values()}}
     for group, options in groups.items():
         for name, registered in list(options.items()):
-            if getattr(registered["opt"], "secret", False):
+            option = registered["opt"]
+            if getattr(option, "secret", False):
+                namespace = namespaces[bool(option.mutable)] or namespaces[False]
                 with contextlib.suppress(Exception):  # nothing has been read yet
-                    yield conf[group][name] if group else conf[name]
+                    with _reported(option):
+                        # Not conf[group][name]: what that has read once, Cinder gets from a cache,
+                        # and so without the warning.
+                        value, _ = conf._do_get(name, group, namespace)
+                    yield value
+
+
+class _Everything(frozenset[Any]):
+    """Has all that it is asked for."""
+
+    def __contains__(self, _item: object) -> bool:
+        return True
+
+
+def _without_warnings(namespace: Any) -> Any:
+    """A copy of oslo.config's ``namespace`` that takes all deprecations for reported.
+
+    They are reported once a process: ours would take Cinder's, before there is a log.
+    """
+    if namespace is not None:
+        namespace = copy.copy(namespace)
+        namespace._emitted_deprecations = _Everything()
+    return namespace
+
+
+@contextlib.contextmanager
+def _reported(option: Any) -> Iterator[None]:
+    """Take ``option``'s own deprecation for reported, for so long."""
+    before = option._logged_deprecation
+    option._logged_deprecation = True
+    try:
+        yield
+    finally:
+        option._logged_deprecation = before
 
 
 def _written_options(conf: Any) -> Iterator[tuple[str, str]]:

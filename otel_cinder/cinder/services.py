@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
@@ -30,22 +31,29 @@ _CHATTER: Final = frozenset(
 
 def resource_attributes(service: Service | None) -> Mapping[str, str]:
     """``service.*`` of a service at work, or of this process where nothing says which is."""
-    name, instance = service or (process_name(), "")
+    name, host = service or (process_name(), "")
     attributes = {
         conventions.SERVICE_NAME: name,
         conventions.SERVICE_NAMESPACE: "cinder",
-        conventions.SERVICE_INSTANCE: instance or worker_instance(),
+        conventions.SERVICE_INSTANCE: _on_this_machine(host) if host else worker_instance(),
     }
     with contextlib.suppress(metadata.PackageNotFoundError):  # a source tree on the path
         attributes[conventions.SERVICE_VERSION] = metadata.version("cinder")
     return attributes
 
 
+def _on_this_machine(host: str) -> str:
+    """A manager's host, with the machine where it does not name that: replicas share a ``host``."""
+    machine = socket.gethostname()
+    named = host.partition("@")[0]
+    return host if f"{named}.".startswith(f"{machine}.") else f"{host}:{machine}"
+
+
 def service_of(topic: str, endpoints: list[Any]) -> Service | None:
     """The service whose RPC server listens on ``topic``; None if it is not one of Cinder's.
 
-    The instance is the manager's host (``host@backend`` for a volume service), which is stable
-    over restarts and differs between the backends of one host.
+    Its instance is named after the manager's host (``host@backend`` for a volume service), which is
+    stable over restarts and differs between the backends of one host.
     """
     name = topic.partition(".")[0]
     if name not in SERVICES:

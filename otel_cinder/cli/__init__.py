@@ -13,7 +13,7 @@ def main() -> None:
         import rich  # noqa: F401
     except ImportError:
         print(
-            "otel-cinder: the command line needs click and rich: pip install 'otel-cinder[demo]'",
+            "otel-cinder: the command line needs click and rich: pip install 'otel-cinder[cli]'",
             file=sys.stderr,
         )
         raise SystemExit(2) from None

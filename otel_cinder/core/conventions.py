@@ -334,7 +334,9 @@ SERVICE_NAME = _attribute(
 SERVICE_VERSION = _attribute(service_attributes.SERVICE_VERSION, "Cinder's version")
 SERVICE_NAMESPACE = _attribute("service.namespace", "`cinder`")
 SERVICE_INSTANCE = _attribute(
-    "service.instance.id", "host, backend and worker; differs between workers"
+    "service.instance.id",
+    "the manager's host (`host@backend`), or the machine, or both where they differ; with a number "
+    "where another process has that: the same after a restart",
 )
 
 SDK_LANGUAGE = _attribute(telemetry_attributes.TELEMETRY_SDK_LANGUAGE, "`python`")

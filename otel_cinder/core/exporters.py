@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.util._importlib_metadata import entry_points
 
-from otel_cinder.core import redaction
+from otel_cinder.core import notices, redaction
 from otel_cinder.core.exporting import LOGS, METRICS, SPANS, BatchSpanProcessor, Load, Signal
 from otel_cinder.core.logs import LogQueue
 from otel_cinder.core.metrics import MetricQueue
@@ -42,6 +42,36 @@ def disabled(signal: Signal, environ: Mapping[str, str]) -> bool:
     if environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return True
     return not _names(signal, environ)
+
+
+def destination(signal: Signal, environ: Mapping[str, str]) -> str:
+    """Where a signal goes, as in "spans go ...": ``to http://c:4318 (http/protobuf)``, ``nowhere``.
+
+    Without credentials.
+    """
+    names = _names(signal, environ)
+    if not names:
+        return f"nowhere (OTEL_{signal.word}_EXPORTER=none)"
+    where = endpoint(signal, environ)
+    return f"to {where} ({protocol(signal, environ)})" if "otlp" in names else f"to {where}"
+
+
+def check(environ: Mapping[str, str]) -> None:
+    """Warn of standard variables that look as if they did what they don't."""
+    said = environ.get(env.OTEL_SDK_DISABLED, "").strip()
+    if said.lower() not in ("", "true", "false", "0", "no", "off"):
+        notices.warn(
+            "Set %s=true to switch the export off: %r counts as false.",
+            env.OTEL_SDK_DISABLED,
+            said[:40],
+        )
+    for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
+        if environ.get(name, "").strip():
+            notices.warn(
+                "Set OTEL_EXPORTER_OTLP_ENDPOINT and its like for otel-cinder: it does not read "
+                "the file that %s names.",
+                name,
+            )
 
 
 def spans(environ: Mapping[str, str]) -> BatchSpanProcessor:

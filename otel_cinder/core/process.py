@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import metrics, trace
-from opentelemetry.metrics._internal import _ProxyMeterProvider
+from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -19,6 +18,7 @@ from opentelemetry.trace import Tracer
 from otel_cinder.core import conventions, exporters, exporting
 from otel_cinder.core.exporting import METRICS, SPANS, BatchSpanProcessor, ExportQueue
 from otel_cinder.core.health import Health
+from otel_cinder.core.instance import Names
 from otel_cinder.core.logs import LogQueue
 from otel_cinder.core.metrics import Instruments, MetricQueue
 from otel_cinder.core.native import threads_are_green
@@ -48,6 +48,8 @@ class _IdGenerator(RandomIdGenerator):
         return self._draw(64) or self.generate_span_id()
 
 
+_IDENTITY: Final = (conventions.SERVICE_NAME, conventions.SERVICE_INSTANCE)
+
 _LIMITS: Final = SpanLimits()
 """As ``OTEL_*_LIMIT`` say. Read here, so that a malformed one is told when tracing is switched on."""
 
@@ -68,9 +70,10 @@ class Process:
         self.tracers: dict[Service | None, Tracer] = {}
         self._runtime = runtime
         self._resources: dict[Service | None, Resource] = {}
+        self._names = Names()
         self._tally = Tally()
-        self._given = runtime.tracer_provider or _tracer_provider_of_the_host()
-        self._given_meters = runtime.meter_provider or _meter_provider_of_the_host()
+        self._given = runtime.tracer_provider or runtime.providers.tracer_provider()
+        self._given_meters = runtime.meter_provider or runtime.providers.meter_provider()
         self.spans: BatchSpanProcessor | None = None
         if self._given is None and not exporters.disabled(SPANS, os.environ):
             self.spans = exporters.spans(os.environ)
@@ -107,8 +110,16 @@ class Process:
         """The resource of a service, which is the same for all its signals."""
         found = self._resources.get(service)
         if found is None:
-            found = self._resources[service] = self._runtime.resource(service)
+            found = self._resources[service] = self._only_ours(self._runtime.resource(service))
         return found
+
+    def _only_ours(self, resource: Resource) -> Resource:
+        """``resource`` as that of no other process, whoever has named the instance."""
+        said = resource.attributes
+        name, instance = (str(said.get(key, "")) for key in _IDENTITY)
+        return resource.merge(
+            Resource({conventions.SERVICE_INSTANCE: self._names.take(name, instance)})
+        )
 
     def flush(self, timeout: float) -> bool:
         """Export what was recorded; False if it took longer than ``timeout`` seconds."""
@@ -119,15 +130,28 @@ class Process:
             thread.join(max(timeout - (time.monotonic() - begin), 0))
         return in_time and not any(thread.is_alive() for thread in others)
 
+    def hurry(self) -> list[Any]:
+        """Have all exported at once, and from now on without delay; an event for each that is asked."""
+        for queue in self._queues:
+            queue.hurry()
+        return [done for done in [queue.ask() for queue in self._queues] if done is not None]
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a flush may wait, after what was seen of the collector."""
+        return min((queue.patience for queue in self._queues), default=0)
+
     def shutdown(self, timeout: float) -> None:
         """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
         exporting.shutdown(self._queues, timeout)
+        self._names.release()
         news.stop()
 
     def withdraw(self) -> None:
         """Leave nothing of this in a child, whose threads may have the same idents."""
         for queue in self._queues:
             queue.withdraw()
+        self._names.release()
 
     @property
     def _queues(self) -> list[ExportQueue[Any]]:
@@ -151,26 +175,15 @@ class Process:
         return threads
 
     def _provider(self, service: Service | None) -> trace.TracerProvider:
+        trusts = self._runtime.settings.trust_inbound
         provider = _TracerProvider(
+            sampler=EntrySampler(self._runtime.sampler, self._tally, trusts=trusts),
             resource=self.resource(service),
             id_generator=_IdGenerator(),
             span_limits=_LIMITS,
             # Its atexit hook would shut the shared queue down; ours flushes all of them.
             shutdown_on_exit=False,
         )
-        trusts = self._runtime.settings.trust_inbound
-        provider.sampler = EntrySampler(provider.sampler, self._tally, trusts=trusts)
         if self.spans is not None:
             provider.add_span_processor(self.spans)
         return provider
-
-
-def _tracer_provider_of_the_host() -> trace.TracerProvider | None:
-    """The provider that somebody has set in this process, if any. It is used, not replaced."""
-    provider = trace.get_tracer_provider()
-    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
-
-
-def _meter_provider_of_the_host() -> metrics.MeterProvider | None:
-    provider = metrics.get_meter_provider()
-    return None if isinstance(provider, _ProxyMeterProvider) else provider

@@ -8,6 +8,7 @@ A fork that Python does not see (uWSGI's) is noticed by the process id.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import sys
@@ -23,11 +24,14 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder.core import clock, conventions, exporters
+from otel_cinder.core import announcement, clock, conventions, exporters, notices, sampling
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.process import Process
+from otel_cinder.core.providers import Providers
 from otel_cinder.core.settings import Settings
+
+_LOG = logging.getLogger("otel_cinder")
 
 SERVICE: Final = otel_context.create_key("otel-cinder-service")
 """Context key: the `Service` at work, which owns the spans that are started there."""
@@ -64,12 +68,17 @@ class Runtime:
         self.meter_provider: metrics.MeterProvider | None = None
         self.logs_exported = False
         """Whether `emit_log` leads anywhere: the same in a process and all that it forks."""
+        self.providers = Providers()
+        self.sampler, self.sampler_name = sampling.configured({})
+        """The sampler for providers of our own, and how to call it."""
         self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
         """Says the resource attributes of a service; set by the instrumentor."""
         self._patches = PatchSet()
         self._locks = PatchSet()
         """The SDK's locks: the last to be undone, behind a last export."""
         self._on = False
+        self._announced = 0
+        """The process that has said so far that it is traced."""
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
 
@@ -84,7 +93,11 @@ class Runtime:
         self.settings = settings
         self.tracer_provider = tracer_provider
         self.meter_provider = meter_provider
+        exporters.check(os.environ)
+        self.sampler, self.sampler_name = sampling.configured(os.environ)
         self.logs_exported = exporters.logs_are_wanted(os.environ)
+        self.providers.watch(patches)
+        self._announced = 0
         self._patches = patches
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
@@ -102,6 +115,7 @@ class Runtime:
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
         self._locks.undo()
+        notices.tell()
 
     def begin(self, service: Service) -> None:
         """Be ready for ``service``, which begins to serve in this process now.
@@ -110,6 +124,25 @@ class Runtime:
         now on, though nothing may be asked of it for days.
         """
         self.tracer(otel_context.set_value(SERVICE, service, Context()))
+
+    def announce(self, service: Service | None = None) -> None:
+        """Log once a process that it is traced, and where that goes. Never raises.
+
+        Said when a service starts, and with the first span at the latest: in no request's context.
+        """
+        if not self._on or self._announced == os.getpid():
+            return
+        self._announced = os.getpid()
+        try:
+            notices.tell()
+            token = otel_context.attach(Context())
+            try:
+                # oslo.log names the request of the thread on a record that has no context itself.
+                _LOG.info("%s", announcement.text(self, service), extra={"context": None})
+            finally:
+                otel_context.detach(token)
+        except Exception as error:
+            complain("runtime", error)
 
     def start_span(
         self,
@@ -209,6 +242,20 @@ class Runtime:
             return True
         return process.flush(timeout)
 
+    def hurry(self) -> list[Any]:
+        """Have all exported at once, and from now on without delay; an event for each that is asked.
+
+        For a process that may be ended at any moment. Does not wait.
+        """
+        process = self._process
+        return process.hurry() if process is not None and process.pid == os.getpid() else []
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a flush may wait, after what was seen of the collector."""
+        process = self._process
+        return process.patience if process is not None else 0
+
     @property
     def dropped(self) -> int:
         """Spans that this process could not send."""
@@ -239,6 +286,7 @@ class Runtime:
         self._process = process
         atexit.unregister(self.flush)
         atexit.register(self.flush)
+        self.announce()
         return process
 
     def use_native_locks(self) -> None:
@@ -309,9 +357,6 @@ def process_name() -> str:
 
 
 def worker_instance() -> str:
-    """Host name and worker: uWSGI's worker number, which survives a respawn, or the process id."""
-    worker: Any = os.getpid()
+    """Host name, and under uWSGI the worker's number, by which its log calls it."""
     uwsgi = sys.modules.get("uwsgi")
-    if uwsgi is not None:
-        worker = f"worker-{uwsgi.worker_id()}"
-    return f"{socket.gethostname()}:{worker}"
+    return socket.gethostname() + (f":worker-{uwsgi.worker_id()}" if uwsgi is not None else "")

@@ -2,19 +2,103 @@
 
 from __future__ import annotations
 
+import difflib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context, create_key
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk import environment_variables as env
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
+
+from otel_cinder.core import notices
 
 STRANGER = create_key("otel-cinder-stranger")
 """Set in the context in which a span is started whose remote parent came from an HTTP caller."""
 
 _ROOT = Context()
+
+_DEFAULT: Final = "parentbased_always_on"
+
+_SAMPLERS: Final = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    _DEFAULT: DEFAULT_ON,
+    "parentbased_always_off": DEFAULT_OFF,
+}
+
+_RATIOS: Final = {
+    "traceidratio": TraceIdRatioBased,
+    "parentbased_traceidratio": ParentBasedTraceIdRatio,
+}
+
+
+def configured(environ: Mapping[str, str]) -> tuple[Sampler, str]:
+    """The sampler that ``OTEL_TRACES_SAMPLER`` and its ``_ARG`` name, and how to call it.
+
+    A name that is unknown, and a ratio that is none, are warned of: the SDK goes on with its
+    default then, which records every trace.
+    """
+    said = environ.get(env.OTEL_TRACES_SAMPLER, "").strip()
+    argument = environ.get(env.OTEL_TRACES_SAMPLER_ARG, "").strip()
+    name = said.lower() or _DEFAULT
+    if name in _RATIOS:
+        ratio = _ratio(argument)
+        return _RATIOS[name](ratio), f"{name} {ratio:g}"
+    if name not in _SAMPLERS:
+        _warn_of_name(said)
+        name = _DEFAULT
+    if argument:
+        notices.warn(
+            "Set %s=parentbased_traceidratio to have %s=%s obeyed: %s, which is used, takes no "
+            "ratio.",
+            env.OTEL_TRACES_SAMPLER,
+            env.OTEL_TRACES_SAMPLER_ARG,
+            argument[:40],
+            name,
+        )
+    return _SAMPLERS[name], name
+
+
+def _warn_of_name(said: str) -> None:
+    known = (*_SAMPLERS, *_RATIOS)
+    nearest = difflib.get_close_matches(said.lower(), known, 1, 0.5)
+    notices.warn(
+        "Set %s to %s: there is no sampler %r, so %s is used, which records every trace.",
+        env.OTEL_TRACES_SAMPLER,
+        nearest[0] if nearest else f"one of {', '.join(known)}",
+        said[:40],
+        _DEFAULT,
+    )
+
+
+def _ratio(said: str) -> float:
+    try:
+        ratio = float(said)
+        if 0 <= ratio <= 1:
+            return ratio
+    except ValueError:
+        pass
+    notices.warn(
+        "Set %s to a number from 0 to 1, such as 0.1: %s, so 1 is used, which records every trace.",
+        env.OTEL_TRACES_SAMPLER_ARG,
+        f"{said[:40]!r} is none" if said else "it is not set",
+    )
+    return 1.0
 
 
 class Tally:

@@ -1,4 +1,4 @@
-"""The ``OTEL_CINDER_*`` settings, read once. The SDK reads the standard ``OTEL_*`` ones itself.
+"""The ``OTEL_CINDER_*`` settings, read once; `otel_cinder.core.exporters` reads the standard ones.
 
 Imported at interpreter start, so with the standard library alone: what the settings mean stands in
 `otel_cinder.core.conventions`.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-_LOG = logging.getLogger(__name__)
+from otel_cinder.core import notices
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -24,6 +25,13 @@ TRACERESPONSE = "OTEL_CINDER_TRACERESPONSE"
 LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
 RESULTS = "OTEL_CINDER_RESULTS"
 CLIENTS = "OTEL_CINDER_CLIENTS"
+
+_PREFIX: Final = "OTEL_CINDER_"
+
+NAMES: Final[frozenset[str]] = frozenset(
+    value for value in list(globals().values()) if str(value).startswith(_PREFIX)
+) - {_PREFIX}
+"""All of them: what is not among them is a slip of the pen."""
 
 SEAMS = (
     "http",
@@ -66,6 +74,7 @@ class Settings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read ``environ`` (``os.environ``, or a plain dict). Never raises."""
+        warn_of_unknown(environ)
         return cls(
             trust_inbound=_flag(environ, TRUST_INBOUND),
             periodic=_flag(environ, PERIODIC),
@@ -82,13 +91,37 @@ def enabled(environ: Mapping[str, str]) -> bool:
     return _flag(environ, ENABLED)
 
 
+def warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Warn of each ``OTEL_CINDER_*`` variable that is none of the settings, with the nearest one."""
+    for name in sorted(name for name in environ if name.startswith(_PREFIX)):
+        if name not in NAMES:
+            notices.warn(
+                "Correct the name of %s%s: otel-cinder has no such setting, so it has no effect.%s",
+                name[:80],
+                _nearest(name),
+                ""
+                if ENABLED in environ
+                else f" Tracing is off: set {ENABLED}=true to switch it on.",
+            )
+
+
+def _nearest(name: str) -> str:
+    import difflib  # late: it takes its time, and hardly anybody needs it
+
+    known = {each.removeprefix(_PREFIX): each for each in NAMES}
+    found = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, 1)
+    if found:
+        return f", probably to {known[found[0]]}"
+    return f" (there are {', '.join(sorted(NAMES))})"
+
+
 def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     value = environ.get(name, "").strip().lower()
     if value in _TRUE:
         return True
     if value in _FALSE:
         return default if not value else False
-    _LOG.warning(
+    notices.warn(
         "%s=%r is neither true nor false, so it counts as %s; set it to true or false.",
         name,
         value[:40],
@@ -104,7 +137,7 @@ def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[st
     for one in known:
         if value.lower() == one.lower():
             return one
-    _LOG.warning(
+    notices.warn(
         "%s=%r is unknown, so %s is used; set it to one of %s.",
         name,
         value[:40],
@@ -117,7 +150,7 @@ def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[st
 def _seams(environ: Mapping[str, str], name: str) -> frozenset[str]:
     named = {part.strip() for part in environ.get(name, "").split(",") if part.strip()}
     for unknown in sorted(named.difference(SEAMS)):
-        _LOG.warning(
+        notices.warn(
             "%s names the seam %r, which does not exist, so it is ignored; there are %s.",
             name,
             unknown[:40],

@@ -7,7 +7,7 @@ import collections
 import contextlib
 import time
 from _queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -15,6 +15,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from otel_cinder.core import redaction, starting
 from otel_cinder.core.native import Hush, real, threads_are_green
 from otel_cinder.core.news import news
+
+_HURRY_S: Final = 0.05
+"""Seconds between two rounds of work of a process that is about to end."""
 
 
 class Worker(abc.ABC):
@@ -101,6 +104,10 @@ class Worker(abc.ABC):
             return None
         self._wake()
         return self._ended
+
+    def hurry(self) -> None:
+        """Work without delay from now on: the process may be ended at any moment."""
+        self._delay = min(self._delay, _HURRY_S)
 
     def withdraw(self) -> None:
         """Let the loggers be, where the thread is left behind: it hangs, or is the parent's."""

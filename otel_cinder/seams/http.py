@@ -129,6 +129,9 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
             complain(SEAM, error)
         return attachment
 
+    patches.wrap(
+        SEAM, "oslo_middleware.tracing:TracingMiddleware.process_request", _keep_ours_current
+    )
     patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
     patches.wrap(SEAM, "oslo_service.wsgi:Server.start", start)
     patches.wrap(SEAM, "cinder.volume.api:API.attachment_create", create_attachment)
@@ -487,6 +490,21 @@ def _propagated() -> frozenset[str]:
 
 
 def _somebody_else_traces() -> bool:
-    """Whether oslo.middleware's own tracing makes SERVER spans in this process."""
+    """Whether oslo.middleware's own tracing makes SERVER spans here, and they leave the process."""
     tracing = sys.modules.get("oslo_middleware.tracing")
-    return getattr(tracing, "_TRACER_PROVIDER", None) is not None
+    provider = getattr(tracing, "_TRACER_PROVIDER", None)
+    return provider is not None and runtime.providers.exports_here(provider)
+
+
+def _keep_ours_current(
+    wrapped: Callable[..., Any], _middleware: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """oslo.middleware's span is current for what is inside: not where nobody will ever see it."""
+    before = otel_context.get_current()
+    result = wrapped(*args, **kwargs)
+    try:
+        if not _somebody_else_traces():
+            otel_context.attach(before)  # its own detach, at the response, leads back to this, too
+    except Exception as error:
+        complain(SEAM, error)
+    return result

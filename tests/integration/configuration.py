@@ -91,14 +91,16 @@ add-header = Connection: close
 class Extent:
     """How much of Cinder there is: backends by their capacity in GiB, services, more settings.
 
-    The scheduler prefers the backend with the most capacity; None is without bounds. Nobody is
-    notified unless there is a driver of oslo.messaging's for that.
+    `options` are those of [DEFAULT], `sections` those of others. The scheduler prefers the backend
+    with the most capacity; None is without bounds. Nobody is notified unless there is a driver of
+    oslo.messaging's for that.
     """
 
     backends: Mapping[str, float | None] = field(default_factory=lambda: {BACKEND: None})
     services: tuple[str, ...] = SERVICES
     options: Mapping[str, object] = field(default_factory=dict)
     notifications: str = ""
+    sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def queue(self, service: str) -> set[str]:
         """Return the queues that this service reads once it does its work."""
@@ -120,6 +122,9 @@ class Extent:
             text += BACKEND_CONFIGURATION.format(backend=backend, capacity=capacity)
         if self.notifications:
             text += f"[oslo_messaging_notifications]\ndriver = {self.notifications}\n"
+        for section, options in self.sections.items():
+            text += f"[{section}]\n"
+            text += "".join(f"{name} = {value}\n" for name, value in options.items())
         return text
 
 

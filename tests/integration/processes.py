@@ -131,6 +131,12 @@ class Process:
         if self.running():
             self._popen.send_signal(signal.SIGTERM)
 
+    def terminate_all(self) -> None:
+        """Ask parent and workers to end, all at once, as systemd does by default, and do not wait."""
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+
     def wait(self, timeout: float) -> int:
         """Wait until the parent has ended; return its exit status."""
         try:

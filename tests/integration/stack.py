@@ -200,6 +200,11 @@ class CinderStack:
         for service in services:
             self.services[service].terminate()
 
+    def terminate_all(self) -> None:
+        """Ask every process of every service to end, as systemd does by default: `KillMode`."""
+        for process in self.services.values():
+            process.terminate_all()
+
     def wait_ended(self, timeout: float, services: Iterable[str] = SERVICES) -> dict[str, float]:
         """Wait until these services have ended; return after how many seconds each did."""
         started = time.monotonic()

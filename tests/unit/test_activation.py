@@ -21,6 +21,8 @@ def switched(value: str) -> str:
 
 ON = switched("true")
 
+QUIET = "import warnings; warnings.simplefilter('ignore')"
+
 HEAVY = (
     "grpc",
     "opentelemetry.sdk",
@@ -145,12 +147,104 @@ def test_bad_value_is_warned_of() -> None:
     )
 
 
+def with_variables(**variables: str) -> str:
+    """Set these in the script itself, and run the line: see `switched`."""
+    return f"import os; os.environ.update({variables!r})\nexec({LINE!r})"
+
+
+SERVICE = """
+import sys, taskflow.engines
+from oslo_config import cfg
+from oslo_log import log
+conf = cfg.ConfigOpts()
+log.register_options(conf)
+conf([])
+was = log.setup
+log.setup(conf, "cinder")
+print(int(was is log.setup), int("otel_cinder.instrumentor" in sys.modules))
+"""
+"""What a service does: its libraries, then its log, on stdout here."""
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {"OTEL_CINDER_ENABLE": "1"},
+            (
+                "Correct the name of OTEL_CINDER_ENABLE, probably to OTEL_CINDER_ENABLED: "
+                "otel-cinder has no such setting, so it has no effect. Tracing is off: set "
+                "OTEL_CINDER_ENABLED=true to switch it on."
+            ),
+        ),
+        (
+            {"OTEL_CINDER_ENABLED": "true", "OTEL_CINDER_LOGLEVEL": "DEBUG"},
+            (
+                "Correct the name of OTEL_CINDER_LOGLEVEL, probably to OTEL_CINDER_LOG_LEVEL: "
+                "otel-cinder has no such setting, so it has no effect."
+            ),
+        ),
+        (
+            {"OTEL_CINDER_ENABLED": "treu"},
+            (
+                "OTEL_CINDER_ENABLED='treu' is neither true nor false, so it counts as false; set "
+                "it to true or false."
+            ),
+        ),
+        (
+            {
+                "OTEL_CINDER_ENABLED": "true",
+                "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flask,otel_cinder",
+            },
+            (
+                "otel-cinder stays off because "
+                "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=flask,otel_cinder."
+            ),
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_is_said_in_the_log(variables: dict[str, str], said: str) -> None:
+    """Once the service has a log, it has one line of that, and nothing went to stderr before."""
+    ran = scripts.run(QUIET, with_variables(**variables), SERVICE)
+    lines = [line for line in ran.stdout.splitlines() if " otel_cinder [" in line]
+    assert [line.partition("[-] ")[2] for line in lines] == [said]
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_CINDER_ENABLED": "false", "OTEL_CINDER_LOGLEVEL": "DEBUG"},
+        {"OTEL_CINDER_ENABLED": "", "OTEL_CINDER_LOGLEVEL": "DEBUG"},
+        {"OTEL_CINDER_LOG_LEVEL": "DEBUG"},
+        {},
+    ],
+    ids=",".join,
+)
+def test_switched_off_is_silent(variables: dict[str, str]) -> None:
+    """Where tracing is switched off, or its right settings are there, nothing is said."""
+    ran = scripts.run(QUIET, with_variables(**variables), SERVICE)
+    assert ran.stdout.splitlines() == ["1 0"]
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "variables", [{"OTEL_CINDER_ENABLE": "1"}, {"OTEL_CINDER_ENABLED": "treu"}]
+)
+def test_other_programs_hear_nothing(variables: dict[str, str]) -> None:
+    """A program that is not Cinder's writes nothing: whoever runs a command may read its stderr."""
+    ran = scripts.run(with_variables(**variables), "import json, logging; print('1')")
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         "opentelemetry.instrumentation.instrumentor",
         "otel_cinder.instrumentor",
         "otel_cinder.core.settings",
+        "otel_cinder.core.notices",
     ],
 )
 def test_broken_installation_never_raises(broken: str) -> None:
@@ -220,8 +314,11 @@ def test_instrument_by_hand_before_the_hooks() -> None:
 
 def test_installed_line_warns_once() -> None:
     """The .pth of the installed wheel says what is wrong once, however often site reads it."""
-    ran = scripts.run("pass", env={"OTEL_CINDER_ENABLED": "treu"})
-    if "OTEL_CINDER_ENABLED" not in ran.stderr:
+    ran = scripts.run(
+        f"{QUIET}; import sys, taskflow.engines; print(int('otel_cinder.activation' in sys.modules))",
+        env={"OTEL_CINDER_ENABLED": "treu"},
+    )
+    if not ran.said:
         pytest.skip("no otel_cinder.pth is installed here")
     assert len(ran.stderr.splitlines()) == 1
 

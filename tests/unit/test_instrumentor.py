@@ -27,6 +27,7 @@ LIBRARIES = (
     "cinder.scheduler.manager",
     "cinder.volume.api",
     "cinder.volume.manager",
+    "cinder.wsgi.wsgi",
     "concurrent.futures.thread",
     "eventlet.greenthread",
     "eventlet.tpool",
@@ -41,7 +42,9 @@ LIBRARIES = (
     "oslo_messaging.rpc.server",
     "oslo_messaging.server",
     "oslo_messaging.transport",
+    "oslo_middleware.tracing",
     "oslo_privsep.priv_context",
+    "oslo_service.service",
     "oslo_service.wsgi",
     "pymysql",
     "requests",
@@ -49,7 +52,7 @@ LIBRARIES = (
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 69
+PLACES = 78
 """So many places are patched where all of these are imported, and eventlet has not patched."""
 
 EVERYTHING = Settings(clients=True)

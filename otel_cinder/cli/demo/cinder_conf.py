@@ -122,7 +122,9 @@ def cinder_etc() -> Path:
         distribution = importlib.metadata.distribution("cinder")
     except importlib.metadata.PackageNotFoundError:
         raise Problem(
-            "Cinder is not installed here: pip install 'otel-cinder[demo]' (Python 3.11 or newer)"
+            "make a virtualenv for the demo, which brings a Cinder along (Python 3.11 or newer): "
+            "python3 -m venv demo && demo/bin/pip install 'otel-cinder[demo]'. There is no Cinder "
+            "where this runs."
         ) from None
     shipped = [
         Path(str(distribution.locate_file(file))).resolve().parent

@@ -287,7 +287,8 @@ def _check_modules() -> None:
         import requests  # noqa: F401
         import waitress  # noqa: F401
     except ImportError as error:
-        raise Problem(f"{error.name} is missing: pip install 'otel-cinder[demo]'") from None
+        # Not the extra [demo]: that would replace the Cinder of this virtualenv by another.
+        raise Problem(f"{error.name} is missing: pip install {error.name}") from None
 
 
 def _check_endpoint(endpoint: str, remedy: str) -> None:

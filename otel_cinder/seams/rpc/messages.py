@@ -269,13 +269,12 @@ def _is_call(incoming: Any) -> bool:
 
 
 def _somebody_else_traces() -> bool:
-    """Whether another makes these spans: the context is still carried, but spans are left to it.
+    """Whether opentelemetry-instrumentation-oslo-messaging makes these spans: the context is still
+    carried, but spans are left to it.
 
-    opentelemetry-instrumentation-oslo-messaging for the process, osprofiler for one request.
+    Not so osprofiler: it knows no messages, and what it makes of their handling is in traces of its
+    own, with ids of its own.
     """
     module = sys.modules.get("opentelemetry.instrumentation.oslo_messaging")
     other = getattr(module, "OsloMessagingInstrumentor", None)
-    if other is not None and getattr(other(), "is_instrumented_by_opentelemetry", False):
-        return True
-    profiler = sys.modules.get("osprofiler.profiler")
-    return profiler is not None and profiler.get() is not None
+    return other is not None and getattr(other(), "is_instrumented_by_opentelemetry", False)

@@ -62,6 +62,39 @@ def test_secrets_of_the_configuration(configured: cfg.ConfigOpts, tmp_path: Path
     }
 
 
+DEPRECATED = """\
+[DEFAULT]
+old_password = R3named!
+[one]
+doomed_password = D00med!
+two_password = Tw0names!
+"""
+
+
+def test_reading_secrets_leaves_the_deprecations_to_cinder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """oslo.config warns of a deprecated option once: when Cinder reads it, not when we do."""
+    conf = cfg.ConfigOpts()
+    renamed = cfg.StrOpt("new_password", secret=True, deprecated_name="old_password")
+    conf.register_opt(renamed)
+    conf.register_opts(
+        [
+            cfg.StrOpt("doomed_password", secret=True, deprecated_for_removal=True),
+            cfg.StrOpt("one_password", secret=True, mutable=True, deprecated_name="two_password"),
+        ],
+        group="one",
+    )
+    (tmp_path / "cinder.conf").write_text(DEPRECATED)
+    conf(["--config-file", str(tmp_path / "cinder.conf")])
+    for _ in range(2):
+        assert configuration.secret_options(conf) == {"R3named!", "D00med!", "Tw0names!"}
+    assert caplog.messages == []
+    for value in (conf.new_password, conf.one.doomed_password, conf.one.one_password):
+        assert value in {"R3named!", "D00med!", "Tw0names!"}
+    assert len(caplog.messages) == 3
+
+
 def test_secrets_of_an_odd_configuration() -> None:
     """What is no configuration, or not one that we know, has no secrets and raises nothing."""
     assert configuration.secret_options(None) == set()

@@ -268,3 +268,55 @@ def test_unknown_exporter_is_said() -> None:
         "told to because an exporter could not be made (ValueError: OTEL_TRACES_EXPORTER names "
         "'zipkins', which is not installed)."
     )
+
+
+# What is said of it
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({}, "to http://localhost:4318 (http/protobuf)"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "to http://localhost:4317 (grpc)"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://user:S3cretW0rd@c.example/otlp?key=S3cret"},
+            "to https://***@c.example/otlp (http/protobuf)",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "to console"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "nowhere (OTEL_TRACES_EXPORTER=none)"),
+    ],
+)
+def test_destination(environ: dict[str, str], where: str) -> None:
+    """Where spans go is told with the protocol, and without credentials."""
+    assert exporters.destination(exporters.SPANS, environ) == where
+
+
+@pytest.mark.parametrize(
+    ("environ", "warning"),
+    [
+        (
+            {"OTEL_SDK_DISABLED": "1"},
+            "Set OTEL_SDK_DISABLED=true to switch the export off: '1' counts as false.",
+        ),
+        (
+            {"OTEL_CONFIG_FILE": "/etc/otel.yaml"},
+            (
+                "Set OTEL_EXPORTER_OTLP_ENDPOINT and its like for otel-cinder: it does not read the "
+                "file that OTEL_CONFIG_FILE names."
+            ),
+        ),
+    ],
+)
+def test_variable_that_does_not_do_what_it_says(
+    environ: dict[str, str], warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A switch that OpenTelemetry takes for off, and a file that nobody reads, are warned of."""
+    exporters.check(environ)
+    assert caplog.messages == [warning]
+
+
+@pytest.mark.parametrize("value", ["", "true", "TRUE", "false", "0", "no", "off"])
+def test_switch_that_does_what_it_says(value: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said where OTEL_SDK_DISABLED means what it looks like."""
+    exporters.check({"OTEL_SDK_DISABLED": value, "OTEL_CONFIG_FILE": ""})
+    assert caplog.messages == []

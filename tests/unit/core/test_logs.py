@@ -52,8 +52,9 @@ def record(body: str, context: Context | None = None) -> LogRecord:
     )
 
 
-def test_records_arrive_whole(receiver: Receiver) -> None:
+def test_records_arrive_whole(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Body, severity, attributes, ids, time, the service's resource and our scope."""
+    monkeypatch.setattr("socket.gethostname", lambda: "h")
     otel_cinder.instrument()
     assert runtime.logs_exported
     span = trace.NonRecordingSpan(SpanContext(0xABC, 0xD, False, TraceFlags(1)))

@@ -209,8 +209,9 @@ def test_queue_is_emptied_without_exporters() -> None:
 # This process
 
 
-def test_measurements_arrive(receiver: Receiver) -> None:
+def test_measurements_arrive(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured has arrived after uninstrument(), under its service, summed up."""
+    monkeypatch.setattr("socket.gethostname", lambda: "h")
     otel_cinder.instrument()
     context = otel_context.set_value(SERVICE, Service("cinder-volume", "h@lvm"), Context())
     assert runtime.measuring

@@ -106,6 +106,14 @@ def test_flush_without_a_span_is_true() -> None:
 # Whose
 
 
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The machine's name, which tests' hosts name."""
+    monkeypatch.setattr("socket.gethostname", lambda: "h")
+    return "h"
+
+
+@pytest.mark.usefixtures("machine")
 def test_services_have_their_own_resources(receiver: Receiver) -> None:
     """In one process, spans of two services arrive each under its own service.name and instance."""
     otel_cinder.instrument()
@@ -120,6 +128,7 @@ def test_services_have_their_own_resources(receiver: Receiver) -> None:
     assert found["b"]["service.name"] == "cinder-scheduler"
 
 
+@pytest.mark.usefixtures("machine")
 def test_resource_has_exactly_these_attributes() -> None:
     """Name, namespace, instance, Cinder's version, and the SDK's three."""
     found = dict(_resource(Service("cinder-volume", "h@lvm")))
@@ -143,6 +152,7 @@ def _resource(service: Service | None) -> Any:
     return runtime.resource(service).attributes
 
 
+@pytest.mark.usefixtures("machine")
 def test_operators_resource_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override and add."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
@@ -187,9 +197,77 @@ def test_uwsgi_serves_the_api(monkeypatch: pytest.MonkeyPatch, argv0: str, serve
     assert process_name() == "cinder-api"
 
 
-def test_instance_is_host_and_process() -> None:
-    """Workers of one service differ by their process id."""
-    assert worker_instance() == f"{socket.gethostname()}:{os.getpid()}"
+@pytest.mark.parametrize(
+    ("host", "instance"),
+    [
+        ("h@lvm", "h@lvm"),
+        ("h", "h"),
+        ("h.example.org@lvm", "h.example.org@lvm"),
+        ("", "h"),
+        ("rbd:volumes@rbd-1", "rbd:volumes@rbd-1:h"),  # as kolla has it on all controllers
+        ("hostgroup", "hostgroup:h"),
+        ("h2@lvm", "h2@lvm:h"),
+    ],
+)
+@pytest.mark.usefixtures("machine")
+def test_instance_names_host_and_machine(host: str, instance: str) -> None:
+    """The manager's host, with the machine where the host does not name it."""
+    assert _resource(Service("cinder-volume", host))["service.instance.id"] == instance
+
+
+FORKED = """
+import os, signal
+from otel_cinder.core.runtime import SERVICE, Service
+where = otel_context.set_value(SERVICE, Service("cinder-backup", "node"), otel_context.Context())
+ready = os.pipe()
+def start_worker():  # one that has worked, exported that, and lives on
+    child = os.fork()
+    if not child:
+        runtime.start_span("work", where).end()
+        flush()
+        os.write(ready[1], b".")
+        signal.pause()
+    os.read(ready[0], 1)
+    return child
+def kill(child):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def _instances(receiver: Receiver) -> set[str]:
+    return {str(span.resource["service.instance.id"]) for span in receiver.spans()}
+
+
+@pytest.mark.parametrize("operator", ["", "theirs"])
+def test_instances_of_living_processes_differ(receiver: Receiver, operator: str) -> None:
+    """Workers with one host have each an instance of their own, also where the operator named it."""
+    attributes = {"OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={operator}"} if operator else {}
+    scripts.run(
+        scripts.EXPORTED,
+        FORKED,
+        """
+        for child in [start_worker() for _ in range(3)]:
+            kill(child)
+        """,
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, **attributes},
+    )
+    first = operator or f"node:{socket.gethostname()}"
+    assert _instances(receiver) == {first, f"{first}:2", f"{first}:3"}
+
+
+def test_successor_takes_its_predecessors_instance(receiver: Receiver) -> None:
+    """After kill -9 of a worker the next one has its instance: a crash loop makes no new series."""
+    scripts.run(
+        scripts.EXPORTED,
+        FORKED,
+        """
+        for _ in range(3):
+            kill(start_worker())
+        """,
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+    )
+    assert _instances(receiver) == {f"node:{socket.gethostname()}"}
 
 
 def test_instance_under_uwsgi_is_the_workers_number(monkeypatch: pytest.MonkeyPatch) -> None:

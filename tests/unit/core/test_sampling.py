@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from otel_cinder.core.sampling import STRANGER, EntrySampler, Tally
+from otel_cinder.core.sampling import STRANGER, EntrySampler, Tally, configured
 
 SMALL = 1
 """A trace id that every ratio sampler takes."""
@@ -113,3 +113,104 @@ def test_trusting_sampler_is_the_configured_one() -> None:
     result = sampler.should_sample(context, 1, "n")
     assert result.decision is Decision.RECORD_AND_SAMPLE
     assert (tally.sampled, tally.dropped) == (1, 0)
+
+
+# What the environment says
+
+
+@pytest.mark.parametrize(
+    ("environ", "description", "name"),
+    [
+        ({}, DEFAULT_ON.get_description(), "parentbased_always_on"),
+        ({"OTEL_TRACES_SAMPLER": " Always_Off "}, "AlwaysOffSampler", "always_off"),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_always_off"},
+            DEFAULT_OFF.get_description(),
+            "parentbased_always_off",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": " 0.25 "},
+            TraceIdRatioBased(0.25).get_description(),
+            "traceidratio 0.25",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"},
+            ParentBasedTraceIdRatio(0.0).get_description(),
+            "parentbased_traceidratio 0",
+        ),
+    ],
+)
+def test_sampler_of_the_environment(
+    environ: dict[str, str], description: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the SDK's samplers is found by its name, whatever the case, without a warning."""
+    sampler, said = configured(environ)
+    assert (sampler.get_description(), said) == (description, name)
+    assert caplog.messages == []
+
+
+EVERY_TRACE = "so 1 is used, which records every trace."
+
+
+@pytest.mark.parametrize(
+    ("environ", "warning", "name"),
+    [
+        (
+            {"OTEL_TRACES_SAMPLER": "ratio"},
+            (
+                "Set OTEL_TRACES_SAMPLER to traceidratio: there is no sampler 'ratio', so "
+                "parentbased_always_on is used, which records every trace."
+            ),
+            "parentbased_always_on",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "xyz"},
+            (
+                "Set OTEL_TRACES_SAMPLER to one of always_on, always_off, parentbased_always_on, "
+                "parentbased_always_off, traceidratio, parentbased_traceidratio: there is no sampler "
+                "'xyz', so parentbased_always_on is used, which records every trace."
+            ),
+            "parentbased_always_on",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10%"},
+            "Set OTEL_TRACES_SAMPLER_ARG to a number from 0 to 1, such as 0.1: '10%' is none, "
+            + EVERY_TRACE,
+            "traceidratio 1",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "nan"},
+            "Set OTEL_TRACES_SAMPLER_ARG to a number from 0 to 1, such as 0.1: 'nan' is none, "
+            + EVERY_TRACE,
+            "traceidratio 1",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10"},
+            "Set OTEL_TRACES_SAMPLER_ARG to a number from 0 to 1, such as 0.1: '10' is none, "
+            + EVERY_TRACE,
+            "traceidratio 1",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"},
+            "Set OTEL_TRACES_SAMPLER_ARG to a number from 0 to 1, such as 0.1: it is not set, "
+            + EVERY_TRACE,
+            "parentbased_traceidratio 1",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER_ARG": "0.1"},
+            (
+                "Set OTEL_TRACES_SAMPLER=parentbased_traceidratio to have OTEL_TRACES_SAMPLER_ARG=0.1 "
+                "obeyed: parentbased_always_on, which is used, takes no ratio."
+            ),
+            "parentbased_always_on",
+        ),
+    ],
+)
+def test_sampler_that_is_not_what_it_looks_like(
+    environ: dict[str, str], warning: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name or a ratio that the SDK would pass over is warned of, and what is used instead."""
+    sampler, said = configured(environ)
+    assert said == name
+    assert sampler.should_sample(None, SMALL, "n").decision is Decision.RECORD_AND_SAMPLE
+    assert caplog.messages == [warning]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from otel_cinder.core import conventions
-from otel_cinder.core.settings import SEAMS, Settings, enabled
+from otel_cinder.core.settings import NAMES, SEAMS, Settings, enabled
 
 
 def test_defaults() -> None:
@@ -81,4 +81,35 @@ def test_every_setting_has_a_name_and_a_meaning() -> None:
         "OTEL_CINDER_TRUST_INBOUND",
         "OTEL_CINDER_PERIODIC",
     }
+    assert set(conventions.SETTINGS) == NAMES
     assert all(conventions.SETTINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("OTEL_CINDER_ENABLE", ", probably to OTEL_CINDER_ENABLED"),
+        ("OTEL_CINDER_LOGLEVEL", ", probably to OTEL_CINDER_LOG_LEVEL"),
+        ("OTEL_CINDER_DISABLE_SEAM", ", probably to OTEL_CINDER_DISABLED_SEAMS"),
+        ("OTEL_CINDER_peridoic", ", probably to OTEL_CINDER_PERIODIC"),
+        ("OTEL_CINDER_XYZ", f" (there are {', '.join(sorted(NAMES))})"),
+    ],
+)
+def test_unknown_setting_is_warned_of(
+    name: str, nearest: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that is none of the settings is told with the nearest one, or all of them."""
+    Settings.from_environ({"OTEL_CINDER_ENABLED": "true", name: "1"})
+    assert caplog.messages == [
+        (
+            f"Correct the name of {name}{nearest}: otel-cinder has no such setting, so it has no "
+            "effect."
+        )
+    ]
+
+
+def test_known_settings_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """No setting is unknown, whatever it says; nor are others' variables looked at."""
+    others = ("OTEL_SERVICE_NAME", "MY_OTEL_CINDER_ENABLE", "OTEL_CINDERELLA")
+    Settings.from_environ(dict.fromkeys((*NAMES, *others), ""))
+    assert caplog.messages == []

@@ -753,18 +753,34 @@ def test_yields_to_oslo_messagings_own_tracing(volume: Wire, spans: Recorder, ho
     assert {span.context.trace_id for span in spans} == {spans["request"].context.trace_id}
 
 
-def test_yields_to_osprofiler(volume: Wire, spans: Recorder) -> None:
-    """While osprofiler traces a request no span of ours is made for it, but the trace travels on."""
+@pytest.mark.parametrize("how", ["call", "cast"])
+def test_trace_is_whole_beside_osprofiler(volume: Wire, spans: Recorder, how: str) -> None:
+    """While osprofiler traces a request, in a trace of its own, ours has both of a message's spans."""
     profiler = pytest.importorskip("osprofiler.profiler")
     profiler.init("secret")
     try:
         with spans.tracer.start_as_current_span("request"):
-            volume.client("cinder-volume").cast({}, "create_volume")
+            getattr(volume.client("cinder-volume"), how)({}, "create_volume")
     finally:
         profiler.clean()
-    settle(volume, spans, 2)
-    taken = spans["process cinder-volume/create_volume"]
-    assert taken.parent.span_id == spans["request"].context.span_id
+    settle(volume, spans, 3)
+    sent, taken = (span for span in spans if span.name != "request")
+    if sent.start_time > taken.start_time:
+        sent, taken = taken, sent
+    assert sent.parent.span_id == spans["request"].context.span_id
+    assert taken.parent.span_id == sent.context.span_id
+
+
+def test_worker_that_osprofiler_has_marked_is_traced(
+    volume: Wire, spans: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads in which osprofiler has left its profiler go on to trace what they handle."""
+    profiler = pytest.importorskip("osprofiler.profiler")
+    monkeypatch.setattr(Endpoint, "create_volume", lambda *_, **__: profiler.init("secret"))
+    with spans.tracer.start_as_current_span("request"):
+        for _ in range(8):
+            volume.client("cinder-volume").call({}, "create_volume")
+    settle(volume, spans, 17)
 
 
 def test_yields_to_the_oslo_messaging_instrumentation(volume: Wire, spans: Recorder) -> None:

@@ -1,0 +1,125 @@
+"""Where a service starts, to say that it is traced; and where it is told to stop, to export first.
+
+Not a seam that can be switched off. The places are oslo.service's, oslo.messaging's and Cinder's
+own, in the order in which a process comes by them: the application under uWSGI, a launcher in
+parents and in services of one process, an RPC or WSGI server in workers.
+
+systemd sends SIGTERM to parent and workers at once (``KillMode=control-group``, its default), and
+the parent passes its own on. oslo.service's handler gives each signal back to the kernel before it
+begins to stop, so that a worker's second SIGTERM ends it there and then: before ``atexit``, and
+before ``os._exit``. What was recorded by the first one has to be sent while the handlers are there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from otel_cinder.core.native import threads_are_green
+from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.runtime import FLUSH_TIMEOUT, Service, runtime
+
+_RUNTIME: Final = "runtime"
+
+_POLL_S: Final = 0.01
+
+ServiceOf = Callable[[str, list[Any]], Service | None]
+
+
+def patch(patches: PatchSet, service_of: ServiceOf, api: str) -> None:
+    """Patch the places where services start and stop.
+
+    Args:
+        service_of: the service that listens on a topic, from the topic and its endpoints.
+        api: the name of the service that answers HTTP.
+    """
+    announced = _Announced(service_of, Service(api))
+    for target, wrapper in (
+        ("cinder.wsgi.wsgi:initialize_application", announced.after_application),
+        ("oslo_service.service:ProcessLauncher.wait", announced.before_waiting),
+        ("oslo_service.service:ServiceLauncher.wait", announced.before_waiting),
+        ("oslo_service.wsgi:Server.start", announced.after_application),
+        ("oslo_messaging.server:MessageHandlingServer.start", announced.after_rpc_server),
+        ("oslo_service.service:SignalHandler._handle_signal_cb", _Stop().handle_signal),
+    ):
+        patches.wrap(_RUNTIME, target, wrapper)
+
+
+class _Announced:
+    def __init__(self, service_of: ServiceOf, api: Service) -> None:
+        self._service_of = service_of
+        self._api = api
+
+    def before_waiting(
+        self, wrapped: Callable[..., Any], _launcher: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        """A parent, whose workers have been forked; or a service that is a process alone."""
+        runtime.announce()
+        return wrapped(*args, **kwargs)
+
+    def after_application(
+        self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        result = wrapped(*args, **kwargs)
+        runtime.announce(self._api)
+        return result
+
+    def after_rpc_server(
+        self, wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        result = wrapped(*args, **kwargs)
+        try:
+            endpoints = getattr(getattr(server, "dispatcher", None), "endpoints", ())
+            topic = getattr(getattr(server, "_target", None), "topic", "")
+            runtime.announce(self._service_of(str(topic), list(endpoints)))
+        except Exception as error:
+            complain(_RUNTIME, error)
+        return result
+
+
+class _Stop:
+    """Exports before a service begins to stop, while its greenthreads go on."""
+
+    def __init__(self) -> None:
+        self._ended: threading.Event | None = None
+        """While an export is under way: set at its end."""
+
+    def handle_signal(
+        self, wrapped: Callable[..., Any], _handler: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        """Handle a signal, in a greenthread of its own; without eventlet it is the handler itself."""
+        early = False
+        try:
+            if args[:1] == (signal.SIGTERM,) and threads_are_green():
+                early = self._export()
+        except Exception as error:
+            complain(_RUNTIME, error)
+        result = wrapped(*args, **kwargs)
+        if early and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # It has waited for an export, and would have ended the process by now.
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    def _export(self) -> bool:
+        """Export; for a signal that comes meanwhile, wait for that, and return True."""
+        if self._ended is not None:
+            _wait([self._ended], FLUSH_TIMEOUT)
+            return True
+        ended = self._ended = threading.Event()
+        try:
+            _wait(runtime.hurry(), min(FLUSH_TIMEOUT, runtime.patience))
+        finally:
+            self._ended = None
+            ended.set()
+        return False
+
+
+def _wait(events: Sequence[Any], seconds: float) -> None:
+    """Wait for ``events``, which a native thread sets, while other greenthreads run."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not all(event.is_set() for event in events):
+        time.sleep(_POLL_S)
