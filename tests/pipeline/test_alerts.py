@@ -41,7 +41,7 @@ def promtool(*words: str | Path, cwd: Path = FOLDER) -> subprocess.CompletedProc
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
 

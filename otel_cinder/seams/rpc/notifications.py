@@ -134,7 +134,7 @@ class _Receiver:
             current = trace.get_current_span(base).get_span_context()
             doubled = current.is_valid and current.trace_id in {each.trace_id for each in remotes}
             if (remotes or runtime.settings.periodic) and not doubled:
-                server, _ = taken(base)
+                server, received = taken(base)
                 topic = _topic(server, batch)
                 measured = Measured("process", topic, "", getattr(server, "transport", None))
                 if len(remotes) == len(batch) == 1:
@@ -142,11 +142,11 @@ class _Receiver:
                     context = trace.set_span_in_context(parent, context)
                 sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
                 if sampled and not instrumented_by_another():
-                    span = self._start(context, base, topic, batch, remotes)
+                    span = self._start(context, server, received, topic, batch, remotes)
                     context = trace.set_span_in_context(span, context)
                     context = enter(context, Entry(span, is_http=False))
                 measured.take_up(context, len(batch))
-                _say_wait(span, base, arrivals)
+                _say_wait(span, received, arrivals)
         except Exception as error:
             complain(SEAM, error)
         return run(span, context, measured, _given_back(wrapped, span, measured), args, kwargs)
@@ -154,12 +154,12 @@ class _Receiver:
     def _start(
         self,
         context: Context,
-        base: Context,
+        server: Any,
+        received: int,
         topic: str,
         batch: Sequence[Any],
         remotes: Sequence[SpanContext],
     ) -> Span:
-        server, received = taken(base)
         transport = getattr(server, "transport", None)
         attributes: dict[str, Any] = {
             **destinations.published(transport, _exchange(server), topic, sends=False),
@@ -204,9 +204,8 @@ def _given_back(
     return dispatch
 
 
-def _say_wait(span: Span | None, base: Context, arrivals: Sequence[Arrival]) -> None:
+def _say_wait(span: Span | None, received: int, arrivals: Sequence[Arrival]) -> None:
     """The wait of a single one. Not among the metric's: a listener may be away for days."""
-    _, received = taken(base)
     if span is not None and len(arrivals) == 1 and arrivals[0].sent is not None:
         name, _, seconds = wait(received, arrivals[0].sent)
         span.set_attribute(name, seconds)
