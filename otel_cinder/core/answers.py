@@ -11,6 +11,10 @@ TEXT_LIMIT: Final = 300
 """Characters of what a collector or an error says that are told."""
 
 
+LONGEST_S: Final = 60.0
+"""Seconds that an export may take, whatever is set."""
+
+
 class Verdict(enum.Enum):
     """What is to become of a batch."""
 

@@ -181,11 +181,19 @@ def _exporter(
     if installed == _OURS and not _credentials_are_provided(signal, environ):
         return functools.partial(_http_exporter, signal, environ)
     make = _installed(signal, name, installed)
-    if installed != "otlp_proto_grpc":
-        return make
+    if installed == "otlp_proto_grpc":
+        return functools.partial(_grpc_exporter, make, signal, variable(signal, environ))
+    return make
+
+
+def _grpc_exporter(make: Callable[[], Any], signal: Signal, said_by: str) -> Any:
     from otel_cinder.core.otlp_grpc import OtlpGrpcExporter
 
-    return lambda: OtlpGrpcExporter(make(), signal, variable(signal, environ))
+    stock = make()
+    if not OtlpGrpcExporter.fits(stock):
+        return stock
+    stock.shutdown()
+    return OtlpGrpcExporter(make, signal, said_by)
 
 
 def _http_exporter(signal: Signal, environ: Mapping[str, str]) -> Any:

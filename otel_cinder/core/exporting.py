@@ -242,21 +242,27 @@ class ExportQueue(Worker, Generic[Item]):
         """Whether a batch could not be sent, and waits to be tried again."""
         return self._held is not None
 
-    def put(self, item: Item) -> None:
-        """Queue ``item``. Never blocks and never raises: it runs inside Cinder's requests."""
+    def put(self, item: Item, size: int = 0) -> None:
+        """Queue ``item``. Never blocks and never raises: it runs inside Cinder's requests.
+
+        Args:
+            size: what `_bytes_of` says of the item.
+        """
         try:
             if self._stopping:
                 return
             if not self._started:
                 self.start_quietly()
-            size = self._bytes_of(item)
-            if self._has_room(size):
+            count = len(self._queue)
+            if count < self.queue_size and self._bytes + size <= self._queue_bytes:
                 self._queue.append(item)
                 self._bytes += size
                 self.taken += 1
             else:
                 self._overflow()
-            if self._is_batch and not self._woken:
+            if not self._woken and (
+                count + 1 >= self._batch_size or self._bytes >= self._batch_bytes
+            ):
                 self._wake()
             if not self._watched:
                 self._watch()
@@ -286,13 +292,6 @@ class ExportQueue(Worker, Generic[Item]):
         self._unanswered = True
 
     # What is in the queue
-
-    @property
-    def _is_batch(self) -> bool:
-        return len(self._queue) >= self._batch_size or self._bytes >= self._batch_bytes
-
-    def _has_room(self, size: int = 0) -> bool:
-        return len(self._queue) < self.queue_size and self._bytes + size <= self._queue_bytes
 
     def _bytes_of(self, item: Item) -> int:  # noqa: ARG002 - what is small is bounded by its number
         """About how many bytes of the queue's ``item`` takes: the same at each time."""
@@ -564,7 +563,10 @@ class BatchSpanProcessor(ExportQueue[ReadableSpan | Packed], SpanProcessor):
         if span.context is not None and span.context.trace_flags.sampled:
             if not self._started:
                 self.start_quietly()  # after which it is known how to pack
-            self.put(pack(span) if self._packs and self._has_room() else span)
+            item: ReadableSpan | Packed = span
+            if self._packs and len(self._queue) < self.queue_size:
+                item = pack(span)
+            self.put(item, self._bytes_of(item))
 
     def _see_made(self, made: Sequence[Exporter]) -> None:
         self._packs = bool(made) and all(each.takes_packed for each in made)

@@ -35,6 +35,10 @@ class LogQueue(ExportQueue[tuple[Any, LogRecord]]):
         super().__init__(LOGS, load_exporters, endpoint, **sizes)
         self._resource = resource
 
+    def put(self, item: tuple[Any, LogRecord], size: int = 0) -> None:
+        """Queue a record. See `ExportQueue.put`."""
+        super().put(item, size or self._bytes_of(item))
+
     def _load(self) -> None:
         super()._load()
         _readable()

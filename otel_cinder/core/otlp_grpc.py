@@ -6,7 +6,9 @@ native threads, and imported late: it imports grpc.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -14,7 +16,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from otel_cinder.core import answers, encoding
-from otel_cinder.core.answers import Answer, Verdict, said
+from otel_cinder.core.answers import LONGEST_S, Answer, Verdict, said
 from otel_cinder.core.exporting import Signal
 
 _AGAIN: Final = frozenset(
@@ -55,38 +57,48 @@ _STATUSES: Final = {
 }
 
 
+_USED: Final = ("_client", "_headers", "_timeout", "_translate_data")
+
+
 class OtlpGrpcExporter:
     """Exports one signal to one collector, in one native thread.
 
     Args:
-        stock: the SDK's exporter, made from the environment.
+        make: makes the SDK's exporter from the environment.
         variable: which variable says where to.
     """
 
-    def __init__(self, stock: Any, signal: Signal, variable: str) -> None:
-        self._stock = stock
+    def __init__(self, make: Callable[[], Any], signal: Signal, variable: str) -> None:
+        self._make = make
+        self._stock = stock = make()
         self._variable = variable
         self.takes_packed = signal.word == "TRACES"
         self._preferred_temporality = getattr(stock, "_preferred_temporality", None)
         self._preferred_aggregation = getattr(stock, "_preferred_aggregation", None)
         encoding.load()
-        self._encode = encoding.encode_spans if self.takes_packed else stock._translate_data
         self._rejected = {
             "TRACES": "rejected_spans",
             "METRICS": "rejected_data_points",
             "LOGS": "rejected_log_records",
         }[signal.word]
 
+    @staticmethod
+    def fits(stock: Any) -> bool:
+        """Whether this release of the SDK's exporter has what is used of its inside."""
+        return all(hasattr(stock, name) for name in _USED)
+
     def deliver(self, batch: Any) -> Answer:
         """Send a batch, and say what became of it. Never raises."""
         try:
-            request = self._encode(batch)
+            request = self._request(batch)
         except Exception as error:
             return answers.malformed(error)
         stock = self._stock
         try:
             response = stock._client.Export(
-                request=request, metadata=stock._headers, timeout=stock._timeout
+                request=request,
+                metadata=stock._headers,
+                timeout=min(stock._timeout, LONGEST_S),
             )
             partial = response.partial_success
             return answers.partly_taken(getattr(partial, self._rejected), partial.error_message)
@@ -97,6 +109,11 @@ class OtlpGrpcExporter:
             return Answer(
                 Verdict.LOST, kind, f"Check {self._variable}", "it can't be asked", said(error)
             )
+
+    def _request(self, batch: Any) -> Any:
+        if self.takes_packed:
+            return encoding.encode_spans(batch)
+        return self._stock._translate_data(batch)
 
     def shutdown(self) -> None:
         """Close the channel."""
@@ -122,10 +139,11 @@ class OtlpGrpcExporter:
 
     def _connect_anew(self) -> None:
         """Forget gRPC's own patience, which grows to two minutes; later SDKs do the same."""
-        anew = getattr(self._stock, "_initialize_channel_and_stub", None)
-        if anew is not None:
-            self._stock._channel.close()
-            anew()
+        with contextlib.suppress(
+            Exception
+        ):  # a certificate that is being replaced; the old one does
+            old, self._stock = self._stock, self._make()
+            old.shutdown()
 
 
 def _of_unavailable(details: str) -> tuple[str, str, bool]:

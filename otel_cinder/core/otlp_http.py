@@ -33,7 +33,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
 from urllib3.util.ssltransport import SSLTransport
 
 from otel_cinder.core import answers, encoding, mistakes
-from otel_cinder.core.answers import Answer, Verdict
+from otel_cinder.core.answers import LONGEST_S, Answer, Verdict
 from otel_cinder.core.exporting import Signal
 from otel_cinder.core.mistakes import Address, Stage
 from otel_cinder.core.native import real
@@ -41,9 +41,6 @@ from otel_cinder.version import __version__
 
 ANSWER_LIMIT: Final = 64 * 1024
 """Bytes of an answer's body that are read. One of OTLP has a number and a sentence or two."""
-
-LONGEST_S: Final = 60.0
-"""Seconds that an export may take, whatever is set."""
 
 _TIMEOUT_S: Final = 10.0
 

@@ -88,8 +88,9 @@ def end(queue: BatchSpanProcessor, *names: str, **attributes: str) -> None:
     """End a span of each name."""
     provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
     provider.add_span_processor(queue)
+    tracer = provider.get_tracer("test")
     for name in names:
-        provider.get_tracer("test").start_span(name, attributes=attributes).end()
+        tracer.start_span(name, attributes=attributes).end()
 
 
 def wait(until: Callable[[], Any], seconds: float = 30) -> bool:
@@ -126,7 +127,7 @@ def test_too_large_batch_arrives_in_halves(caplog: pytest.LogCaptureFixture) -> 
 def test_later_batches_fit_at_once(make: Make) -> None:
     """What was too large once is not tried again and again."""
     told = Told(lambda batch: TOO_LARGE if len(batch) > 150 else answers.TAKEN)
-    queue = make(told)
+    queue = make(told, delay=60)
     for _ in range(2):
         end(queue, *["a"] * 512, text="x" * 2000)
         assert queue.force_flush(30_000)
@@ -157,7 +158,7 @@ def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptu
 def test_collector_that_takes_nothing_is_not_asked_for_each_span(make: Make) -> None:
     """Where even little is too large, the rest is not sent in ever smaller pieces."""
     told = Told(TOO_LARGE)
-    queue = make(told)
+    queue = make(told, delay=60)
     end(queue, *["a"] * 512)
     assert queue.force_flush(30_000)
     assert queue.failed == {"413": 512}

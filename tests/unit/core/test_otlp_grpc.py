@@ -241,6 +241,14 @@ def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.Monke
         exporter.shutdown()
 
 
+def test_release_that_is_made_otherwise_exports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK's exporter lacks what is used of its inside, it is used as it is."""
+    monkeypatch.setattr("otel_cinder.core.otlp_grpc._USED", ("_no_such_thing",))
+    exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+    assert not hasattr(exporter, "deliver")
+    exporter.shutdown()
+
+
 def test_process_exports_in_halves() -> None:
     """A whole process: 100 spans of 100 kB to a server that takes 4 MiB, all arrive."""
     with serving(taking) as server:

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from otel_cinder.core import otlp_http
+from otel_cinder.core import answers
 from otel_cinder.core.answers import TAKEN, Answer, Verdict
 from otel_cinder.core.exporting import LOGS, SPANS
 from otel_cinder.core.otlp_http import ANSWER_LIMIT, OtlpHttpExporter
@@ -132,7 +132,7 @@ def test_settings_that_make_no_exporter(settings: dict[str, str], said: str) -> 
 def test_longest_timeout_is_bounded() -> None:
     """A timeout in milliseconds, as the specification has it, does not keep the thread for hours."""
     environ = {ENDPOINT: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}
-    assert OtlpHttpExporter(SPANS, environ, grpc=True)._timeout == otlp_http.LONGEST_S
+    assert OtlpHttpExporter(SPANS, environ, grpc=True)._timeout == answers.LONGEST_S
 
 
 # Answers
