@@ -52,6 +52,10 @@ class Answer(NamedTuple):
 TAKEN: Final = Answer(Verdict.TAKEN, answered=True)
 
 
+class SettingError(ValueError):
+    """A setting with which there can be no exporter. Its text says what to do about it."""
+
+
 def partly_taken(rejected: int, message: str) -> Answer:
     """OTLP's partial success: some items are rejected; or none is, and there is a warning."""
     if rejected > 0:

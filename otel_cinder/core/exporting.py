@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_cinder.core import answers, redaction
-from otel_cinder.core.answers import Answer, Verdict
+from otel_cinder.core.answers import Answer, SettingError, Verdict
 from otel_cinder.core.encoding import Packed, pack
 from otel_cinder.core.native import Hush, real
 from otel_cinder.core.news import news
@@ -44,6 +44,9 @@ QUEUE_BYTES: Final = 32 * 1024 * 1024
 _KEPT_S: Final = 60.0
 """Seconds for which a batch is kept that a collector can't take now. Beside another exporter it is
 not: that one would have to wait."""
+
+_QUIET_S: Final = 2.0
+"""Seconds for which a failure that passes is not told."""
 
 _LONGEST_WAIT_S: Final = 5.0
 """Seconds between two tries at most, unless the collector wants to be left alone for longer."""
@@ -149,8 +152,8 @@ class _Held(NamedTuple):
     """Batches that are on their way, or to be tried again."""
 
     deliveries: list[tuple[Exporter, Any]]
-    until: float
-    """When they are given up, by the monotonic clock."""
+    since: float
+    """Since when, by the monotonic clock."""
     kind: str = "_OTHER"
     """The ``error.type`` if they are lost."""
 
@@ -345,13 +348,19 @@ class ExportQueue(Worker, Generic[Item]):
                 yield exporter if hasattr(exporter, "deliver") else _Foreign(exporter, self._hush)
             except Exception as error:  # a bad certificate path, a missing package, ...
                 self._unmade = type(error).__qualname__
-                news.add(
-                    "Check OTEL_%s_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less "
-                    "than it was told to because an exporter could not be made (%s: %s).",
-                    self._signal.word,
-                    type(error).__name__,
-                    redaction.text(error),
-                )
+                self._tell_of_no_exporter(error)
+
+    def _tell_of_no_exporter(self, error: Exception) -> None:
+        is_told = isinstance(error, SettingError)
+        advice = f"Check OTEL_{self._signal.word}_EXPORTER and OTEL_EXPORTER_OTLP_*"
+        raw = f"{type(error).__name__}: {redaction.text(error)}"
+        news.add(
+            "%s. otel-cinder exports less than it was told to because an exporter could not be "
+            "made: what it would have exported of %s is lost; Cinder is not affected.%s",
+            redaction.text(error) if is_told else advice,
+            self._signal.noun,
+            "" if is_told else _in_brackets(raw),
+        )
 
     def _tell_of_setting(self, complaint: str) -> None:
         """Warn of what the SDK said of a setting; not of the value, which may be a credential."""
@@ -421,7 +430,7 @@ class ExportQueue(Worker, Generic[Item]):
         if not deliveries:
             self._lose(self._size(batch), self._unmade)
             return
-        self._held = _Held(list(deliveries), time.monotonic() + _KEPT_S)
+        self._held = _Held(list(deliveries), time.monotonic())
 
     def _send_held(self, *, asked: bool) -> bool:
         """Try to send what is held. Says whether to go on at once."""
@@ -450,10 +459,13 @@ class ExportQueue(Worker, Generic[Item]):
         if asked and answer.answered and self._not_before < self._deadline:
             self._sleep_for(wait)
             return True
-        if asked or self._tries > 1:
-            self._tell_of_failure(answer)
-        if self._held is not None and time.monotonic() >= self._held.until:
-            self._give_up_held()
+        held = self._held
+        if held is not None:
+            now = time.monotonic()
+            if asked or self._tries > 1 or now - held.since > _QUIET_S:
+                self._tell_of_failure(answer)
+            if now - held.since >= _KEPT_S:
+                self._give_up_held()
         return False
 
     def _give_up_held(self) -> None:

@@ -36,6 +36,14 @@ class News:
         self._said: collections.deque[tuple[float, str, tuple[Any, ...]]] = collections.deque()
         self._pid = 0
         self._timer: Any = None
+        self._once: set[tuple[Any, ...]] = set()
+
+    def add_once(self, message: str, *arguments: Any) -> None:
+        """Say it once in this process, however often it comes up: for each signal, say."""
+        self._see_to_process()
+        if (message, *arguments) not in self._once:
+            self._once.add((message, *arguments))
+            self.add(message, *arguments)
 
     def add(self, message: str, *arguments: Any) -> None:
         """Say it soon. May be called in any thread."""
@@ -77,6 +85,7 @@ class News:
         """Have the hub look no more, and drop what is not told."""
         timer, self._timer = self._timer, None
         self._said.clear()
+        self._once.clear()
         if timer is not None and self._pid == os.getpid() and _has_hub():
             timer.cancel()
 
@@ -84,6 +93,7 @@ class News:
         """In a child, forget the parent's news, and the timer of its hub."""
         if self._pid != os.getpid():
             self._said.clear()
+            self._once.clear()
             self._timer = None
             self._pid = os.getpid()
 

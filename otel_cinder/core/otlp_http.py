@@ -24,7 +24,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from google.protobuf.message import DecodeError
 from opentelemetry.util.re import parse_env_headers
@@ -33,10 +33,11 @@ from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
 from urllib3.util.ssltransport import SSLTransport
 
 from otel_cinder.core import answers, encoding, mistakes
-from otel_cinder.core.answers import LONGEST_S, Answer, Verdict
+from otel_cinder.core.answers import LONGEST_S, Answer, SettingError, Verdict
 from otel_cinder.core.exporting import Signal
 from otel_cinder.core.mistakes import Address, Stage
 from otel_cinder.core.native import real
+from otel_cinder.core.news import news
 from otel_cinder.version import __version__
 
 ANSWER_LIMIT: Final = 64 * 1024
@@ -63,8 +64,7 @@ class OtlpHttpExporter:
         environ: the ``OTEL_EXPORTER_OTLP_*`` variables.
         grpc: whether OTLP over gRPC could be used instead, for advice.
 
-    Raises ValueError for an endpoint that is no URL of HTTP, OSError for certificates that can't
-    be read.
+    Raises SettingError for an endpoint that is no URL of HTTP, and for certificates that can't be read.
     """
 
     def __init__(self, signal: Signal, environ: Mapping[str, str], *, grpc: bool) -> None:
@@ -82,7 +82,7 @@ class OtlpHttpExporter:
         _status_class()
         self._response, self._rejected = _response(signal)
         self._compress, headers = _compression(signal, environ)
-        self._headers = {**headers, **_headers(signal, environ), **_authorization(url)}
+        self._headers = {**headers, **_authorization(url), **_headers(signal, environ)}
         self._timeout = _timeout(signal, environ)
         self._route = _Route.find(url, proxy, functools.partial(_tls, signal, environ))
         self._connection: _Connection | None = None
@@ -290,10 +290,18 @@ def _url(signal: Signal, environ: Mapping[str, str]) -> tuple[str, str, bool]:
         base = environ.get(variable, "").strip() or "http://localhost:4318"
         url = f"{base.rstrip('/')}/v1/{signal.word.lower()}"
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{variable} must begin with http:// or https://")
-    _ = parts.port  # raises ValueError if it is none
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise SettingError(f"Write http:// or https:// before the host in {variable}")
+    if not _has_port_or_none(parts):
+        raise SettingError(f"Correct the port in {variable}")
     return url, variable, path_is_added
+
+
+def _has_port_or_none(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
@@ -301,8 +309,13 @@ def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
     found = parse_env_headers(signal.setting(environ, "HEADERS"), liberal=True)
     for name, value in found.items():
         if re.search(r"[\r\n\0]", value) or not value.isascii():
-            raise ValueError(f"the header {name} in OTEL_EXPORTER_OTLP_HEADERS has odd characters")
-        headers[name] = value
+            news.add_once(
+                "Correct OTEL_EXPORTER_OTLP_HEADERS. otel-cinder does without the header %s, which "
+                "has characters that no header may have.",
+                name,
+            )
+        else:
+            headers[name] = value
     return headers
 
 
@@ -327,16 +340,30 @@ def _compression(
     if name in ("", "none"):
         return bytes, {}
     if name not in _COMPRESSIONS:
-        raise ValueError(f"OTEL_EXPORTER_OTLP_COMPRESSION={name!r} is none of gzip, deflate, none")
+        news.add_once(
+            "Set OTEL_EXPORTER_OTLP_COMPRESSION to gzip, deflate or none. otel-cinder does not "
+            "compress because it knows no %r.",
+            name,
+        )
+        return bytes, {}
     return _COMPRESSIONS[name], {"content-encoding": name}
 
 
 def _timeout(signal: Signal, environ: Mapping[str, str]) -> float:
     said = signal.setting(environ, "TIMEOUT")
     try:
-        return min(float(said), LONGEST_S) if said else _TIMEOUT_S
+        seconds = float(said or _TIMEOUT_S)
+        if seconds > 0:
+            return min(seconds, LONGEST_S)
     except ValueError:
-        raise ValueError(f"OTEL_EXPORTER_OTLP_TIMEOUT={said!r} is no number of seconds") from None
+        pass
+    news.add_once(
+        "Set OTEL_EXPORTER_OTLP_TIMEOUT to a number of seconds. otel-cinder uses %d because %r is "
+        "none.",
+        _TIMEOUT_S,
+        said,
+    )
+    return _TIMEOUT_S
 
 
 def _tls(signal: Signal, environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -344,17 +371,17 @@ def _tls(signal: Signal, environ: Mapping[str, str]) -> ssl.SSLContext:
     by_environment = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     trusted = own or by_environment or certs.where()
     certificate = signal.setting(environ, "CLIENT_CERTIFICATE")
-    place = f"OTEL_EXPORTER_OTLP_CERTIFICATE={trusted}" if own else trusted
+    place = f"OTEL_EXPORTER_OTLP_CERTIFICATE ({trusted})" if own else trusted
     try:
         is_folder = Path(trusted).is_dir()
         context = ssl.create_default_context(
             cafile=None if is_folder else trusted, capath=trusted if is_folder else None
         )
         if certificate:
-            place = f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE={certificate}, or its _CLIENT_KEY"
+            place = f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE ({certificate}) and _CLIENT_KEY"
             context.load_cert_chain(certificate, signal.setting(environ, "CLIENT_KEY") or None)
     except OSError as error:
-        raise OSError(f"{place}: {error.strerror or error}") from error
+        raise SettingError(f"Correct {place}: {error.strerror or error}") from error
     return context
 
 
@@ -365,7 +392,9 @@ def _proxy(url: str) -> str:
         return ""
     proxy = found if "://" in found else f"http://{found}"
     if urlsplit(proxy).scheme not in ("http", "https"):
-        raise ValueError(f"a proxy of {urlsplit(proxy).scheme} is not supported")
+        raise SettingError(
+            "Set HTTP_PROXY and HTTPS_PROXY to a proxy of HTTP, or NO_PROXY to the host"
+        )
     return proxy
 
 

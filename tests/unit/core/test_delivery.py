@@ -519,7 +519,7 @@ def test_partial_success_is_counted_and_told_once(
     ("endpoint", "advice"),
     [
         ("http://127.0.0.1:1", "Start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT. "),
-        ("collector:4318", "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. "),
+        ("collector:4318", "Write http:// or https:// before the host in OTEL_EXPORTER_OTLP_"),
     ],
 )
 def test_advice_comes_first(endpoint: str, advice: str) -> None:

@@ -265,8 +265,9 @@ def test_unknown_exporter_is_said() -> None:
     assert ran.said == "alive"
     assert ran.stderr.strip() == (
         "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less than it was "
-        "told to because an exporter could not be made (ValueError: OTEL_TRACES_EXPORTER names "
-        "'zipkins', which is not installed)."
+        "told to because an exporter could not be made: what it would have exported of spans is "
+        "lost; Cinder is not affected. (ValueError: OTEL_TRACES_EXPORTER names 'zipkins', which is "
+        "not installed)"
     )
 
 

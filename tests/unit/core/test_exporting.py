@@ -241,7 +241,8 @@ def test_exporter_that_cannot_be_made_is_said_once(caplog: pytest.LogCaptureFixt
     (said,) = caplog.messages
     assert said == (
         "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less than it was "
-        "told to because an exporter could not be made (FileNotFoundError: /no/such/cert.pem)."
+        "told to because an exporter could not be made: what it would have exported of spans is "
+        "lost; Cinder is not affected. (FileNotFoundError: /no/such/cert.pem)"
     )
     assert queue.failed == {"FileNotFoundError": 1}
 
