@@ -101,6 +101,7 @@ class Extent:
     options: Mapping[str, object] = field(default_factory=dict)
     notifications: str = ""
     sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    backend_options: Mapping[str, object] = field(default_factory=dict)
 
     def queue(self, service: str) -> set[str]:
         """Return the queues that this service reads once it does its work."""
@@ -113,19 +114,24 @@ class Extent:
 
     def configuration(self, **values: object) -> str:
         """Return cinder.conf; the values are those that CONFIGURATION names."""
-        options = "\n".join(f"{name} = {value}" for name, value in self.options.items())
+        options = _lines(self.options)
         text = CONFIGURATION.format(
             backends=",".join(self.backends), options=options, host=HOST, **values
         )
         for backend, gib in self.backends.items():
             capacity = "" if gib is None else f"sparse_capacity_gb = {gib}"
             text += BACKEND_CONFIGURATION.format(backend=backend, capacity=capacity)
+            text += f"{_lines(self.backend_options)}\n"
         if self.notifications:
             text += f"[oslo_messaging_notifications]\ndriver = {self.notifications}\n"
         for section, options in self.sections.items():
             text += f"[{section}]\n"
             text += "".join(f"{name} = {value}\n" for name, value in options.items())
         return text
+
+
+def _lines(options: Mapping[str, object]) -> str:
+    return "\n".join(f"{name} = {value}" for name, value in options.items())
 
 
 SMALL = Extent()

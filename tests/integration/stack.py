@@ -186,9 +186,15 @@ class CinderStack:
         """Let every call of this method of the driver take so long; 0 ends it."""
         self._order(backend, method, "slow", str(seconds))
 
-    def fail(self, message: str, method: str = "create_volume", backend: str = BACKEND) -> None:
-        """Let every call of this method of the driver fail, until heal() is called."""
-        self._order(backend, method, "fail", message)
+    def fail(
+        self,
+        message: str,
+        method: str = "create_volume",
+        backend: str = BACKEND,
+        error: str = "VolumeBackendAPIException",
+    ) -> None:
+        """Let every call of this method of the driver fail by this, until heal() is called."""
+        self._order(backend, method, "fail", f"{error}\n{message}")
 
     def heal(self) -> None:
         """Take back what slow_down() and fail() have ordered."""

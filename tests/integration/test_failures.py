@@ -1,7 +1,7 @@
 """What can go wrong with an operation on real services, and what its trace says then."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import oslo_messaging
@@ -9,6 +9,7 @@ import pytest
 from oslo_config import cfg
 
 from otel_cinder.cli.otlp import Receiver
+from otel_cinder.cli.trace import SpanRecord
 from tests.integration.arrivals import settle
 from tests.integration.broker import Broker
 from tests.integration.configuration import (
@@ -28,6 +29,7 @@ from tests.integration.watch import Watch, errors
 
 pytestmark = pytest.mark.faults
 DISK = "the disk is gone"
+CLEAN_UP = "clean up volume"
 NEWER = {"PYTHONPATH": f"{BACKEND_FOLDER}:{Path(__file__).parent / 'newer'}"}
 
 
@@ -234,6 +236,65 @@ def test_killed_in_a_create(
     assert trace.root is not None
     assert {span.service for span in trace.orphans} == {VOLUME}
     assert last in {span.name for span in trace.orphans}
+    # What the next cinder-volume made of it is a trace of its own.
+    (cleaned,) = watch.traces("clean_up_after_a_create", [root(receiver, CLEAN_UP, volume)])
+    assert cleaned.services == (VOLUME,)
+    assert cleaned.root is not None
+    assert cleaned.root.resource["service.instance.id"] == f"{HOST}@{BACKEND}"
+    assert cleaned.root.attributes["openstack.project_id"] == PROJECT
     watch.begin()
     cinder.volume()
     watch.whole("create_after_a_kill", API, SCHEDULER, VOLUME)
+
+
+def test_killed_in_a_delete(
+    stack: CinderStack, cinder: Operations, watch: Watch, receiver: Receiver
+) -> None:
+    """A deletion that kill -9 has cut off goes on at the next start, in a trace of its own."""
+    volume = cinder.volume()
+    stack.slow_down(60, "delete_volume")
+    settle(receiver)
+    receiver.clear()
+    cinder.delete("volumes", volume)
+    # The driver's call before the one that takes so long.
+    before = "SparseFileDriver.remove_export"
+    assert receiver.wait_for(lambda spans: before in {span.name for span in spans}, 20)
+    stack.kill(VOLUME)
+    stack.heal()
+    stack.start(Tracing(receiver.endpoint), [VOLUME])
+    cinder.wait("volumes", volume, "deleted")
+    (trace,) = watch.traces("clean_up_after_a_delete", [root(receiver, CLEAN_UP, volume)])
+    assert trace.is_whole
+    assert not errors([trace])
+
+
+def test_export_that_fails_at_a_start(
+    stack: CinderStack, cinder: Operations, watch: Watch, receiver: Receiver
+) -> None:
+    """A volume in use that can't be exported again is set to error, in a trace of its own."""
+    volume = cinder.volume()
+    attachment = cinder.attach(volume)
+    cinder.complete(attachment)
+    stack.fail(DISK, "ensure_export")
+    stack.restart(Tracing(receiver.endpoint), [VOLUME])
+    assert cinder.row("volumes", volume, "status") == ("error",)
+    (trace,) = watch.traces("export_at_a_start", [root(receiver, "set volume to error", volume)])
+    assert trace.root is not None
+    assert trace.root.resource["service.instance.id"] == f"{HOST}@{BACKEND}"
+
+
+def root(receiver: Receiver, name: str, volume: str) -> str:
+    """Wait for a trace whose root has this name and is about this volume; return its id."""
+
+    def found(spans: Sequence[SpanRecord]) -> list[str]:
+        return [
+            span.trace_id
+            for span in spans
+            if span.name == name
+            and span.parent_id is None
+            and span.attributes.get("cinder.volume.id") == volume
+        ]
+
+    assert receiver.wait_for(lambda spans: bool(found(spans)), 30)
+    (trace_id,) = found(receiver.spans())
+    return trace_id

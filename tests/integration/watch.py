@@ -34,6 +34,10 @@ class Watch:
         drawing.compare(name, traces, self._update)
         return traces
 
+    def arrived(self) -> list[Trace]:
+        """Wait until no more spans come; return each request's trace."""
+        return self._among(settle(self._receiver), ())
+
     def whole(self, name: str, *services: str) -> list[Trace]:
         """Check that each trace is whole and without errors, and that these services took part.
 

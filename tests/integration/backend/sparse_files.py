@@ -1,7 +1,8 @@
 """A volume driver for the tests: sparse files, slow or failing as a test orders it to be.
 
 An order is a file below `orders` in the service's state path, named for the backend and the
-driver's method: `one.create_volume.slow` holds seconds, `one.create_volume.fail` a message.
+driver's method: `one.create_volume.slow` holds seconds, `one.create_volume.fail` a message, with the
+name of one of Cinder's exceptions in the line above it.
 """
 
 import shutil
@@ -139,6 +140,7 @@ class SparseFileDriver(driver.VolumeDriver):
 
     def ensure_export(self, context: Any, volume: Any) -> None:
         """Nothing is exported."""
+        self._obey("ensure_export")
 
     def create_export(self, context: Any, volume: Any, connector: Any) -> None:
         """Nothing is exported."""
@@ -157,13 +159,25 @@ class SparseFileDriver(driver.VolumeDriver):
         """Nothing was connected."""
         self._obey("terminate_connection")
 
+    def freeze_backend(self, context: Any) -> bool:
+        """There is nothing to freeze."""
+        self._obey("freeze_backend")
+        return True
+
+    def thaw_backend(self, context: Any) -> bool:
+        """There is nothing to thaw."""
+        self._obey("thaw_backend")
+        return True
+
     def _obey(self, method: str) -> None:
         slow = self._orders / f"{self._name}.{method}.slow"
         if slow.exists():
             time.sleep(float(slow.read_text()))
         fail = self._orders / f"{self._name}.{method}.fail"
         if fail.exists():
-            raise exception.VolumeBackendAPIException(data=fail.read_text())
+            name, _, message = fail.read_text().partition("\n")
+            error = getattr(exception, name)
+            raise error(data=message) if "Backend" in name else error(message=message)
 
     def _path(self, resource: Any) -> Path:
         return self._files / str(resource.name)
