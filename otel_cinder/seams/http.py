@@ -159,14 +159,14 @@ class TracedApplication:
         request = self._begin(environ, start_response)
         if request is None:
             return self._app(environ, start_response)
-        token = otel_context.attach(request.context)
+        token = _attach(request.context)
         try:
             return request.answer(call_with_room(self._app, environ, request.start_response))
         except BaseException as error:
             request.fail(error)
             raise
         finally:
-            otel_context.detach(token)
+            _detach(token)
 
     def _begin(self, environ: Environ, start_response: Any) -> _Request | None:
         """Start the request's span, or return None where it gets none. Never raises."""
@@ -259,7 +259,7 @@ class _Request:
         if not self._patches.enabled:
             self.end()
             return step(body)
-        token = otel_context.attach(self.context)
+        token = _attach(self.context)
         try:
             return step(body)
         except StopIteration:
@@ -269,7 +269,7 @@ class _Request:
             self.fail(error)
             raise
         finally:
-            otel_context.detach(token)
+            _detach(token)
 
     def fail(self, error: BaseException) -> None:
         """End the span with what the application raised. Never raises."""
@@ -372,6 +372,23 @@ class _Stream:
             self._request.within(_close, self._body)
         finally:
             self._request.end()
+
+
+def _attach(context: Context) -> Any:
+    """Make ``context`` the current one. Returns the token for `_detach`, or None. Never raises."""
+    try:
+        return otel_context.attach(context)
+    except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
+        complain(SEAM, error)
+        return None
+
+
+def _detach(token: Any) -> None:
+    try:
+        if token is not None:
+            otel_context.detach(token)
+    except Exception as error:
+        complain(SEAM, error)
 
 
 def _close(body: Any) -> None:

@@ -1094,6 +1094,34 @@ def test_broken_provider_does_not_hurt_the_request(
 
 
 @pytest.mark.complains
+@pytest.mark.parametrize("streams", [False, True], ids=["at once", "streaming"])
+def test_broken_context_does_not_hurt_the_request(
+    spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch, streams: bool
+) -> None:
+    """If nothing can be made current, the application is called all the same, once."""
+    calls: list[Any] = []
+
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        calls.append(1)
+        start_response("200 OK", [])
+        return iter([b"part"]) if streams else [b"part"]
+
+    attach = otel_context.attach
+
+    def broken(context: otel_context.Context) -> Any:
+        if trace.get_current_span(context).is_recording():
+            raise RuntimeError("no context today")
+        return attach(context)
+
+    served = serve(app)
+    with monkeypatch.context() as patched:
+        patched.setattr(otel_context, "attach", broken)
+        assert list(call(served)) == [b"part"]
+    assert calls == [1]
+    assert len(spans) == 1
+
+
+@pytest.mark.complains
 def test_broken_description_does_not_hurt_the_request(
     spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

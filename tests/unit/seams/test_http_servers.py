@@ -38,7 +38,9 @@ def command(server: str) -> list[str]:
         return [sys.executable, "-c", EVENTLET]
     if server == "uwsgi":
         program = pathlib.Path(sys.executable).parent / "uwsgi"
-        arguments = "--http-socket 127.0.0.1:0 --master --processes 1 --threads 4 --need-app"
+        arguments = (
+            "--http-socket 127.0.0.1:0 --master --processes 1 --threads 4 --offload-threads 1"
+        )
         return [
             str(program),
             *arguments.split(),
