@@ -10,6 +10,7 @@ from otel_cinder.cli.otlp import Receiver
 from otel_cinder.cli.trace import Trace
 from tests.integration.arrivals import arrived, settle
 from tests.integration.broker import Broker
+from tests.integration.complaints import OUR_LOGGER
 from tests.integration.configuration import Mode, Tracing
 from tests.integration.stack import CinderStack
 from tests.integration.whole_create import (
@@ -155,6 +156,16 @@ def test_everything_bad_at_once(stack: CinderStack, receiver: Receiver) -> None:
     }
     (trace,) = create_with(stack, receiver, headers)
     assert_whole_create(trace)
+
+
+def test_bad_headers_leave_no_line(stack: CinderStack, receiver: Receiver) -> None:
+    """Nobody can fill a service's log with what OpenTelemetry thinks of his headers."""
+    bad = [{"traceparent": VALID, "tracestate": sent} for sent, _ in STATES.values()]
+    bad += [{"traceparent": sent} for sent in MALFORMED.values()]
+    create_with(stack, receiver, *bad)
+    lines = [line for log in stack.logs().values() for line in log.splitlines()]
+    assert lines
+    assert not [line for line in lines if OUR_LOGGER.search(line)]
 
 
 @pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
