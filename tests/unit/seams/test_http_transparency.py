@@ -6,10 +6,12 @@ import gc
 import logging
 import pathlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_cinder.core import patching
 from tests.unit.recording import Recorder
@@ -38,11 +40,21 @@ def served(seed: int, trace: Any = lambda app: app) -> Log:
     return log
 
 
-@pytest.mark.parametrize("block", range(16))
+@pytest.mark.parametrize("way", ["sampled", "not sampled", "with captured headers"])
+@pytest.mark.parametrize("block", range(6))
 def test_traced_is_as_bare(
-    spans: Recorder, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, block: int
+    instrumented: Callable[..., Recorder],
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    block: int,
 ) -> None:
     """Calls, results, exceptions and their order are the same; each request is one span."""
+    if way == "with captured headers":
+        monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", ".*")
+        monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE", ".*")
+    spans = instrumented(ALWAYS_OFF if way == "not sampled" else None)
     one = _Changing()
     traced = load(one, tmp_path)
 
@@ -54,8 +66,8 @@ def test_traced_is_as_bare(
         spans.clear()
         assert served(seed, trace) == served(seed), f"seed {seed}"
         gc.collect(0)
-        assert len(spans) == 1, f"seed {seed}"
+        assert len(spans) == (way != "not sampled"), f"seed {seed}"
+        assert not any("hunter2" in span.to_json() for span in spans), f"seed {seed}"
         assert not otel_context.get_current(), f"seed {seed}"
         assert not patching._complained, f"seed {seed}"
-    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert not said
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
