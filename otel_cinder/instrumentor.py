@@ -10,7 +10,15 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_cinder import activation
-from otel_cinder.cinder import asked, configuration, drivers, outcomes, resources, services
+from otel_cinder.cinder import (
+    asked,
+    configuration,
+    drivers,
+    outcomes,
+    packages,
+    resources,
+    services,
+)
 from otel_cinder.core import redaction
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.runtime import runtime
@@ -44,7 +52,7 @@ def _notifications(patches: PatchSet) -> None:
 def _concurrency(patches: PatchSet) -> None:
     from otel_cinder.seams import concurrency
 
-    concurrency.patch(patches)
+    concurrency.patch(patches, packages.is_cinders)
 
 
 def _handled(patches: PatchSet) -> None:

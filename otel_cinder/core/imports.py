@@ -6,6 +6,7 @@ runs at interpreter start, before Cinder lets eventlet patch ssl, so it can't us
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
@@ -53,10 +54,8 @@ class ImportHooks(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a watched module by the other finders, and watch its loader."""
-        # The next import of anything new is the first occasion to see that they are done.
-        for name in [name for name in self._under_way if imported(name)]:
-            self._under_way.discard(name)
-            self.loaded(name)
+        if self._under_way:
+            self._look_again()
         if fullname not in self._callbacks or fullname in self._looking:
             return None  # the latter: another set of hooks asks everybody, us too
         self._looking.add(fullname)
@@ -66,12 +65,23 @@ class ImportHooks(MetaPathFinder):
                     continue
                 spec = finder.find_spec(fullname, path, target)
                 if spec is not None:
-                    if spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                        spec.loader = _WatchedLoader(spec.loader, self)
+                    self._watch(spec)
                     return spec
             return None
         finally:
             self._looking.discard(fullname)
+
+    def _look_again(self) -> None:
+        """Whether a module is done by now: the next import of anything is the first occasion."""
+        for name in tuple(self._under_way):  # which another thread may change
+            if imported(name):
+                self._under_way.discard(name)
+                self.loaded(name)
+
+    def _watch(self, spec: importlib.machinery.ModuleSpec) -> None:
+        with contextlib.suppress(Exception):  # a spec or a loader like no other: it stays untraced
+            if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                spec.loader = _WatchedLoader(spec.loader, self)
 
     def loaded(self, name: str) -> None:
         """Call the callbacks of ``name``, which has just been imported."""
@@ -81,9 +91,10 @@ class ImportHooks(MetaPathFinder):
             except Exception:  # never into the host's import
                 import logging
 
-                logging.getLogger(__name__).exception(
-                    "otel-cinder could not prepare %s, so it stays untraced.", name
-                )
+                with contextlib.suppress(Exception):  # a log that is broken
+                    logging.getLogger(__name__).exception(
+                        "otel-cinder could not prepare %s, so it stays untraced.", name
+                    )
 
 
 class _WatchedLoader(Loader):
@@ -98,9 +109,10 @@ class _WatchedLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         # Resources, pickles and reloads look at the module's loader: let them find the real one.
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
+        with contextlib.suppress(Exception):  # a module of its loader's own making
+            module.__loader__ = self._loader
+            if module.__spec__ is not None:
+                module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         # To other threads the module is being imported until the callbacks are done: they wait,
         # and don't see it unpatched. To the callbacks it is imported.
@@ -118,4 +130,7 @@ def imported(name: str) -> bool:
         return False
     if name in _complete:
         return True
-    return not getattr(getattr(module, "__spec__", None), "_initializing", False)
+    try:
+        return not getattr(getattr(module, "__spec__", None), "_initializing", False)
+    except Exception:  # sys.modules may hold anything
+        return True

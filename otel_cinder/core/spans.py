@@ -14,14 +14,14 @@ from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import complain
 from otel_cinder.core.runtime import end_span
 
+Begin = Callable[[Context], "tuple[Span, Context] | None"]
 Fail = Callable[[Span, BaseException], Any]
 Succeed = Callable[[Span], Any]
 
 
 def call(
     seam: str,
-    span: Span,
-    context: Context,
+    begin: Begin,
     wrapped: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -29,13 +29,25 @@ def call(
     fail: Fail = record_failure,
     succeed: Succeed | None = None,
 ) -> Any:
-    """Call ``wrapped`` once, with ``span`` current in ``context``, and end the span.
+    """Call ``wrapped`` once, in a span where the current one is recorded, and end that span.
 
     Args:
         seam: named in complaints.
+        begin: starts the span, from the current context; gives it and the context in which it is to
+            be current. None: there is to be no span. What it raises is complained of.
         fail: says of the span what was raised, which goes on unchanged.
         succeed: says of the span what is known once the call has returned.
     """
+    begun = None
+    try:
+        current = otel_context.get_current()
+        if trace.get_current_span(current).is_recording():
+            begun = begin(current)
+    except Exception as error:
+        complain(seam, error)
+    if begun is None:
+        return wrapped(*args, **kwargs)
+    span, context = begun
     token = otel_context.attach(trace.set_span_in_context(span, context))
     try:
         result = wrapped(*args, **kwargs)

@@ -14,7 +14,6 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
@@ -77,19 +76,16 @@ def _execute(
     kwargs: dict[str, Any],
 ) -> Any:
     """``execute(*words, **options)``: a command of this process's own."""
-    context = otel_context.get_current()
-    if not trace.get_current_span(context).is_recording():
-        return wrapped(*args, **kwargs)
-    try:
+
+    def begin(context: Context) -> tuple[Span, Context]:
         words = [str(word) for word in args]
         span = _start(_split(words[0]) if kwargs.get("shell") else words, context)
         # It is told the process, and so the exit code, also of a command that may fail.
-        completed = functools.partial(_completed, span, kwargs.get("on_completion"))
-        kwargs = {**kwargs, "on_completion": completed}
-    except Exception as error:
-        complain(SEAM, error)
-        return wrapped(*args, **kwargs)
-    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
+        then = kwargs.get("on_completion")
+        kwargs["on_completion"] = functools.partial(_completed, span, then)
+        return span, context
+
+    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _ssh_execute(
@@ -99,17 +95,13 @@ def _ssh_execute(
     kwargs: dict[str, Any],
 ) -> Any:
     """``ssh_execute(ssh, line, ...)``: a command on another host."""
-    context = otel_context.get_current()
-    if not trace.get_current_span(context).is_recording():
-        return wrapped(*args, **kwargs)
-    try:
+
+    def begin(context: Context) -> tuple[Span, Context]:
         line = args[1] if len(args) > 1 else kwargs["cmd"]
-        span = _start(_split(str(line)), context)
-    except Exception as error:
-        complain(SEAM, error)
-        return wrapped(*args, **kwargs)
+        return _start(_split(str(line)), context), context
+
     # No exit code but a failure's: success may also mean that the other side has sent none.
-    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail)
+    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _privileged(
@@ -122,31 +114,23 @@ def _privileged(
 
     Where it runs in this process (the daemon's, or a test's), it is a call as any other.
     """
-    context = otel_context.get_current()
-    if (
-        not getattr(privileges, "client_mode", True)
-        or not trace.get_current_span(context).is_recording()
-    ):
-        return wrapped(*args, **kwargs)
-    exit_code = None
-    try:
+
+    def begin(context: Context) -> tuple[Span, Context] | None:
+        if not getattr(privileges, "client_mode", True):
+            return None
         function, *words = args
         attributes = {conventions.CODE_FUNCTION: f"{function.__module__}.{function.__qualname__}"}
         if function.__name__ in _EXECUTES:
-            exit_code = _only_exit_code(kwargs)
-            span = _start([str(word) for word in words], context, attributes)
-        else:
-            name = f"privsep {function.__name__}"
-            span = runtime.start_span(name, context, attributes=attributes)
-    except Exception as error:
-        complain(SEAM, error)
-        return wrapped(*args, **kwargs)
+            return _start([str(word) for word in words], context, attributes), context
+        name = f"privsep {function.__name__}"
+        return runtime.start_span(name, context, attributes=attributes), context
 
     def succeed(span: Span) -> None:
+        exit_code = _only_exit_code(kwargs) if args[0].__name__ in _EXECUTES else None
         if exit_code is not None:
             span.set_attribute(conventions.EXIT_CODE, exit_code)
 
-    return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=_fail, succeed=succeed)
+    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail, succeed=succeed)
 
 
 def _start(

@@ -1,6 +1,8 @@
 """Drivers of volumes and backups: a span for each call of the manager on its driver.
 
-A driver's class is known when a manager has been made, and patched then, its inherited methods too.
+A driver's class is known when a manager has been made. Its methods are patched then, each in the class
+that defines it: Python goes on to find what it would have found, in this class and in all that inherit
+from the same ones. On objects that are no driver these methods are called as ever.
 What a driver calls on itself while it is at work is a part of that call. Where nothing is traced,
 in periodic tasks and while a service starts, nothing begins here.
 
@@ -10,14 +12,16 @@ those of its class: they are wrapped as well.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder.core import conventions, entry, spans
@@ -64,7 +68,10 @@ class _Drivers:
         self._driver_of = driver_of
         self._backend_of = backend_of
         self._quiet = quiet
-        self._patched: set[type] = set()
+        self._classes: set[type] = set()
+        """Of drivers."""
+        self._patched: dict[type, set[str]] = {}
+        """Names of the methods that are wrapped, by the class that defines them."""
 
     def manager_made(
         self,
@@ -84,22 +91,29 @@ class _Drivers:
         return result
 
     def _patch(self, cls: type, driver: Any) -> None:
-        wrappers: dict[str, Wrapper] = {
-            name: functools.partial(self._call, name, _function_name(cls, name))
-            for name in _methods(cls)
-            if name not in self._quiet
-        }
-        if cls not in self._patched:
-            self._patched.add(cls)
-            self._patches.wrap_methods(SEAM, cls, wrappers)
+        self._classes.add(cls)
+        hiding: dict[str, Wrapper] = {}
         own = getattr(driver, "__dict__", {})
-        hiding = {
-            name: functools.partial(_on, driver, wrapper)
-            for name, wrapper in wrappers.items()
-            if type(own.get(name)) is FunctionType
-        }
+        for owner, methods in _methods(cls).items():
+            wrappers = {
+                name: functools.partial(self._call, name, f"{_name(owner)}.{name}")
+                for name in methods
+                if name not in self._quiet
+            }
+            self._wrap(owner, wrappers)
+            for name, wrapper in wrappers.items():
+                if type(own.get(name)) is FunctionType:
+                    hiding[name] = functools.partial(_on, driver, wrapper)
         if hiding:
             self._patches.wrap_methods(SEAM, driver, hiding)
+
+    def _wrap(self, owner: type, wrappers: Mapping[str, Wrapper]) -> None:
+        """Wrap those methods of a class that are not wrapped for another driver yet."""
+        patched = self._patched.setdefault(owner, set())
+        new = {name: wrapper for name, wrapper in wrappers.items() if name not in patched}
+        patched.update(new)
+        if new:
+            self._patches.wrap_methods(SEAM, owner, new)
 
     def _call(
         self,
@@ -110,26 +124,27 @@ class _Drivers:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        context = otel_context.get_current()
-        if (
-            not trace.get_current_span(context).is_recording()
-            or context.get(_AT_WORK) == id(driver)  # it calls itself
-        ):
-            return wrapped(*args, **kwargs)
+        begin = functools.partial(self._begin, name, function, driver)
+        fail = functools.partial(_fail, args)
+        return spans.call(SEAM, begin, wrapped, args, kwargs, fail=fail)
+
+    def _begin(
+        self, name: str, function: str, driver: Any, context: Context
+    ) -> tuple[Span, Context] | None:
+        if type(driver) not in self._classes or context.get(_AT_WORK) == id(driver):
+            return None  # no driver, or one that calls itself
+        context = otel_context.set_value(_AT_WORK, id(driver), context)
+        # Now: what a driver's own code is asked here, a property say, may call its methods.
+        token = otel_context.attach(context)
         try:
             attributes = {conventions.CODE_FUNCTION: function}
             backend = self._backend_of(driver)
             if backend:
                 attributes[conventions.BACKEND] = backend
-            span = runtime.start_span(
-                f"{type(driver).__name__}.{name}", context, attributes=attributes
-            )
-            context = otel_context.set_value(_AT_WORK, id(driver), context)
-        except Exception as error:
-            complain(SEAM, error)
-            return wrapped(*args, **kwargs)
-        fail = functools.partial(_fail, args)
-        return spans.call(SEAM, span, context, wrapped, args, kwargs, fail=fail)
+            span_name = f"{type(driver).__name__}.{name}"
+            return runtime.start_span(span_name, context, attributes=attributes), context
+        finally:
+            otel_context.detach(token)
 
 
 def _on(
@@ -158,29 +173,34 @@ def _ids(args: tuple[Any, ...]) -> list[str]:
     return [each for each in found if isinstance(each, str) and len(each) == _UUID_LENGTH]
 
 
-def _methods(driver: type) -> Iterator[str]:
-    """Names of the public methods of an instance whose work is done when they return."""
-    for name in dir(driver):
-        entry = inspect.getattr_static(driver, name)
-        if name.startswith("_") or not isinstance(entry, FunctionType):
-            continue  # static and class methods, properties: they do no backend's work
+def _methods(driver: type) -> dict[type, list[str]]:
+    """Names of the public methods of an instance whose work is done when they return.
+
+    By the class in which Python finds each.
+    """
+    found: dict[type, list[str]] = {}
+    seen: set[str] = set()
+    for owner in driver.__mro__:
+        names = [name for name in vars(owner) if name not in seen]
+        seen.update(names)
+        if not _is_pythons(owner):
+            found[owner] = [name for name in names if _works(name, vars(owner)[name])]
+    return found
+
+
+def _is_pythons(owner: type) -> bool:
+    """Whether a class is the standard library's, as all of a mock's are: not a driver's work."""
+    return str(owner.__module__).partition(".")[0] in sys.stdlib_module_names
+
+
+def _works(name: str, entry: Any) -> bool:
+    if name.startswith("_") or type(entry) is not FunctionType:
+        return False  # static and class methods, properties: they do no backend's work
+    function: Any = entry
+    with contextlib.suppress(ValueError):  # wrapped in itself
         function = inspect.unwrap(entry)
-        if not inspect.isgeneratorfunction(function) and not inspect.iscoroutinefunction(function):
-            yield name
+    return not inspect.isgeneratorfunction(function) and not inspect.iscoroutinefunction(function)
 
 
-def _function_name(driver: type, name: str) -> str:
-    """``module.Class.method``, of the class that the method was written in."""
-    function = _plain(inspect.getattr_static(driver, name))
-    # From the most basic class on: a class that we patched has its inherited methods too.
-    for owner in reversed(driver.__mro__):
-        if _plain(vars(owner).get(name)) is function:
-            return f"{owner.__module__}.{owner.__qualname__}.{name}"
-    return f"{driver.__module__}.{driver.__qualname__}.{name}"
-
-
-def _plain(entry: Any) -> Any:
-    """A function without the proxies that stand for it."""
-    while type(entry) is not FunctionType and hasattr(entry, "__wrapped__"):
-        entry = entry.__wrapped__
-    return entry
+def _name(owner: type) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}"

@@ -108,17 +108,6 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
             complain(SEAM, error)
             return app
 
-    def start(
-        wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        result = wrapped(*args, **kwargs)
-        try:
-            if isinstance(server.app, TracedApplication):
-                runtime.begin(Service(api))  # a worker reports, whether it is asked anything or not
-        except Exception as error:
-            complain(SEAM, error)
-        return result
-
     def create_attachment(
         wrapped: Callable[..., Any], _api: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -133,7 +122,6 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
         SEAM, "oslo_middleware.tracing:TracingMiddleware.process_request", _keep_ours_current
     )
     patches.wrap(SEAM, "oslo_service.wsgi:Loader.load_app", load_app)
-    patches.wrap(SEAM, "oslo_service.wsgi:Server.start", start)
     patches.wrap(SEAM, "cinder.volume.api:API.attachment_create", create_attachment)
 
 
@@ -149,6 +137,11 @@ class TracedApplication:
         self._propagated = _propagated()
         self._captures_request = _is_set(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST)
         self._captures_response = _is_set(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE)
+
+    @property
+    def traced_service(self) -> Service:
+        """The service that this application is, for whoever serves it."""
+        return self._service
 
     def __getattr__(self, name: str) -> Any:
         if name == "_app":  # a copy that is being made has none yet

@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder.core import conventions, redaction, spans
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.patching import PatchSet
 from otel_cinder.core.runtime import runtime
 
 SEAM: Final = "images"
@@ -89,22 +88,16 @@ def _call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    context = otel_context.get_current()
-    if not trace.get_current_span(context).is_recording():
-        return wrapped(*args, **kwargs)
-    try:
-        arguments = _bind(wrapped, args, kwargs)
-        span = runtime.start_span(name, context, attributes=describe(arguments))
-    except Exception as error:
-        complain(SEAM, error)
-        return wrapped(*args, **kwargs)
+    def begin(context: Context) -> tuple[Span, Context]:
+        attributes = describe(_bind(wrapped, args, kwargs))
+        return runtime.start_span(name, context, attributes=attributes), context
 
     def succeed(span: Span) -> None:
-        found = measure(arguments)
+        found = measure(_bind(wrapped, args, kwargs))
         if found is not None:
             span.set_attribute(conventions.IMAGE_BYTES, found)
 
-    return spans.call(SEAM, span, context, wrapped, args, kwargs, succeed=succeed)
+    return spans.call(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
 
 
 _signature = functools.lru_cache(maxsize=16)(inspect.signature)

@@ -42,7 +42,7 @@ def patch(patches: PatchSet, service_of: ServiceOf, api: str) -> None:
         ("cinder.wsgi.wsgi:initialize_application", announced.after_application),
         ("oslo_service.service:ProcessLauncher.wait", announced.before_waiting),
         ("oslo_service.service:ServiceLauncher.wait", announced.before_waiting),
-        ("oslo_service.wsgi:Server.start", announced.after_application),
+        ("oslo_service.wsgi:Server.start", announced.after_wsgi_server),
         ("oslo_messaging.server:MessageHandlingServer.start", announced.after_rpc_server),
         ("oslo_service.service:SignalHandler._handle_signal_cb", _Stop().handle_signal),
     ):
@@ -64,8 +64,21 @@ class _Announced:
     def after_application(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
+        """Under uWSGI. The process may be the master, which serves nothing and forks."""
         result = wrapped(*args, **kwargs)
         runtime.announce(self._api)
+        return result
+
+    def after_wsgi_server(
+        self, wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        """A server in a worker: of the API's application, as the http seam hands it out, or another."""
+        result = wrapped(*args, **kwargs)
+        try:
+            if hasattr(type(server.app), "traced_service"):
+                self._serves(server.app.traced_service)
+        except Exception as error:
+            complain(_RUNTIME, error)
         return result
 
     def after_rpc_server(
@@ -75,10 +88,19 @@ class _Announced:
         try:
             endpoints = getattr(getattr(server, "dispatcher", None), "endpoints", ())
             topic = getattr(getattr(server, "_target", None), "topic", "")
-            runtime.announce(self._service_of(str(topic), list(endpoints)))
+            self._serves(self._service_of(str(topic), list(endpoints)))
         except Exception as error:
             complain(_RUNTIME, error)
         return result
+
+    def _serves(self, service: Service | None) -> None:
+        """Say so, and have the process report from now on: its first work may come in days."""
+        try:
+            runtime.announce(service)
+            if service is not None:
+                runtime.begin(service)
+        except Exception as error:
+            complain(_RUNTIME, error)
 
 
 class _Stop:

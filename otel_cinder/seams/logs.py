@@ -26,7 +26,7 @@ from opentelemetry.trace import Span, SpanContext
 from otel_cinder.core import clock, conventions, redaction
 from otel_cinder.core.failures import exception_attributes, stacktrace_of
 from otel_cinder.core.native import real
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.patching import PatchSet, complain, stand_in
 from otel_cinder.core.runtime import SERVICE, Service, runtime
 
 SEAM: Final = "logs"
@@ -48,6 +48,8 @@ _IDS: Final = "_otel_cinder_ids"
 """Attribute of a span: its ids as log records have them."""
 
 _NAME_LIMIT: Final = 256
+
+_LOGGING: Final = logging.Logger.handle.__code__.co_filename
 
 _OURS: Final = ("otel_cinder", "opentelemetry")
 
@@ -93,7 +95,7 @@ class _Records:
         """``Logger.callHandlers`` that takes each record before the handlers do."""
         patches, take = self._patches, self._take
 
-        def callHandlers(logger: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802
+        def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802
             token = None
             if patches.enabled:
                 try:
@@ -101,12 +103,15 @@ class _Records:
                 except Exception as error:
                     _complain(error)
             try:
-                original(logger, record)
+                original(self, record)
             finally:
                 if token is not None:
                     _recording.reset(token)
 
-        return callHandlers
+        # Of a line that can't be formatted logging prints the stack, up to the last frame that is
+        # not its own, by the file: this one is to pass for its own, or it would be all that is seen.
+        callHandlers.__code__ = callHandlers.__code__.replace(co_filename=_LOGGING)
+        return stand_in(callHandlers, original)
 
     def with_trace(self, original: Values) -> Values:
         """``RequestContext.get_logging_values`` with the trace's ids.
@@ -114,10 +119,11 @@ class _Records:
         ``logging_user_identity_format`` puts a ``-`` for what is not among them, so that a string
         that names the trace there outlives tracing; and oslo.log's JSON has all of them.
         """
+        patches = self._patches
 
-        def get_logging_values(context: Any) -> Any:
-            values = original(context)
-            if self._patches.enabled:
+        def get_logging_values(self: Any) -> Any:
+            values = original(self)
+            if patches.enabled:
                 try:
                     for name, said in _ids(trace.get_current_span()).items():
                         values.setdefault(name, said)
@@ -125,7 +131,7 @@ class _Records:
                     _complain(error)
             return values
 
-        return get_logging_values
+        return stand_in(get_logging_values, original)
 
     def _take(self, record: logging.LogRecord) -> contextvars.Token[bool] | None:
         """Put the ids on ``record``, and record it, if it is to be; a token to give back then."""

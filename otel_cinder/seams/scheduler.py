@@ -116,10 +116,10 @@ class _Verdicts:
         self._filter = ""
         self._before: list[Any] = []
 
-    def begin(self, name: str, backends: Iterable[Any]) -> None:
-        """A filter is given ``backends``, a list."""
+    def begin(self, name: str, backends: Iterable[Any] = ()) -> None:
+        """A filter is given ``backends``."""
         try:
-            found = list(backends)
+            found = _listed(backends)
             self._say(found)
             self._filter, self._before = name, found
         except Exception as error:
@@ -128,7 +128,7 @@ class _Verdicts:
     def end(self, passed: Iterable[Any] | None) -> None:
         """All are through, or one has returned None and with that has let nothing pass."""
         try:
-            self._say(list(passed or ()))
+            self._say([] if passed is None else _listed(passed))
         except Exception as error:
             complain(SEAM, error)
 
@@ -151,6 +151,13 @@ class _Verdicts:
         clock.add_event(self._span, conventions.FILTER_EVENT, attributes)
 
 
+def _listed(backends: Iterable[Any]) -> list[Any]:
+    """A copy of a list. Anything else might be used up by that: a generator."""
+    if not isinstance(backends, (list, tuple)):
+        raise TypeError(f"backends in a {type(backends).__name__}")
+    return list(backends)
+
+
 class _WatchedClass(_Proxy):  # type: ignore[misc]
     """A filter's class for the time of one run; the class itself is Cinder's, and stays as it is."""
 
@@ -160,7 +167,11 @@ class _WatchedClass(_Proxy):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         made = self.__wrapped__(*args, **kwargs)
-        return _WatchedFilter(made, self.__wrapped__.__name__, self._self_verdicts)
+        try:
+            return _WatchedFilter(made, self.__wrapped__.__name__, self._self_verdicts)
+        except Exception as error:
+            complain(SEAM, error)
+            return made
 
 
 class _WatchedFilter(_Proxy):  # type: ignore[misc]
@@ -171,6 +182,6 @@ class _WatchedFilter(_Proxy):  # type: ignore[misc]
         self._self_name = name
         self._self_verdicts = verdicts
 
-    def filter_all(self, backends: Any, *args: Any, **kwargs: Any) -> Any:
-        self._self_verdicts.begin(self._self_name, backends)
-        return self.__wrapped__.filter_all(backends, *args, **kwargs)
+    def filter_all(self, *args: Any, **kwargs: Any) -> Any:
+        self._self_verdicts.begin(self._self_name, *args[:1])
+        return self.__wrapped__.filter_all(*args, **kwargs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import types
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -32,6 +34,7 @@ LIBRARIES = (
     "eventlet.greenthread",
     "eventlet.tpool",
     "futurist._futures",
+    "multiprocessing.pool",
     "oslo_concurrency.processutils",
     "oslo_context.context",
     "oslo_messaging._drivers.impl_fake",
@@ -52,7 +55,7 @@ LIBRARIES = (
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 78
+PLACES = 89
 """So many places are patched where all of these are imported, and eventlet has not patched."""
 
 EVERYTHING = Settings(clients=True)
@@ -118,7 +121,38 @@ def test_nothing_of_ours_is_left_behind() -> None:
     for target, thing in places().items():
         assert not isinstance(thing, wrapt.ObjectProxy), target
         assert not getattr(thing, "__module__", "").startswith("otel_cinder"), target
+        assert not is_ours(thing), target
     assert not any(type(f).__module__.startswith("otel_cinder") for f in sys.meta_path)
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether a function's code is otel-cinder's."""
+    return "otel_cinder" in getattr(getattr(thing, "__code__", None), "co_filename", "")
+
+
+def test_patched_functions_are_functions(spans: Recorder) -> None:
+    """Each function that is patched is replaced by a function with the original's names."""
+    before = {**places()}
+    otel_cinder.uninstrument()
+    for target, original in places().items():
+        if type(original) is not types.FunctionType:
+            continue
+        replacement = before[target]
+        assert type(replacement) is types.FunctionType, target
+        assert pickled_as(replacement) == pickled_as(original), target
+        # Of a decorated function this does not ask what it decorates; of ours it does.
+        if target != CONTRIBS and not hasattr(original, "__wrapped__"):
+            assert inspect.getfullargspec(replacement) == inspect.getfullargspec(original), target
+        assert inspect.signature(replacement) == inspect.signature(original), target
+
+
+CONTRIBS = "requests:sessions.Session.send"
+"""Is replaced by opentelemetry-instrumentation-requests, not by us."""
+
+
+def pickled_as(function: Any) -> tuple[str, str]:
+    """By which names pickle would look for a function."""
+    return function.__module__, function.__qualname__
 
 
 def test_instrument_is_idempotent(spans: Recorder, caplog: pytest.LogCaptureFixture) -> None:

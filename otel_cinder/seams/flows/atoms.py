@@ -17,7 +17,7 @@ from taskflow.types.failure import Failure
 
 from otel_cinder.core import clock, conventions, entry, redaction
 from otel_cinder.core.failures import record_failure, record_lost
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.core.patching import PatchSet, complain, stand_in
 from otel_cinder.core.runtime import end_span, runtime
 
 if TYPE_CHECKING:
@@ -122,13 +122,16 @@ def _submit(
     wrapped: Callable[..., Any], _executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Remember where an atom belongs until it runs, maybe in another thread."""
-    context = otel_context.get_current()
-    listener = _listener(context)
-    if listener is None:
-        return wrapped(*args, **kwargs)
-    task = args[0] if args else kwargs["task"]
-    uuid = args[1] if len(args) > 1 else kwargs.get("task_uuid", "")
-    _pending[id(task)] = _Place(task, context, listener, uuid)
+    task = None
+    try:
+        context = otel_context.get_current()
+        listener = _listener(context)
+        if listener is not None:
+            task = args[0] if args else kwargs["task"]
+            uuid = args[1] if len(args) > 1 else kwargs.get("task_uuid", "")
+            _pending[id(task)] = _Place(task, context, listener, uuid)
+    except Exception as error:
+        complain(SEAM, error)
     try:
         return wrapped(*args, **kwargs)
     except BaseException:
@@ -140,62 +143,81 @@ def _around_atom(
     kind: type[Kind], verb: str, describe: Describe, original: Callable[..., Any]
 ) -> Callable[..., Any]:
     """The function that runs an atom, in a span that is current while it runs."""
-    executes = verb == "execute"
-    prefix = kind.prefix if executes else f"revert {kind.prefix}"
+    done = states.SUCCESS if verb == "execute" else states.REVERTED
 
-    @functools.wraps(original)
-    def run(atom: Any, arguments: Any, *args: Any, **kwargs: Any) -> Any:
-        place = _pending.pop(id(atom), None)
-        if place is None or place.atom is not atom:
-            # In the engine's own thread: a retry, or a serial engine's task.
-            context = otel_context.get_current()
-            listener = _listener(context)
-            if listener is None:
-                return original(atom, arguments, *args, **kwargs)
-            place = _Place(atom, context, listener, "")
-        listener = place.listener
-        context = place.context
+    def run(*args: Any, **kwargs: Any) -> Any:
         token = None
         span: Span = trace.INVALID_SPAN
-        state = states.SUCCESS if executes else states.REVERTED
-        started = time.perf_counter() if listener.measures else 0.0
+        started = 0.0
         try:
-            if listener.span.is_recording():
-                span = clock.start(
-                    listener.tracer,
-                    prefix + short(atom.name),
-                    context,
-                    attributes=_describe(kind, verb, place, arguments, state),
-                    links=() if executes else causes(listener),
-                )
-                context = trace.set_span_in_context(span, context)
-            token = otel_context.attach(context)
+            place = _place(args[0] if args else kwargs[kind.noun])
+            if place is not None:
+                context = place.context
+                if place.listener.span.is_recording():
+                    arguments = args[1] if len(args) > 1 else kwargs["arguments"]
+                    span = _start(kind, verb, place, arguments, done)
+                    context = trace.set_span_in_context(span, context)
+                if place.listener.measures:
+                    started = time.perf_counter()
+                token = otel_context.attach(context)
         except Exception as error:
             complain(SEAM, error)
+        if token is None or place is None:
+            return original(*args, **kwargs)
+        state = done
         try:
-            outcome = original(atom, arguments, *args, **kwargs)
-            if isinstance(outcome[1], Failure):
-                state = _fail(place, kind, verb, span, outcome[1])
-            elif executes and kind is Task and span.is_recording():
-                _tell_results(atom, outcome[1], span, context, describe)
-            return outcome
+            outcome = original(*args, **kwargs)
         except BaseException as error:  # KeyboardInterrupt, GreenletExit: TaskFlow lets them pass
             state = _fail(place, kind, verb, span, error)
             raise
+        else:
+            if not _tell(place, kind, verb, span, outcome, context, describe):
+                state = _FAILED[verb]
+            return outcome
         finally:
-            if token is not None:
-                otel_context.detach(token)
+            otel_context.detach(token)
             end_span(span)
-            if listener.measures and kind is Task:
-                runtime.measure(
-                    conventions.TASK_DURATION,
-                    time.perf_counter() - started,
-                    _measured(type(atom).__name__, state, listener.name),
-                    context,
-                )
+            if started and kind is Task:
+                _measure(place, state, started, context)
 
     run.__dict__[_MARK] = True
-    return run
+    return stand_in(run, original)
+
+
+_FAILED: Final[dict[str, str]] = {"execute": states.FAILURE, "revert": states.REVERT_FAILURE}
+
+
+def _place(atom: Any) -> _Place | None:
+    """Where an atom that is about to run belongs; None if nobody wants to know."""
+    place = _pending.pop(id(atom), None)
+    if place is not None and place.atom is atom:
+        return place
+    # In the engine's own thread: a retry, or a serial engine's task.
+    context = otel_context.get_current()
+    listener = _listener(context)
+    return None if listener is None else _Place(atom, context, listener, "")
+
+
+def _start(kind: type[Kind], verb: str, place: _Place, arguments: Any, state: str) -> Span:
+    executes = verb == "execute"
+    prefix = kind.prefix if executes else f"revert {kind.prefix}"
+    return clock.start(
+        place.listener.tracer,
+        prefix + short(place.atom.name),
+        place.context,
+        attributes=_describe(kind, verb, place, arguments, state),
+        links=() if executes else causes(place.listener),
+    )
+
+
+def _measure(place: _Place, state: str, started: float, context: Context) -> None:
+    """Never raises."""
+    try:
+        seconds = time.perf_counter() - started
+        measured = _measured(type(place.atom).__name__, state, place.listener.name)
+        runtime.measure(conventions.TASK_DURATION, seconds, measured, context)
+    except Exception as error:
+        complain(SEAM, error)
 
 
 def _describe(
@@ -228,27 +250,45 @@ def _uuid(storage: Any, name: str) -> str:
     return found
 
 
-def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe: Describe) -> None:
-    """Say what the results tell of the request, and the results themselves where it is wanted."""
+def _tell(
+    place: _Place,
+    kind: type[Kind],
+    verb: str,
+    span: Span,
+    outcome: Any,
+    context: Context,
+    describe: Describe,
+) -> bool:
+    """Say what came of an atom; whether it succeeded. Never raises."""
     try:
-        told = describe(result)
-        if told:
-            entry.enrich(told, context)
-        if runtime.settings.result_values and atom.save_as:
-            results = {
-                name: result if index is None else result[index]
-                for name, index in atom.save_as.items()
-            }
-            span.set_attribute(conventions.TASK_RESULTS, redaction.value(results))
+        result = outcome[1]
+        if isinstance(result, Failure):
+            _fail(place, kind, verb, span, result)
+            return False
+        if verb == "execute" and kind is Task and span.is_recording():
+            _tell_results(place.atom, result, span, context, describe)
     except Exception as error:
         complain(SEAM, error)
+    return True
+
+
+def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe: Describe) -> None:
+    """Say what the results tell of the request, and the results themselves where it is wanted."""
+    told = describe(result)
+    if told:
+        entry.enrich(told, context)
+    if runtime.settings.result_values and atom.save_as:
+        results = {
+            name: result if index is None else result[index] for name, index in atom.save_as.items()
+        }
+        span.set_attribute(conventions.TASK_RESULTS, redaction.value(results))
 
 
 def _fail(
     place: _Place, kind: type[Kind], verb: str, span: Span, problem: Failure | BaseException
 ) -> str:
     """Mark the atom as failed, remember it as what the others revert for; returns its state."""
-    state: str = states.FAILURE if verb == "execute" else states.REVERT_FAILURE
+    state = _FAILED[verb]
     try:
         failure = set_outcome(span, kind, state, problem)
         if isinstance(problem, BaseException):

@@ -77,11 +77,11 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         return self._engine
 
     def __enter__(self) -> FlowListener:
-        engine = self._engine
-        _engines[id(engine)] = self
-        self.measures = runtime.measuring
-        self._started = time.perf_counter()
         try:
+            engine = self._engine
+            _engines[id(engine)] = self
+            self.measures = runtime.measuring
+            self._started = time.perf_counter()
             context = otel_context.get_current()
             self.name = atoms.plain(engine.storage.flow_name)
             self.tracer = runtime.tracer(context)  # once: none of its atoms is another service's
@@ -111,11 +111,11 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         return self
 
     def __exit__(self, error_class: Any, error: Any, tb: Any) -> None:
-        _engines.pop(id(self._engine), None)
-        if self._token is not None:
-            otel_context.detach(self._token)
-        atoms.forget(self)
         try:
+            _engines.pop(id(self._engine), None)
+            if self._token is not None:
+                otel_context.detach(self._token)
+            atoms.forget(self)
             if not self.span.is_recording():
                 if self.measures:
                     # Its notifications were not followed.
@@ -191,29 +191,34 @@ class FlowListener(base.Listener):  # type: ignore[misc]
 def _run(
     wrapped: Callable[..., Any], engine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    if id(engine) in _engines or _somebody_else_traces():
-        return wrapped(*args, **kwargs)
-    try:
-        listener = FlowListener(engine)
-    except Exception as error:
-        complain(SEAM, error)
+    listener = _listener(engine)
+    if listener is None:
         return wrapped(*args, **kwargs)
     with listener:
         return wrapped(*args, **kwargs)
+
+
+def _listener(engine: Any) -> FlowListener | None:
+    """A listener for an engine; None if it has one, or somebody else's. Never raises."""
+    try:
+        if id(engine) in _engines or _somebody_else_traces():
+            return None
+        return FlowListener(engine)
+    except Exception as error:
+        complain(SEAM, error)
+        return None
 
 
 def _run_iter(
     wrapped: Callable[..., Any], engine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     steps = wrapped(*args, **kwargs)
-    if id(engine) in _engines or _somebody_else_traces():
-        return steps
-    return _iterate(steps, engine)
+    listener = _listener(engine)
+    return steps if listener is None else _iterate(steps, listener)
 
 
-def _iterate(steps: Generator[Any, Any, Any], engine: Any) -> Generator[Any, Any, Any]:
+def _iterate(steps: Generator[Any, Any, Any], listener: FlowListener) -> Generator[Any, Any, Any]:
     """Drive an engine that its user steps through; its span is current only during a step."""
-    listener = FlowListener(engine)
     with listener:
         step = functools.partial(next, steps)
         while True:
@@ -239,14 +244,22 @@ def _check(
     wrapped: Callable[..., Any], engine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Show a flow that fails to compile or validate before it is ever run."""
-    if id(engine) in _engines or _somebody_else_traces():
-        return wrapped(*args, **kwargs)
     try:
         return wrapped(*args, **kwargs)
     except Exception as error:
-        with FlowListener(engine) as listener:
-            record_failure(listener.span, error)
+        _show(engine, error)
         raise
+
+
+def _show(engine: Any, error: Exception) -> None:
+    """Never raises."""
+    try:
+        listener = _listener(engine)
+        if listener is not None:
+            with listener:
+                record_failure(listener.span, error)
+    except Exception as problem:
+        complain(SEAM, problem)
 
 
 def _somebody_else_traces() -> bool:

@@ -53,7 +53,6 @@ def patch(
     # The dispatcher does not know which server's it is: the topic is the server's.
     patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", taken_up)
     patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", receiver.dispatch)
-    patches.wrap(SEAM, "oslo_messaging.server:MessageHandlingServer.start", receiver.start)
     stamps.patch(patches, SEAM)
 
 
@@ -134,25 +133,6 @@ class _Receiver:
         self._service_of = service_of
         self._is_chatter = is_chatter
         self._describe = describe
-
-    def start(
-        self,
-        wrapped: Callable[..., Any],
-        server: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Let a server listen, and its service report from then on."""
-        result = wrapped(*args, **kwargs)
-        try:
-            target = getattr(server, "_target", None)  # a listener for notifications has none
-            if target is not None:
-                service = self._service_of(str(target.topic), server.dispatcher.endpoints)
-                if service is not None:
-                    runtime.begin(service)
-        except Exception as error:
-            complain(SEAM, error)
-        return result
 
     def dispatch(
         self,

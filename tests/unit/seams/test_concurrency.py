@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import importlib
+import logging
+import multiprocessing.pool
+import socket
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import futurist
+import paramiko
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 import otel_cinder
+from otel_cinder.cinder import packages
 from otel_cinder.core.runtime import SERVICE, Service
 from tests.unit import scripts
 from tests.unit.recording import Recorder
@@ -128,6 +136,281 @@ def test_failing_start_leaves_the_thread_as_it_was(spans: Recorder) -> None:
     assert "run" not in vars(thread)
 
 
+class Property(threading.Thread):
+    """Its run() can't be set."""
+
+    @property
+    def run(self) -> Callable[[], None]:  # type: ignore[override]
+        return lambda: self.seen.append(current())
+
+    seen: list[int]
+
+
+class Hidden(threading.Thread):
+    """Shows none of its attributes to vars()."""
+
+    seen: list[int]
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        raise RuntimeError("hidden")
+
+    def run(self) -> None:
+        self.seen.append(current())
+
+
+class Strict(threading.Thread):
+    """Takes no attributes but its own."""
+
+    seen: list[int]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "run":
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+    def run(self) -> None:
+        self.seen.append(current())
+
+
+@pytest.mark.complains
+@pytest.mark.parametrize("cls", [Property, Hidden, Strict])
+def test_odd_threads_are_started(spans: Recorder, cls: Any) -> None:
+    """A thread that can't be given a run(), or looked into, starts as ever, once."""
+    thread = cls()
+    thread.seen = []
+    with spans.tracer.start_as_current_span("request") as span:
+        thread.start()
+        thread.join(10)
+    assert thread.seen == [0 if cls is Hidden else span.get_span_context().span_id]
+
+
+class Module:
+    """Work whose class has an odd idea of its module."""
+
+    __module__: Any = None
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self) -> None:
+        self.seen.append(current())
+
+
+class Number(Module):
+    @property
+    def __module__(self) -> Any:  # type: ignore[override]
+        return 7
+
+
+class Raising(Module):
+    @property
+    def __module__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no module")
+
+
+class Comparing(Module):
+    """Compares with nothing."""
+
+    __module__ = "tests"
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("do not compare")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.complains
+@pytest.mark.parametrize("cls", [Module, Number, Raising, Comparing])
+def test_odd_work_is_done(spans: Recorder, cls: Any) -> None:
+    """A target, or work for a pool, that says nothing of its module is called, once."""
+    work = cls()
+    with spans.tracer.start_as_current_span("request") as span:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(10)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(work).result(10)
+    wanted = span.get_span_context().span_id
+    assert work.seen == [0 if cls is Raising else wanted, wanted]
+
+
+def test_thread_keeps_its_run(spans: Recorder) -> None:
+    """Nobody sees another run() on a thread, at no time."""
+    begin = threading.Event()
+
+    class Mine(threading.Thread):
+        def run(self) -> None:
+            begin.wait(10)
+
+    with spans.tracer.start_as_current_span("request"):
+        thread = Mine()
+        thread.start()
+    assert thread.run.__func__ is Mine.run  # type: ignore[attr-defined]
+    assert "run" not in vars(thread)
+    begin.set()
+    thread.join(10)
+    assert "_bootstrap_inner" not in vars(thread)
+
+
+def test_uncaught_exception_of_a_thread_shows_the_hosts_frames(
+    spans: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What threading.excepthook is given begins where it begins without tracing."""
+    seen: list[list[str]] = []
+
+    def note(args: Any) -> None:
+        frames = traceback.extract_tb(args.exc_traceback)
+        seen.append([frame.name for frame in frames])
+
+    def fail() -> None:
+        raise ValueError("mine")
+
+    monkeypatch.setattr(threading, "excepthook", note)
+    for _ in range(2):
+        with spans.tracer.start_as_current_span("request"):
+            in_thread_quietly(fail)
+        otel_cinder.uninstrument()
+    traced, bare = seen
+    assert traced == bare == ["_bootstrap_inner", "run", "fail"]
+
+
+def in_thread_quietly(target: Callable[[], Any]) -> None:
+    """Run ``target`` in a plain thread."""
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join(10)
+
+
+# Whose threads they are
+
+LIBRARY = """
+import concurrent.futures, functools, threading
+pool = concurrent.futures.ThreadPoolExecutor(1)
+def finish(thread):
+    thread.start()
+    thread.join(10)
+def thread(current, seen):
+    def poll():
+        seen.append(current())
+    finish(threading.Thread(target=poll))
+def partial(current, seen):
+    def poll(_):
+        seen.append(current())
+    finish(threading.Thread(target=functools.partial(poll, 1)))
+def timer(current, seen):
+    finish(threading.Timer(0.01, lambda: seen.append(current())))
+def subclass(current, seen):
+    class Poller(threading.Thread):
+        def run(self):
+            seen.append(current())
+    finish(Poller())
+def submit(current, seen):
+    pool.submit(lambda: seen.append(current())).result(10)
+def call(function):
+    finish(threading.Thread(target=function))
+def call_in_pool(function):
+    pool.submit(function).result(10)
+"""
+
+OWN = ("thread", "partial", "timer", "subclass", "submit")
+
+
+@pytest.fixture
+def installed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Installs a package with this source in its module, and imports it."""
+    folder = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(folder)
+    packages.is_cinders.cache_clear()
+
+    def install(name: str, source: str, init: str = "") -> Any:
+        for module in (name, f"{name}.client"):
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(init)
+        (folder / name / "client.py").write_text(source)
+        importlib.invalidate_caches()
+        return importlib.import_module(f"{name}.client")
+
+    return install
+
+
+@pytest.mark.parametrize("way", OWN)
+def test_threads_of_a_library_have_no_context(
+    spans: Recorder, installed: Callable[..., Any], way: str
+) -> None:
+    """An SDK's own threads and work serve all requests, and belong to none of them."""
+    sdk = installed("array_sdk", LIBRARY)
+    seen: list[int] = []
+    with spans.tracer.start_as_current_span("request"):
+        getattr(sdk, way)(current, seen)
+    sdk.pool.shutdown()
+    assert seen == [0]
+
+
+@pytest.mark.parametrize("way", OWN)
+def test_threads_of_a_driver_from_elsewhere_have_the_context(
+    spans: Recorder, installed: Callable[..., Any], way: str
+) -> None:
+    """What is installed and uses Cinder is a driver, say, whose threads work for the request."""
+    driver = installed("array_driver", LIBRARY, "from cinder import version")
+    seen: list[int] = []
+    with spans.tracer.start_as_current_span("request") as span:
+        getattr(driver, way)(current, seen)
+    driver.pool.shutdown()
+    assert seen == [span.get_span_context().span_id]
+
+
+@pytest.mark.parametrize("way", ["call", "call_in_pool"])
+def test_work_that_is_handed_to_a_library_has_the_context(
+    spans: Recorder, installed: Callable[..., Any], way: str
+) -> None:
+    """What a library calls back in a thread of its own is still the request's work."""
+    sdk = installed("array_sdk", LIBRARY)
+    seen: list[int] = []
+    with spans.tracer.start_as_current_span("request") as span:
+        getattr(sdk, way)(lambda: seen.append(current()))
+    sdk.pool.shutdown()
+    assert seen == [span.get_span_context().span_id]
+
+
+def test_pool_of_a_library_runs_what_is_submitted_to_it(
+    spans: Recorder, installed: Callable[..., Any]
+) -> None:
+    """A library's function that a driver submits to a pool is the request's work."""
+    sdk = installed("array_sdk", "def call(function): return function()")
+    with (
+        spans.tracer.start_as_current_span("request") as span,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        assert pool.submit(sdk.call, current).result(10) == span.get_span_context().span_id
+
+
+def test_ssh_connection_outlives_its_request(
+    spans: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pooled SSH connection's thread writes no line in the name of the request that opened it."""
+    caplog.set_level(logging.DEBUG, "paramiko")
+    ends = [paramiko.Transport(end) for end in socket.socketpair()]
+    server, client = ends
+    server.add_server_key(paramiko.ECDSAKey.generate())
+    accepting = threading.Event()
+    server.start_server(accepting, paramiko.ServerInterface())
+    with spans.tracer.start_as_current_span("request"):
+        client.start_client(timeout=30)
+        mine = in_thread(current)
+    assert accepting.wait(30)
+    for end in ends:
+        end.close()
+        end.join(30)
+    assert mine != 0
+    lines = [
+        r for r in caplog.records if r.name.startswith("paramiko") and r.thread == client.ident
+    ]
+    assert len(lines) > 5
+    assert {vars(line)["otelTraceID"] for line in lines} == {"0"}
+
+
 def test_service_goes_along(spans: Recorder) -> None:
     """Which service is at work is part of the context that goes along."""
     service = Service("cinder-volume", "h@lvm")
@@ -139,6 +422,81 @@ def test_service_goes_along(spans: Recorder) -> None:
 
 
 # Pools
+
+PROCESS = """
+import multiprocessing, os
+with spans.tracer.start_as_current_span("request"):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(json.dumps([pool.apply(abs, (-1,)), pool.map(abs, [-1, 2]), list(pool.imap(abs, [-3]))]))
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda pool: [pool.apply(current)],
+        lambda pool: [pool.apply_async(current).get(10)],
+        lambda pool: pool.map(current_of, range(3)),
+        lambda pool: pool.starmap(current, [()]),
+        lambda pool: pool.map_async(current_of, range(3)).get(10),
+        lambda pool: list(pool.imap(current_of, range(3))),
+        lambda pool: list(pool.imap(current_of, range(3), 2)),
+        lambda pool: list(pool.imap_unordered(current_of, range(3))),
+    ],
+)
+def test_thread_pool_of_multiprocessing(spans: Recorder, run: Callable[[Any], list[int]]) -> None:
+    """Its work has the context of whoever hands it over, whichever request has made the pool."""
+    with spans.tracer.start_as_current_span("first"):
+        pool = multiprocessing.pool.ThreadPool(1)
+    try:
+        assert set(run(pool)) == {0}
+        for name in ("second", "third"):
+            with spans.tracer.start_as_current_span(name) as span:
+                assert set(run(pool)) == {span.get_span_context().span_id}
+        assert set(run(pool)) == {0}
+    finally:
+        pool.terminate()
+        pool.join()
+
+
+def current_of(_number: int) -> int:
+    """Id of the current span."""
+    return current()
+
+
+def test_process_pool_is_left_alone() -> None:
+    """What is submitted to other processes is pickled as it is."""
+    ran = scripts.run("import json", scripts.RECORDED, PROCESS)
+    assert ran.said == [1, [1, 2], [3]]
+
+
+LOOPING = """
+import json, threading
+from oslo_service import loopingcall
+def current():
+    return trace.get_current_span().get_span_context().span_id
+seen = []
+def step():
+    seen.append(current())
+    if len(seen) == 2:
+        raise loopingcall.LoopingCallDone()
+with spans.tracer.start_as_current_span("request") as span:
+    loopingcall.FixedIntervalLoopingCall(step).start(interval=0.01).wait()
+print(json.dumps([one == span.get_span_context().span_id for one in seen]))
+"""
+
+THREADS = """
+import warnings; warnings.simplefilter("ignore")
+from oslo_service import backend
+backend.init_backend(backend.BackendType.THREADING)
+"""
+
+
+@pytest.mark.parametrize("setup", [scripts.EVENTLET, THREADS], ids=["eventlet", "threads"])
+def test_looping_call_is_the_requests_work(setup: str) -> None:
+    """What a driver waits for with oslo.service's loops has its request's span."""
+    assert scripts.run(setup, scripts.RECORDED, LOOPING).said == [True, True]
+
 
 POOLS = {
     "concurrent.futures": lambda: concurrent.futures.ThreadPoolExecutor(max_workers=1),
@@ -371,6 +729,43 @@ def test_eventlet_threads_of_connections_have_no_context() -> None:
         """,
     )
     assert ran.said == [0]
+
+
+GREEN_LIBRARY = """
+import os, sys, tempfile
+folder = os.path.join(tempfile.mkdtemp(), "site-packages")
+os.makedirs(folder)
+sys.path.insert(0, folder)
+SOURCE = '''
+import eventlet, threading
+from eventlet import tpool
+def spawn(work): return eventlet.spawn(lambda: work()).wait()
+def spawn_n(work):
+    done = eventlet.event.Event(); eventlet.spawn_n(lambda: done.send(work())); return done.wait()
+def spawn_after(work): return eventlet.spawn_after(0, lambda: work()).wait()
+def pool(work): return eventlet.GreenPool().spawn(lambda: work()).wait()
+def native(work): return tpool.execute(lambda: work())
+def thread(work):
+    seen = []
+    mine = threading.Thread(target=lambda: seen.append(work())); mine.start(); mine.join()
+    return seen[0]
+'''
+for name, uses in (("array_sdk", ""), ("array_driver", "from cinder import version")):
+    with open(f"{folder}/{name}.py", "w") as file:
+        file.write(uses + SOURCE)
+import array_driver, array_sdk
+ways = ("spawn", "spawn_n", "spawn_after", "pool", "native", "thread")
+with spans.tracer.start_as_current_span("request") as span:
+    print(json.dumps([
+        [getattr(package, way)(current) != 0 for way in ways] for package in (array_sdk, array_driver)
+    ]))
+"""
+
+
+def test_eventlet_greenthreads_of_a_library_have_no_context() -> None:
+    """Under eventlet too, a library's own greenthreads have none, and a driver's have it."""
+    ran = scripts.run(scripts.EVENTLET, scripts.RECORDED, GREEN, GREEN_LIBRARY)
+    assert ran.said == [[False] * 6, [True] * 6]
 
 
 def test_eventlet_greenlets_keep_other_variables_apart() -> None:

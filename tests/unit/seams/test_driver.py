@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import abc
 import concurrent.futures
 import contextlib
+import inspect
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import osprofiler.profiler
 import pytest
-import wrapt
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 from oslo_config import cfg
@@ -195,8 +197,11 @@ def test_class_of_two_backends_is_patched_once(spans: Recorder, make: Callable[.
     """Two backends may have drivers of one class: each says its own name, in one span a call."""
     drivers = [make(), make(backend="two", host="node@two")]
     assert rows() == [
-        f"otel_cinder.cli.demo.driver:SparseFileDriver.* ({len(patched(SparseFileDriver))}) on"
+        f"{cls.__module__}:{cls.__qualname__}.* ({len(patched(cls))}) on"
+        for cls in SparseFileDriver.__mro__
+        if patched(cls)
     ]
+    assert {SparseFileDriver, driver.BaseVD} <= {c for c in SparseFileDriver.__mro__ if patched(c)}
     with spans.tracer.start_as_current_span("request"):
         for made in drivers:
             made.create_volume(VOLUME)
@@ -206,7 +211,12 @@ def test_class_of_two_backends_is_patched_once(spans: Recorder, make: Callable[.
 
 def patched(cls: type) -> list[str]:
     """Names of what is wrapped on a class."""
-    return [name for name, entry in vars(cls).items() if isinstance(entry, wrapt.FunctionWrapper)]
+    return [name for name, entry in vars(cls).items() if is_ours(entry)]
+
+
+def is_ours(entry: Any) -> bool:
+    """Whether a function stands in for another."""
+    return type(entry) is FunctionType and entry.__code__.co_filename == patching.__file__
 
 
 def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[..., Any]) -> None:
@@ -311,7 +321,7 @@ def test_osprofilers_functions_are_wrapped(make: Callable[..., Any]) -> None:
     assert recorder.names == ["request", *["Profiled.create_volume"] * 2]
     otel_cinder.uninstrument()
     for made, wrapped in zip(drivers, held, strict=True):
-        assert isinstance(wrapped, wrapt.FunctionWrapper)
+        assert is_ours(wrapped)
         assert vars(made)["extend_volume"] is wrapped.__wrapped__
     assert {row.rpartition(" ")[2] for row in rows()} == {"off"}
 
@@ -323,12 +333,194 @@ def test_uninstrument_restores_the_class(make: Callable[..., Any]) -> None:
     make()
     make(Odd)
     assert patched(Odd)
+    assert patched(driver.BaseVD)
     otel_cinder.uninstrument()
     after = [dict(vars(cls)) for cls in Odd.__mro__]
     for was, now in zip(before, after, strict=True):
         assert list(was) == list(now)
         assert all(now[name] is thing for name, thing in was.items())
-    assert [row.rpartition(" ")[2] for row in rows()] == ["off", "off"]
+    assert {row.rpartition(" ")[2] for row in rows()} == {"off"}
+    assert len(rows()) == len(set(rows())) > 2
+
+
+# Python finds what it would have found
+
+
+class Plain(SparseFileDriver):
+    """Inherits all of its methods."""
+
+
+class Replicated(SparseFileDriver):
+    """A mixin that overrides one."""
+
+    def ensure_export(self, context: Any, volume: Any) -> Any:
+        return ["Replicated", super().ensure_export(context, volume)]
+
+
+class Both(Plain, Replicated):
+    """Finds the mixin's method, behind a class that has inherited it."""
+
+
+def test_patched_driver_hides_no_method_of_a_sibling(
+    spans: Recorder, make: Callable[..., Any]
+) -> None:
+    """One backend's class is another's base: the other still calls what its mixin overrides."""
+    before = set(vars(Plain))
+    make(Plain)
+    assert set(vars(Plain)) == before
+    made = make(Both)
+    with spans.tracer.start_as_current_span("request"):
+        assert made.ensure_export(None, VOLUME) == ["Replicated", None]
+    assert spans.children(spans["request"]) == ["Both.ensure_export"]
+    assert len(spans) == 2
+    function = spans["Both.ensure_export"].attributes["code.function.name"]
+    assert function == f"{__name__}.Replicated.ensure_export"
+
+
+def test_later_patch_of_a_base_class_has_effect(
+    spans: Recorder, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a hot fix or a test puts on a base class reaches the driver, and goes again."""
+    made = make()
+    with mock.patch.object(driver.BaseVD, "get_backup_device", return_value="fixed") as fixed:
+        assert made.get_backup_device(None, None) == "fixed"
+    assert fixed.call_count == 1
+    monkeypatch.setattr(driver.BaseVD, "get_volume_stats", lambda _self, refresh=False: "fixed")
+    with spans.tracer.start_as_current_span("request"):
+        assert made.get_volume_stats() == "fixed"
+        made.clone_image(None, VOLUME, None, None, None)
+    assert spans.children(spans["request"]) == ["SparseFileDriver.clone_image"]
+    monkeypatch.undo()  # in the order in which they were put there
+
+
+class Connector:
+    """A mixin from elsewhere, which others use, too."""
+
+    def connect(self, volume: Any) -> str:
+        return f"connected {volume.name}"
+
+
+class Connecting(Connector, SparseFileDriver):
+    """A driver that uses it."""
+
+
+def test_base_class_of_others_is_left_alone_for_them(
+    spans: Recorder, make: Callable[..., Any]
+) -> None:
+    """A mixin's methods make spans on the driver, and none on an object that is no driver."""
+    made = make(Connecting)
+    with spans.tracer.start_as_current_span("request"):
+        assert Connector().connect(VOLUME) == "connected volume-1"
+        assert made.connect(VOLUME) == "connected volume-1"
+    assert spans.names == ["request", "Connecting.connect"]
+
+
+def test_patched_method_says_what_it_said(make: Callable[..., Any]) -> None:
+    """Signature, source, abstractness and names of a driver's methods are the original's."""
+    original = vars(SparseFileDriver)["extend_volume"]
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    make()
+    replacement = vars(SparseFileDriver)["extend_volume"]
+    otel_cinder.uninstrument()
+    assert is_ours(replacement)
+    assert inspect.signature(replacement) == inspect.signature(original)
+    assert inspect.getfullargspec(replacement) == inspect.getfullargspec(original)
+    assert inspect.getsource(replacement) == inspect.getsource(original)
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__dict__"):
+        expected = getattr(original, name)
+        found = getattr(replacement, name)
+        if name == "__dict__":
+            found = {k: v for k, v in found.items() if k not in ("__wrapped__", "__signature__")}
+        assert found == expected
+
+
+def test_abstract_methods_stay_abstract(make: Callable[..., Any]) -> None:
+    """A class that inherits from a patched one is abstract, or not, as before."""
+
+    class Abstract(SparseFileDriver):
+        @abc.abstractmethod
+        def later(self) -> None: ...
+
+    class Concrete(Abstract):
+        def later(self) -> None: ...
+
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    volume_manager.VolumeManager(object.__new__(Concrete))
+    with mock.patch.object(Abstract, "__abstractmethods__", frozenset()):
+        volume_manager.VolumeManager(object.__new__(Abstract))
+    assert patched(Abstract) == ["later"]
+    assert type("New", (Abstract,), {}).__abstractmethods__ == {"later"}
+    assert not type("New", (Concrete,), {}).__abstractmethods__
+    otel_cinder.uninstrument()
+
+
+@pytest.mark.parametrize("make_mock", [mock.Mock, mock.MagicMock, mock.NonCallableMagicMock])
+def test_mock_as_a_driver_is_left_alone(spans: Recorder, make_mock: Callable[[], Any]) -> None:
+    """A mock, as tests of Cinder's have them, is no driver: nothing of it is patched."""
+    classes = type(make_mock()).__mro__[1:]
+    before = [dict(vars(cls)) for cls in classes]
+    made = make_mock()
+    volume_manager.VolumeManager(made)
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+        made.configure_mock(host="node@one")
+    assert [dict(vars(cls)) for cls in classes] == before
+    assert spans.names == ["request"]
+    assert made.create_volume.call_count == 1
+
+
+def test_driver_on_top_of_a_mock(spans: Recorder) -> None:
+    """A driver's class that is a mock with methods of its own has spans for these."""
+
+    class Fake(mock.MagicMock):
+        def create_volume(self, volume: Any) -> str:
+            return f"made {volume.name}"
+
+    made = Fake()
+    volume_manager.VolumeManager(made)
+    with spans.tracer.start_as_current_span("request"):
+        assert made.create_volume(VOLUME) == "made volume-1"
+    assert spans.names == ["request", "Fake.create_volume"]
+
+
+def test_driver_whose_properties_call_its_methods(
+    spans: Recorder, make: Callable[..., Any]
+) -> None:
+    """What describing a call makes a driver do is no call of its own, and does not go on for ever."""
+
+    class Asking(SparseFileDriver):
+        @property
+        def host(self) -> str:
+            return f"node@{self.find_backend()}"
+
+        @host.setter
+        def host(self, value: str) -> None: ...
+
+        def find_backend(self) -> str:
+            return "found"
+
+    made = make(Asking)
+    with spans.tracer.start_as_current_span("request"):
+        made.create_volume(VOLUME)
+    assert spans.names == ["request", "Asking.create_volume"]
+    assert spans["Asking.create_volume"].attributes["cinder.backend"] == "found"
+
+
+def test_method_that_is_wrapped_in_itself(spans: Recorder, make: Callable[..., Any]) -> None:
+    """A method whose decorators lead nowhere is called, and its class's others have spans."""
+
+    class Circular(SparseFileDriver):
+        def first(self) -> str:
+            return "first"
+
+        def second(self) -> str:
+            return "second"
+
+    Circular.first.__wrapped__ = Circular.first  # type: ignore[attr-defined]
+    made = make(Circular)
+    with spans.tracer.start_as_current_span("request"):
+        assert (made.first(), made.second()) == ("first", "second")
+    assert spans.names == ["request", "Circular.first", "Circular.second"]
 
 
 @pytest.mark.complains

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -300,6 +302,50 @@ def test_arguments_that_do_not_fit(
         for template in ("%s and %s", "%d", "%(name)s"):
             LOG.info(template, "argument")
     assert messages(spans["request"]) == ["%s and %s", "%d", "%(name)s"]
+
+
+def test_stack_of_a_line_that_does_not_fit_ends_at_the_caller(
+    spans: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """logging says who wrote a line that it can't format: the stack goes on into no frame of ours."""
+    logger = logging.getLogger("cinder.test_stack")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler())
+    with spans.tracer.start_as_current_span("request"):
+        logger.error("pid of first child is %(foo)s", 1)
+    said = capsys.readouterr().err
+    stack = said.partition("Call stack:\n")[2].partition("Message: ")[0].splitlines()
+    assert stack[-1].strip() == 'logger.error("pid of first child is %(foo)s", 1)'
+    assert f'File "{__file__}"' in stack[-2]
+    assert "otel_cinder" not in said
+
+
+def test_line_names_its_caller(spans: Recorder, written: list[logging.LogRecord]) -> None:
+    """File, function and stack of a record are those of who wrote the line."""
+    logging.getLogger(CINDER).warning("here", stack_info=True)
+    (record,) = written
+    assert (record.pathname, record.funcName) == (__file__, "test_line_names_its_caller")
+    assert "otel_cinder" not in (record.stack_info or "")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(logging.Logger, "callHandlers"), (RequestContext, "get_logging_values")],
+)
+def test_patched_methods_are_functions_by_their_names(
+    spans: Recorder, owner: Any, name: str
+) -> None:
+    """They are pickled, inspected and called by keywords as the originals are."""
+    found = getattr(owner, name)
+    assert pickle.loads(pickle.dumps(found)) is found
+    assert inspect.signature(found) == inspect.signature(found.__wrapped__)
+    assert (found.__qualname__, found.__module__) == (
+        f"{owner.__qualname__}.{name}",
+        owner.__module__,
+    )
+    record = logging.makeLogRecord({"name": CINDER, "levelno": logging.INFO})
+    arguments = {"self": logging.getLogger(CINDER), "record": record}
+    found(**arguments if owner is logging.Logger else {"self": RequestContext()})
 
 
 def test_argument_that_can_not_be_printed(spans: Recorder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -142,7 +143,7 @@ def test_idle_service_reports(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> No
             for point in receiver.metrics()
             if point.name == "otel.sdk.span.started"
         }
-        assert said == {("cinder-volume", "node-1@lvm")}
+        assert said == {("cinder-volume", f"node-1@lvm:{socket.gethostname()}")}
         assert receiver.spans() == []
 
 
