@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -21,8 +20,6 @@ from otel_cinder.core.exporting import LOGS, METRICS, SPANS, BatchSpanProcessor,
 from otel_cinder.core.logs import LogQueue
 from otel_cinder.core.metrics import MetricQueue
 from otel_cinder.core.native import threads_are_green
-
-_LOG = logging.getLogger(__name__)
 
 _HTTP: Final = "http/protobuf"
 _GRPC: Final = "grpc"
@@ -119,7 +116,7 @@ def logs_are_wanted(environ: Mapping[str, str]) -> bool:
     if disabled(LOGS, environ) or not isinstance(get_logger_provider(), ProxyLoggerProvider):
         return False
     if _version(sdk_version) < _LOGS_SINCE:
-        _LOG.warning(
+        notices.warn(
             "OTEL_LOGS_EXPORTER is not honoured because opentelemetry-sdk %s is too old for it; "
             "log records need %d.%d.",
             sdk_version,
@@ -168,7 +165,7 @@ def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
 @functools.lru_cache
 def _warn_once(_pid: int, message: str) -> None:
     """Warn of what holds for each signal once in each process."""
-    _LOG.warning("%s", message)
+    notices.warn("%s", message)
 
 
 def _exporter(
@@ -253,7 +250,7 @@ def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
         return default
     if said.isdecimal() and int(said) > 0:
         return int(said)
-    _LOG.warning(
+    notices.warn(
         "%s=%r is not a positive whole number, so its default %d is used.", name, said, default
     )
     return default

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any, Final, TypeVar
 
+from otel_cinder.core import notices
 from otel_cinder.core.imports import ImportHooks
 
 _LOG = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class PatchSet:
             put(row, owner, attribute)
         except Exception as error:
             row.state = f"skipped: {type(error).__name__}: {error}"
-            _LOG.warning(
+            notices.warn(  # most libraries are imported before there is a log
                 "otel-cinder leaves %s unpatched because this version has no such place (%s: %s); "
                 "its %s spans will be missing.",
                 row.target,

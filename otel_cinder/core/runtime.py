@@ -77,8 +77,8 @@ class Runtime:
         self._locks = PatchSet()
         """The SDK's locks: the last to be undone, behind a last export."""
         self._on = False
-        self._announced = 0
-        """The process that has said so far that it is traced."""
+        self._announced: dict[int, object] = {}
+        """The processes that have said that they are traced, of this and those that it came from."""
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
 
@@ -97,7 +97,7 @@ class Runtime:
         self.sampler, self.sampler_name = sampling.configured(os.environ)
         self.logs_exported = exporters.logs_are_wanted(os.environ)
         self.providers.watch(patches)
-        self._announced = 0
+        self._announced.clear()
         self._patches = patches
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
@@ -130,9 +130,10 @@ class Runtime:
 
         Said when a service starts, and with the first span at the latest: in no request's context.
         """
-        if not self._on or self._announced == os.getpid():
+        me = object()
+        # Of threads that come here at the same time, setdefault lets one go on.
+        if not self._on or self._announced.setdefault(os.getpid(), me) is not me:
             return
-        self._announced = os.getpid()
         try:
             notices.tell()
             token = otel_context.attach(Context())

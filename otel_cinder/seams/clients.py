@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -30,12 +29,10 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import Span, Status, StatusCode
 
-from otel_cinder.core import redaction
+from otel_cinder.core import notices, redaction
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.tracers import ClientTracers
-
-_LOG = logging.getLogger(__name__)
 
 SEAM: Final = "clients"
 
@@ -93,7 +90,7 @@ def patch(patches: PatchSet) -> None:
         return
     missing = [name for name in ("requests", "dbapi") if not _installed(name)]
     if missing:
-        _LOG.warning(
+        notices.warn(
             "otel-cinder does not trace all outgoing HTTP and SQL, as OTEL_CINDER_CLIENTS asks, "
             "because %s is not installed; run pip install 'otel-cinder[clients]'.",
             " and ".join(f"opentelemetry-instrumentation-{name}" for name in missing),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -118,6 +119,25 @@ def test_line_says_that_nothing_is_measured(said: Said) -> None:
         "spans go to the TracerProvider that instrument() was given; "
         "metrics go nowhere (there is no MeterProvider)."
     )
+
+
+def test_threads_that_race_say_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Of threads that make their first spans at the same time, one says it."""
+    caplog.set_level(logging.INFO, "otel_cinder")
+    otel_cinder.instrument(tracer_provider=Recorder().provider)
+    barrier = threading.Barrier(20)
+
+    def race() -> None:
+        barrier.wait(10)
+        runtime.announce(VOLUME)
+
+    threads = [threading.Thread(target=race) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    otel_cinder.uninstrument()
+    assert len(caplog.messages) == 1
 
 
 def test_nothing_is_said_where_tracing_is_off(caplog: pytest.LogCaptureFixture) -> None:
