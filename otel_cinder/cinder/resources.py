@@ -59,9 +59,6 @@ def attributes_of(resource: Any, context: Any) -> dict[str, Any]:
         attributes.pop(conventions.SNAPSHOT_ID, None)
         add(attributes, conventions.VOLUME_SIZE, field(resource, "size"))
         add(attributes, conventions.VOLUME_TYPE, field(resource, "volume_type_id"))
-        volume_type = field(resource, "volume_type")
-        if volume_type is not None:  # it was read along
-            add(attributes, conventions.VOLUME_TYPE, field(volume_type, "name"))
     else:
         # A backup's are those of its service.
         attributes.pop(conventions.HOST, None)
