@@ -96,11 +96,16 @@ class _Jobs:
         self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
     ) -> Any:
         """``init_host``: what is traced of it belongs to the manager's service."""
-        token = otel_context.attach(self._serving(manager))
+        token = None
+        try:
+            token = otel_context.attach(self._serving(manager))
+        except Exception as error:
+            complain(SEAM, error)
         try:
             return wrapped(*args, **kwargs)
         finally:
-            otel_context.detach(token)
+            if token is not None:
+                otel_context.detach(token)
 
     def clean_up(
         self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
@@ -213,7 +218,10 @@ class _Job:
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
-            record_failure(self._span, error)
+            try:
+                record_failure(self._span, error)
+            except Exception as problem:
+                complain(SEAM, problem)
             raise
         else:
             try:

@@ -58,7 +58,7 @@ class _Announced:
         self, wrapped: Callable[..., Any], _launcher: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
         """A parent, whose workers have been forked; or a service that is a process alone."""
-        runtime.announce()
+        self._announce(None)
         return wrapped(*args, **kwargs)
 
     def after_application(
@@ -66,7 +66,7 @@ class _Announced:
     ) -> Any:
         """Under uWSGI. The process may be the master, which serves nothing and forks."""
         result = wrapped(*args, **kwargs)
-        runtime.announce(self._api)
+        self._announce(self._api)
         return result
 
     def after_wsgi_server(
@@ -93,10 +93,16 @@ class _Announced:
             complain(_RUNTIME, error)
         return result
 
-    def _serves(self, service: Service | None) -> None:
-        """Say so, and have the process report from now on: its first work may come in days."""
+    def _announce(self, service: Service | None) -> None:
         try:
             runtime.announce(service)
+        except Exception as error:
+            complain(_RUNTIME, error)
+
+    def _serves(self, service: Service | None) -> None:
+        """Say so, and have the process report from now on: its first work may come in days."""
+        self._announce(service)
+        try:
             if service is not None:
                 runtime.begin(service)
         except Exception as error:

@@ -69,11 +69,12 @@ class _Sender:
         kwargs: dict[str, Any],
     ) -> Any:
         """Send a message in a span, and with it in the message's context."""
-        context = otel_context.get_current()
-        current = trace.get_current_span(context).get_span_context()
+        context: Context | None = None
         span: Span | None = None
         measured: Measured | None = None
         try:
+            context = otel_context.get_current()
+            current = trace.get_current_span(context).get_span_context()
             target, sent_context, message = arguments(args, kwargs)
             waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
             topic = topic_name(target.topic)
@@ -142,10 +143,11 @@ class _Receiver:
         kwargs: dict[str, Any],
     ) -> Any:
         """Dispatch a message in a span under the sender's, and without the keys in its context."""
-        context = base = otel_context.get_current()
+        context: Context | None = None
         span: Span | None = None
         measured: Measured | None = None
         try:
+            context = base = otel_context.get_current()
             incoming = args[0] if args else kwargs["incoming"]
             server, received = taken(base)
             target = getattr(server, "_target", None)

@@ -77,11 +77,12 @@ class _Sender:
         kwargs: dict[str, Any],
     ) -> Any:
         """Send a notification of a request in a span, and with it in the notification's context."""
-        context = otel_context.get_current()
-        current = trace.get_current_span(context).get_span_context()
+        context: Context | None = None
         span: Span | None = None
         measured: Measured | None = None
         try:
+            context = otel_context.get_current()
+            current = trace.get_current_span(context).get_span_context()
             if current.is_valid or runtime.settings.periodic:
                 target, sent_context, message = arguments(args, kwargs)
                 measured = Measured("notify", str(target.topic), "", transport)
@@ -123,10 +124,11 @@ class _Receiver:
         kwargs: dict[str, Any],
     ) -> Any:
         """Dispatch a notification, or a batch of them, in a span, without the keys in the context."""
-        context = base = otel_context.get_current()
+        context: Context | None = None
         span: Span | None = None
         measured: Measured | None = None
         try:
+            context = base = otel_context.get_current()
             incoming = args[0] if args else kwargs["incoming"]
             batch = list(incoming) if isinstance(incoming, (list, tuple)) else [incoming]
             arrivals = [take(each) for each in batch]

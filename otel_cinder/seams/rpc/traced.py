@@ -94,14 +94,14 @@ _DURATIONS: Final = {
 
 def run(
     span: Span | None,
-    context: Context,
+    context: Context | None,
     measured: Measured | None,
     wrapped: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Call the host's function in ``context``; then end the span and measure."""
-    token = otel_context.attach(context)
+    """Call the host's function in ``context``, if any; then end the span and measure."""
+    token = _attach(context)
     try:
         return wrapped(*args, **kwargs)
     except BaseException as error:
@@ -114,11 +114,29 @@ def run(
             complain(SEAM, problem)
         raise
     finally:
-        otel_context.detach(token)
+        if token is not None:
+            otel_context.detach(token)
         if span is not None:
             end_span(span)
         if measured is not None:
-            measured.end(context)
+            _end(measured, context)
+
+
+def _attach(context: Context | None) -> Any:
+    """Make ``context`` current. Never raises."""
+    try:
+        return None if context is None else otel_context.attach(context)
+    except Exception as error:
+        complain(SEAM, error)
+        return None
+
+
+def _end(measured: Measured, context: Context | None) -> None:
+    """Never raises."""
+    try:
+        measured.end(otel_context.get_current() if context is None else context)
+    except Exception as error:
+        complain(SEAM, error)
 
 
 def _record(span: Span, error: BaseException) -> None:
@@ -141,11 +159,16 @@ def taken_up(
     wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Let whoever dispatches a message know which server has taken it, and when."""
-    token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
+    token = None
+    try:
+        token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
+    except Exception as error:
+        complain(SEAM, error)
     try:
         return call_with_room(wrapped, *args, **kwargs)
     finally:
-        otel_context.detach(token)
+        if token is not None:
+            otel_context.detach(token)
 
 
 def taken(context: Context) -> tuple[Any, int]:

@@ -96,7 +96,7 @@ def test_child_of_a_fork_in_the_midst_of_an_import_exports(receiver: Receiver, m
     )
     assert ran.said == [1, {}]
     assert sorted(span.name for span in receiver.spans()) == ["child", "parent"]
-    assert ran.stderr == ""
+    assert "otel-cinder" not in ran.stderr
 
 
 def test_other_threads_do_not_wait_for_the_one_that_imports(receiver: Receiver) -> None:
