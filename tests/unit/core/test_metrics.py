@@ -456,7 +456,8 @@ def test_process_id_tells_a_fork_that_python_did_not_see(
 def test_every_way_out_exports(receiver: Receiver, how: str, eventlet: bool) -> None:
     """The end of the script, an exception and os._exit all export what was measured."""
     first = scripts.EVENTLET if eventlet else ""
-    ran = scripts.run_anyhow(first, scripts.EXPORTED, MEASURED, "measure()", how, env=to(receiver))
+    parts = (first, scripts.EXPORTED, scripts.PATIENT, MEASURED, "measure()", how)
+    ran = scripts.run_anyhow(*parts, env=to(receiver))
     assert [point.count for point in points(receiver)] == [1], ran.stderr
 
 
@@ -466,6 +467,7 @@ def test_fork_exports_its_own(receiver: Receiver, eventlet: bool) -> None:
     scripts.run(
         scripts.EVENTLET if eventlet else "",
         scripts.EXPORTED,
+        scripts.PATIENT,
         MEASURED,
         """
         import os, time

@@ -654,6 +654,7 @@ def test_lines_arrive_over_otlp(tmp_path: Any, eventlet: bool) -> None:
             scripts.EVENTLET if eventlet else "",
             configuration(tmp_path),
             scripts.EXPORTED,
+            scripts.PATIENT,
             CONFIGURED,
             """
             from opentelemetry import trace
