@@ -51,6 +51,9 @@ IMAGE = "image metadata"
 CONFIGURED = "configuration"
 COMMAND = "command"
 LOG = "log line"
+LOGIN = "login"
+SPOKEN = "sentence"
+FOREIGN = "other language"
 
 
 def _draw(kind: str, salt: str) -> str:
@@ -446,6 +449,97 @@ def _logs() -> None:
     _plant(LOG, "base64", lambda s: f"s3: aws_secret_access_key={s}")
 
 
+def _logins() -> None:
+    """Logins and sessions in URLs, as drivers ask for them and libraries tell of it."""
+    _plant(LOGIN, "hex", lambda s: f"Max retries exceeded with url: /api/login/{s} (Caused by x)")
+    _plant(LOGIN, "alnum", lambda s: f"GET https://array/api/login/admin/{s} gave 401")
+    _plant(LOGIN, "hex", lambda s: f"DELETE https://array/api/v1/sessions/{s} was refused")
+    _plant(LOGIN, "alnum", lambda s: f"404 for /webapi/auth.cgi?account=admin&sid={s}&v=3")
+    _plant(
+        LOGIN, "symbols", lambda s: f"GET https://array/login?u=admin&p={quote(s, safe='')} failed"
+    )
+    _plant(LOGIN, "alnum", lambda s: f"redirected to https://array/cb#access_token={s}&state=1")
+    _plant(LOGIN, "alnum", lambda s: f"https://portal/reset/{s} has expired")
+    _plant(LOGIN, "base64", lambda s: f"https://b.example/k?sv=2026&sig={quote(s, safe='')}")
+    _plant(LOGIN, "alnum", lambda s: f"mongodb://u:{s}@m1:27017,m2:27017/x?replicaSet=r")
+    _plant(LOGIN, "alnum", lambda s: f"rabbit://a:x/{s}@one:5672,b:y/{s}@two:5672//")
+    _plant(LOGIN, "alnum", lambda s: f"refused: //svc:{s}@filer/share")
+    # Where somebody has cut the text.
+    _plant(LOGIN, "alnum", lambda s: f"cannot reach https://kadmin:K{s}")
+    _plant(LOGIN, "alnum", lambda s: f"cannot reach https://kadmin:K{s[:12]}... (truncated)"[:-12])
+    _plant(LOGIN, "fernet", lambda s: f"got {s[:100]}...")
+    _plant(LOGIN, "jwt", lambda s: f"got {s[:60]}…")
+    _plant(LOGIN, "ceph", lambda s: f"key is {s[:30]}")
+    _plant(LOGIN, "alnum", lambda s: f"{{'user': 'a', 'password': '{s}")
+
+
+def _spoken() -> None:
+    """What is told in words, where nothing says where the secret ends."""
+    for sentence in (
+        "login was refused, the password is {}",
+        "setting the password for user rdxadmin to {} failed",
+        "credentials admin:{} were rejected",
+        "API key is {}",
+        "invalid access token {}",
+        "one-time password {} was used twice",
+        "CHAP secret {} is too short",
+        "community string {} is not accepted",
+        "wrong password: {}",
+        'root pw "{}" was refused',
+        "authentication failed for admin/{}",
+    ):
+        _plant(SPOKEN, "alnum", sentence.format)
+    for sentence in (
+        "password {} was refused",
+        "Wrong passphrase {}",
+        "password = {}",
+        "secret: {}",
+        'CMD "x password {}"',
+    ):
+        _plant(SPOKEN, "words", sentence.format)
+    _plant(SPOKEN, "alnum", lambda s: f"password={s}: '{s}' is not allowed, {s} is too long")
+    _plant(SPOKEN, "alnum", lambda s: f"| user | password |\n| admin | {s} |")
+    _plant(SPOKEN, "words", lambda s: f"password: |\n  {s}\nuser: admin")
+    _plant(SPOKEN, "alnum", lambda s: f"PASSWORD('{s}')")
+    _plant(SPOKEN, "alnum", lambda s: f"HTTPBasicAuth('admin', '{s}')")
+    _plant(SPOKEN, "symbols", lambda s: f"Password := {s}")
+    _plant(SPOKEN, "alnum", lambda s: f"tool -p {s}9aB --lun 3")
+
+
+def _foreign() -> None:
+    """Names in other languages, as arrays have them that were not made for English speakers."""
+    for said in (
+        "登录失败，密码：{}",
+        "用户admin的密码为{}，已过期",
+        "口令={}",
+        "访问密钥：{}",
+        "令牌“{}”无效",
+        "旧密码{}，新密码不能为空",
+        "パスワード「{}」が違います",
+        "비밀번호: {}",
+        "пароль: {}",
+        "Неверный пароль {} для admin",
+        "Kennwort: {}",
+        "Passwort {} ist falsch",
+        "mot de passe : {}",
+        "contraseña={}",
+        "senha {} inválida",
+        "hasło={}",
+    ):
+        _plant(FOREIGN, "alnum", said.format)
+    _plant(FOREIGN, "alnum", lambda s: json.dumps({"密码": s, "大小": 1}))
+    _plant(FOREIGN, "alnum", lambda s: f"body: {f'密码={s}'.encode()!r}")
+    _plant(FOREIGN, "alnum", lambda s: {"密码": s, "大小": 1}, "value")
+    _plant(FOREIGN, "words", lambda s: f"ｐａｓｓｗｏｒｄ：“{s}”")
+
+
+def _learned() -> None:
+    """What stands in cinder.conf, where nothing else gives it away."""
+    _plant(CONFIGURED, "words", lambda s: f"refused ({s})", "literal")
+    _plant(CONFIGURED, "alnum", lambda s: f"8: {s}: no such account", "literal")
+    _plant(CONFIGURED, "foreign", lambda s: f"abgelehnt: {s!r}", "literal")
+
+
 for _section in (
     _headers,
     _bodies,
@@ -455,6 +549,10 @@ for _section in (
     _configured,
     _commands,
     _logs,
+    _logins,
+    _spoken,
+    _foreign,
+    _learned,
 ):
     _section()
 
@@ -489,6 +587,92 @@ HARMLESS = (
     "{'size': 1, 'status': 'available', 'multiattach': False}",
     "iscsiadm -m session -P 3 gives sessions of 2 targets, session 1 is gone",
     "Flow 'volume_create_api' (7) transitioned into state 'SUCCESS'",
+    *"""
+token expired
+the token has expired at 2026-11-22T10:00:00Z
+Token is not valid for project 3f2a7d0c111142228333444455556666
+key not found: volume_type
+KeyError: 'san_password'
+password is incorrect
+The password you entered is incorrect, 2 attempts left
+Invalid username or password
+invalid credentials for user admin on array-01
+Authentication failed: check the username and password of backend lvmdriver-1
+Unable to authenticate: the credentials were rejected by 10.0.0.5
+Failed to refresh token: Connection refused
+Failed to get a token from https://10.0.0.1:8443/api: timed out
+No valid token was found in the cache
+CHAP authentication is enabled for host node-1
+chap credentials are not set for volume volume-3f2a7d0c-1111-4222-8333-444455556666
+CHAP secret must be 12 to 16 characters long
+Error extending the volume. The replication session 3f2a7d0c-1111-4222-8333-444455556666 must be paused
+iSCSI session 12 to portal 10.0.0.1:3260,1 iqn.2010-10.org.openstack:volume-7 is gone
+session was closed by the array
+secret 3f2a7d0c-1111-4222-8333-444455556666 could not be found in the key manager
+Encryption key 3f2a7d0c-1111-4222-8333-444455556666 was requested
+Creating key with algorithm AES and length 256
+passphrase is of type symmetric and will be used without conversion
+The secret store is not available
+Ceph keyring file /etc/ceph/ceph.client.cinder.keyring is missing
+Cannot read RBD keyring file: /etc/ceph/ceph.client.cinder.keyring
+password must be specified in cinder.conf under [backend-1]
+san_ip, san_login and san_password must be set
+san_login or san_password is not set, check the configuration
+Option san_password is deprecated for removal
+ldap bind password is required
+token_cache_time = 300, token_type: Bearer
+password_length=12 password_expires_days=90
+auth_type = password, auth_url = http://10.0.0.1:5000/v3
+encryption_key_id=None, multiattach=False
+volume volume-7 (LUN 12, WWN 60:05:07:68:01:82:81:0a) on pool Pool0 has 100 GiB
+naa.600601601290380036a00936cf13e711 is mapped to host esx-12
+eui.00253852915001a8 on /dev/nvme0n1
+wwpn 50:00:d3:10:00:ed:b2:3d of node0_fc1 is offline
+iqn.1993-08.org.debian:01:604af6a341 logged in to nqn.2014-08.org.nvmexpress:uuid:3f2a7d0c-1111-4222-8333-444455556666
+3PAR volume osv-j4P7kmNbRMGKEHPq9Iwmzg is exported as LUN 3
+PowerFlex volume lRzQ0XuMQF6pvnHk4hYMhg== has no snapshot
+checksum d41d8cd98f00b204e9800998ecf8427e does not match
+sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+GET http://10.0.0.1:8776/v3/3f2a7d0c111142228333444455556666/volumes/detail?limit=10&sort=created_at:desc
+GET /v3/auth/tokens returned with HTTP 404
+POST /redfish/v1/SessionService/Sessions
+Caused by NewConnectionError: HTTPSConnectionPool(host='array-1', port=443): Max retries exceeded with url: /api/v1/volumes
+https://array-1.example.com:8443/api/instances/volume/42
+ssh: connect to host 10.0.0.5 port 22: Connection timed out
+Running command: iscsiadm -m node -T iqn.2010-10.org.openstack:volume-7 -p 10.0.0.1:3260 --rescan
+Running cmd (subprocess): sudo cinder-rootwrap /etc/cinder/rootwrap.conf lvcreate -n volume-7 -L 1g vg-1
+qemu-img convert -O raw -t none -f qcow2 /var/lib/cinder/conversion/tmp8x_2kd /dev/sdb
+mount -t nfs -o vers=4.1,nconnect=4 10.0.0.1:/export/cinder /opt/stack/data/cinder/mnt/0c1f
+Failed to run command: exit code 5, stderr: Volume group "vg-1" not found
+host esx01@backend#pool7 was not found; node-1@lvm#pool is down
+Lock "3f2a7d0c-1111-4222-8333-444455556666-attach_volume" acquired
+Flow 'volume_create_manager' (3f2a7d0c-1111-4222-8333-444455556666) transitioned into state 'REVERTED'
+cinder.volume.drivers.hpe.hpe_3par_common.HPE3PARCommon failed in _create_volume_from_snapshot
+oslo_messaging.exceptions.MessagingTimeout: Timed out waiting for a reply to message ID 0a1b2c3d4e5f60718293a4b5c6d7e8f9
+AMQP server on rabbit-1:5672 is unreachable: [Errno 111] ECONNREFUSED. Trying again in 1 seconds.
+(pymysql.err.OperationalError) (2003, "Can't connect to MySQL server on 'db-1' ([Errno 111] Connection refused)")
+Access denied for user 'cinder'@'10.0.0.4' (using password: YES)
+compass bypass trespass passed 3 passes, passthrough of 2 PCI devices
+monkey patching, keyboard, turkey, hotkey, primary key
+author: Jane, authority: none, authentic
+The volume type 'encrypted' has no extra spec 'key'
+sort_key=created_at, sort_dir=desc, marker=3f2a7d0c-1111-4222-8333-444455556666
+ssl certificate verify failed: unable to get local issuer certificate
+license key feature is not enabled on array 000197900123
+signature version 4 is not supported by this endpoint
+pin the volume to tier 1, pinned: 3, spinning: no
+密码错误
+密码不正确，请重新输入
+口令已过期，还剩3次机会
+卷 3f2a7d0c-1111-4222-8333-444455556666 创建失败：没有可用的后端
+令牌无效
+пароль неверен
+Passwort ist falsch
+mot de passe incorrect
+contraseña incorrecta
+パスワードが違います
+비밀번호가 틀렸습니다
+""".strip().splitlines(),
     "",
 )
 """What must stay as readable as it is."""

@@ -8,8 +8,10 @@ from otel_cinder.core import redaction
 
 
 def add(attributes: dict[str, Any], name: str, value: Any) -> None:
-    """A text that says something, or a whole number that OTLP can hold."""
+    """An id or another name, or a whole number that OTLP can hold."""
     if isinstance(value, str) and value:
-        attributes[name] = redaction.text(value, 128)
+        said = redaction.identifier(value, 128)
+        if said:
+            attributes[name] = said
     elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31:
         attributes[name] = value

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from otel_cinder.core import redaction
 
-_URL_PASSWORD: Final = re.compile(r"(?<=:)[^\s:@/]+(?=@)")
-"""The passwords in a URL of one host or more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
+_NEXT_HOST: Final = re.compile(r"@[^@,/\s]*,")
+"""Where the next host begins of an URL of more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
 """What tells too little to be masked wherever it stands: token_cache_time."""
@@ -37,7 +37,7 @@ def secret_options(conf: Any) -> set[str]:
         for name, value in _written_options(conf):
             if name.endswith("_uuid") and _UUID.fullmatch(value):
                 continue  # of a secret that is kept elsewhere
-            parts = _secrets_in(value, redaction.promises_secret(name))
+            parts = _secrets_in(value, redaction.keeps_secret(name, value))
             found.update(part for part in parts if "://" in value or not _NUMBER.fullmatch(part))
     return found
 
@@ -108,12 +108,25 @@ def _secrets_in(value: Any, is_secret: bool) -> Iterator[str]:
             yield from _secrets_in(part, is_secret)
     elif isinstance(value, str):
         if "://" in value:
-            for password in _URL_PASSWORD.findall(value):
-                yield password
-                yield unquote(password)
+            yield from _passwords_in(value)
         elif not is_secret:  # replication_device = backend_id:one,san_password:…
             for name, _, part in (each.partition(":") for each in value.split(",")):
                 if part and redaction.promises_secret(name):
                     yield part
         elif not _PATH.fullmatch(value):
             yield value
+
+
+def _passwords_in(url: str) -> Iterator[str]:
+    """The passwords of an URL, as they stand there and plain; they may have any sign in them.
+
+    One that is too short to be masked wherever it stands is known behind its user: ``admin/1234``.
+    """
+    logins, at, _ = url.partition("://")[2].rpartition("@")
+    for login in _NEXT_HOST.split(logins) if at else ():
+        user, _, password = login.partition(":")
+        for said in dict.fromkeys((password, unquote(password))):
+            if redaction.can_learn(said):
+                yield said
+            elif said and user:
+                yield from (f"{user}:{said}", f"{user}/{said}")

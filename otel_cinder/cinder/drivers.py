@@ -44,4 +44,4 @@ def backend_of(driver: Any) -> str:
     host = str(getattr(driver, "host", None) or "")
     section = getattr(getattr(driver, "configuration", None), "config_group", None)
     backend = host.partition("@")[2].partition("#")[0] or str(section or "")
-    return "" if backend in _NO_BACKENDS else redaction.text(backend, 128)
+    return "" if backend in _NO_BACKENDS else redaction.identifier(backend, 128)

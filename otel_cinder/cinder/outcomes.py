@@ -73,7 +73,7 @@ def failed_resource(resource: Any) -> Resource:
 def failed_service(service: Any) -> tuple[str, str]:
     """Host of a service, or name of a cluster, and the status of its replication."""
     host = field(service, "host") or field(service, "name")
-    return redaction.text(host, 255), str(field(service, "replication_status") or "unknown")
+    return redaction.identifier(host), str(field(service, "replication_status") or "unknown")
 
 
 def replication_has_failed(service: Any) -> bool:
@@ -118,9 +118,12 @@ def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
     if fields is not None:
         detail_id = fields.translate_detail_id(asked.get("exception"), asked.get("detail"))
         add(attributes, conventions.MESSAGE_DETAIL_ID, str(detail_id))
-        add(attributes, conventions.MESSAGE_TEXT, str(fields.translate_detail(detail_id)))
-        if action:
-            add(attributes, conventions.MESSAGE_ACTION, str(fields.translate_action(action[0])))
+        text = redaction.text(fields.translate_detail(detail_id), 128)
+        if text:
+            attributes[conventions.MESSAGE_TEXT] = text
+        if action:  # one of a list of Cinder's own
+            named = redaction.masked(fields.translate_action(action[0]), 128)
+            attributes[conventions.MESSAGE_ACTION] = named
     return attributes, level.upper() == "ERROR"
 
 
@@ -146,7 +149,7 @@ def choice(weighed: Any) -> dict[str, Any]:
     It is infinite where a weigher takes a backend's capacity, which may be unknown or infinite, as
     it is. Such an attribute may not be exported.
     """
-    attributes: dict[str, Any] = {conventions.HOST: redaction.text(backend_name(weighed.obj), 255)}
+    attributes: dict[str, Any] = {conventions.HOST: redaction.identifier(backend_name(weighed.obj))}
     weight = float(weighed.weight)
     if math.isfinite(weight):
         attributes[conventions.WEIGHT] = weight

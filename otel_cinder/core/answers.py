@@ -89,4 +89,4 @@ def malformed(error: Exception) -> Answer:
 
 def said(text: Any) -> str:
     """What a collector or an error says, fit for one line of a log."""
-    return redaction.text(text, TEXT_LIMIT)
+    return redaction.masked(text, TEXT_LIMIT)

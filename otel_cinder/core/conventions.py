@@ -554,6 +554,13 @@ _setting(
     "`values` shows what tasks return, secrets masked, and not only its keys (default: `keys`)",
 )
 _setting(
+    settings.TEXTS,
+    "`templates` records no free text, for who must be certain that no secret leaves: log lines as the "
+    "templates that stand in the source, exceptions by class and place, commands by program, no "
+    "paths of URLs, no results (default: `masked`, which records texts with their secrets masked, "
+    "as far as they are known for secrets)",
+)
+_setting(
     settings.CLIENTS,
     "`true` traces outgoing HTTP (keystone, glance, nova) and SQL without its parameters, where it "
     "goes by PyMySQL; needs `pip install otel-cinder[clients]` (default: false)",

@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.failures import class_of, message_of
+from otel_cinder.core.failures import class_of, message_of, summary
 
 _KEY: Final = otel_context.create_key("otel-cinder-entry")
 
@@ -183,7 +183,7 @@ def fail(
         clock.add_event(span, event, said)
         answered = entry is not None and entry.is_http and span is entry.span
         if own and not answered and _says_more(found, span):
-            span.set_status(Status(StatusCode.ERROR, f"{found.error_type}: {found.message}"))
+            span.set_status(Status(StatusCode.ERROR, summary(found.error_type, found.message)))
             span.set_attribute(conventions.ERROR_TYPE, found.error_type)
     return found
 

@@ -237,7 +237,7 @@ def endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
         return ", ".join(names)
     port = 4317 if protocol(signal, environ) == _GRPC else 4318
     said = signal.setting(environ, "ENDPOINT") or f"http://localhost:{port}"
-    return redaction.text(said.partition("?")[0], 200)
+    return redaction.masked(said.partition("?")[0], 200)
 
 
 def _seconds(environ: Mapping[str, str], name: str, default_ms: int) -> float:

@@ -353,11 +353,11 @@ class ExportQueue(Worker, Generic[Item]):
     def _tell_of_no_exporter(self, error: Exception) -> None:
         is_told = isinstance(error, SettingError)
         advice = f"Check OTEL_{self._signal.word}_EXPORTER and OTEL_EXPORTER_OTLP_*"
-        raw = f"{type(error).__name__}: {redaction.text(error)}"
+        raw = f"{type(error).__name__}: {redaction.masked(error)}"
         news.add(
             "%s. otel-cinder exports less than it was told to because an exporter could not be "
             "made: what it would have exported of %s is lost; Cinder is not affected.%s",
-            redaction.text(error) if is_told else advice,
+            redaction.masked(error) if is_told else advice,
             self._signal.noun,
             "" if is_told else _in_brackets(raw),
         )

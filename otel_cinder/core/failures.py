@@ -65,6 +65,11 @@ def class_of(error: BaseException) -> tuple[str, str]:
     return str(kind.__module__).removesuffix(_REMOTE), kind.__qualname__.removesuffix(_REMOTE)
 
 
+def summary(error_type: str, message: str) -> str:
+    """Class and message of an error in one line; the class alone where there is no message."""
+    return f"{error_type}: {message}" if message else error_type
+
+
 def message_of(error: BaseException) -> str:
     """An exception's message, masked, without the traceback that came along from another process."""
     return redaction.text(_said(error)[0])
@@ -122,7 +127,7 @@ def record_failure(
     name, message = error_type or class_of(error)[1], message_of(error)
     try:
         if span.is_recording():
-            span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
+            span.set_status(Status(StatusCode.ERROR, summary(name, message)))
             span.set_attribute(conventions.ERROR_TYPE, name)
             own = error.__traceback__ if stacktrace is None else stacktrace
             said = exception_attributes(error)
@@ -151,7 +156,7 @@ def record_lost(
     if causes:
         kept = causes[:_CAUSES_LIMIT]
         said[conventions.CAUSE] = [_MODULE.sub("", redaction.text(c, _CAUSE_LIMIT)) for c in kept]
-    span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
+    span.set_status(Status(StatusCode.ERROR, summary(name, message)))
     span.set_attribute(conventions.ERROR_TYPE, name)
     clock.add_event(span, conventions.EXCEPTION_EVENT, said)
     return name, message
@@ -198,7 +203,7 @@ def _next(error: BaseException) -> Iterator[tuple[BaseException, str]]:
 def _told(error: BaseException) -> str:
     """Class and message, masked, and the notes that were added to it."""
     message = redaction.text(_said(error)[0], _CAUSE_LIMIT)
-    said = [f"{class_of(error)[1]}: {message}" if message else class_of(error)[1]]
+    said = [summary(class_of(error)[1], message)]
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, list):
         said += [redaction.text(note, _CAUSE_LIMIT) for note in notes[:_NOTES_LIMIT]]
@@ -243,4 +248,4 @@ def _frames(found: TracebackType | str | None, limit: int) -> str:
 
 
 def _tail(text: str, limit: int) -> str:
-    return redaction.text(redaction.tail(text, limit), limit)
+    return redaction.stacktrace(text, limit)

@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_cinder.core.patterns import MASK
+from otel_cinder.core.places import MASK
 
 _SHORTEST: Final = 6
 _LONGEST: Final = 160
@@ -81,8 +81,11 @@ _WORD: Final = re.compile(r"[\w-]{1,40}")
 _HIDDEN: Final = otel_context.create_key("otel-cinder-hidden")
 
 _known: dict[str, None] = {}
-_built: tuple[int, re.Pattern[str] | None] = (0, None)
-"""How many literals were known when the pattern was made, and the pattern of all their forms."""
+_built: tuple[int, re.Pattern[str] | None, re.Pattern[str] | None] = (0, None, None)
+"""How many literals were known when the patterns were made: of all their forms, of their begins."""
+
+_BEGIN: Final = 5
+"""Characters of a literal by which one is noticed that somebody has cut."""
 
 
 def learn(values: Iterable[object]) -> None:
@@ -99,14 +102,15 @@ def learn(values: Iterable[object]) -> None:
     # Another thread may have learned meanwhile, and have built before us with more.
     while _built[0] != len(_known):
         known = list(_known)
-        _built = (len(known), re.compile(_alternation(known)))
+        begins = "|".join(sorted({re.escape(secret[:_BEGIN]) for secret in known}))
+        _built = (len(known), re.compile(_alternation(known)), re.compile(rf"(?<!\w)(?:{begins})"))
 
 
 def forget() -> None:
     """Know no secret any more."""
     global _built
     _known.clear()
-    _built = (0, None)
+    _built = (0, None, None)
 
 
 def hiding(context: Context, *secrets: object) -> Context:
@@ -150,8 +154,33 @@ def mask(found: str, cut: int) -> str:
             found = found.replace(secret, MASK)
     if pattern is not None:
         found = pattern.sub(MASK, found)
-    # The last one may have been cut in two, so that it wasn't found.
-    return found[:-_LONGEST_FORM][:cut] if is_cut else found[:cut]
+    if is_cut:  # the last one may have been cut in two, so that it wasn't found
+        return found[:-_LONGEST_FORM][:cut]
+    return _without_begun(found)[:cut]
+
+
+def _without_begun(found: str) -> str:
+    """``found`` without the secret that begins at its end, half of which, or more, is there.
+
+    Whoever said it has cut it there.
+    """
+    begins = _built[2]
+    if begins is None:
+        return found
+    end = len(found.rstrip(" .…'\")>]"))
+    for match in begins.finditer(found, max(0, end - _LONGEST), end):
+        begun = found[match.start() : end]
+        for secret in _known:
+            if secret.startswith(begun) and len(begun) * 2 >= len(secret) and begun not in _WORDS:
+                return found[: match.start()] + MASK + found[end:]
+    return found
+
+
+def can_learn(secret: str) -> bool:
+    """Whether ``secret`` can be told from a harmless word, so that it may be masked everywhere."""
+    if len(secret) < _SHORTEST or secret.lower() in _WORDS or not any(map(str.isalnum, secret)):
+        return False
+    return not secret.isalpha() or len(secret) >= 8
 
 
 def _pieces(value: object) -> list[str]:
@@ -159,9 +188,7 @@ def _pieces(value: object) -> list[str]:
     if not isinstance(value, str):
         return []
     found = value[:_LONGEST_SECRET].strip()
-    if len(found) < _SHORTEST or found.lower() in _WORDS or not any(map(str.isalnum, found)):
-        return []
-    if found.isalpha() and len(found) < 8:
+    if not can_learn(found):
         return []
     count = -(-len(found) // _LONGEST)
     size = -(-len(found) // count)

@@ -111,7 +111,7 @@ def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         if isinstance(value, (bool, int, float))
-        else redaction.text(value, _VALUE_LIMIT)
+        else redaction.identifier(value, _VALUE_LIMIT)
         for name, value in attributes.items()
         if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }
@@ -256,7 +256,7 @@ class MetricQueue(ExportQueue[Measurement]):
                         "not affected. Please report it.",
                         name,
                         type(error).__name__,
-                        redaction.text(error),
+                        redaction.masked(error),
                     )
 
     def _of(self, service: Any) -> _Service:

@@ -87,7 +87,7 @@ class Hush(logging.Filter):
         if self._get_ident() != self._thread:
             return True
         if record.levelno >= logging.WARNING and not self.reason and record.name != _WARNINGS:
-            self.reason = redaction.text(record.getMessage(), 300)
+            self.reason = redaction.masked(record.getMessage(), 300)
         return False
 
     def spread(self) -> None:

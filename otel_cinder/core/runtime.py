@@ -24,7 +24,15 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder.core import announcement, clock, conventions, exporters, notices, sampling
+from otel_cinder.core import (
+    announcement,
+    clock,
+    conventions,
+    exporters,
+    notices,
+    redaction,
+    sampling,
+)
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, Seam, complain
 from otel_cinder.core.process import Process
@@ -91,6 +99,7 @@ class Runtime:
     ) -> None:
         """Make ready to build at the first span, and see to it that a stop flushes."""
         self.settings = settings
+        redaction.leave_out_texts(not settings.texts)
         self.tracer_provider = tracer_provider
         self.meter_provider = meter_provider
         exporters.check(os.environ)
@@ -116,6 +125,7 @@ class Runtime:
             process.shutdown(FLUSH_TIMEOUT)
         self._locks.undo()
         notices.tell()
+        redaction.leave_out_texts(False)
 
     def begin(self, service: Service) -> None:
         """Be ready for ``service``, which begins to serve in this process now.

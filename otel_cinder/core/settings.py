@@ -25,6 +25,7 @@ TRACERESPONSE = "OTEL_CINDER_TRACERESPONSE"
 LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
 RESULTS = "OTEL_CINDER_RESULTS"
 CLIENTS = "OTEL_CINDER_CLIENTS"
+TEXTS = "OTEL_CINDER_TEXTS"
 
 _PREFIX: Final = "OTEL_CINDER_"
 
@@ -70,19 +71,24 @@ class Settings:
     """The number of ``logging``'s level; above CRITICAL for OFF."""
     result_values: bool = False
     clients: bool = False
+    texts: bool = True
+    """Whether free texts are recorded, secrets masked; else only templates, classes and names."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read ``environ`` (``os.environ``, or a plain dict). Never raises."""
         warn_of_unknown(environ)
+        texts = _choice(environ, TEXTS, "masked", ("masked", "templates")) == "masked"
         return cls(
             trust_inbound=_flag(environ, TRUST_INBOUND),
             periodic=_flag(environ, PERIODIC),
             disabled_seams=_seams(environ, DISABLED_SEAMS),
             traceresponse=_flag(environ, TRACERESPONSE, default=True),
             log_level=_LEVELS[_choice(environ, LOG_LEVEL, "INFO", tuple(_LEVELS))],
-            result_values=_choice(environ, RESULTS, "keys", ("keys", "values")) == "values",
+            result_values=_choice(environ, RESULTS, "keys", ("keys", "values")) == "values"
+            and texts,
             clients=_flag(environ, CLIENTS),
+            texts=texts,
         )
 
 

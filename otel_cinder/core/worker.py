@@ -149,7 +149,7 @@ class Worker(abc.ABC):
                 "Please report it.",
                 self._noun,
                 type(error).__name__,
-                redaction.text(error),
+                redaction.masked(error),
             )
         finally:
             self._hush.withdraw()

@@ -30,6 +30,7 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder.core import notices, redaction
+from otel_cinder.core.failures import summary
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import runtime
 from otel_cinder.core.tracers import ClientTracers
@@ -176,8 +177,9 @@ def _place(url: str) -> dict[str, Any]:
     """An URL without credentials, query string and fragment, and the server it names."""
     parts = urlsplit(url[: 4 * URL_LIMIT])
     host = parts.netloc.rpartition("@")[2]
+    path = "" if redaction.texts_are_left_out() else parts.path
     found: dict[str, Any] = {
-        url_attributes.URL_FULL: redaction.text(f"{parts.scheme}://{host}{parts.path}", URL_LIMIT)
+        url_attributes.URL_FULL: redaction.identifier(f"{parts.scheme}://{host}{path}", URL_LIMIT)
     }
     if parts.hostname:
         found[server_attributes.SERVER_ADDRESS] = parts.hostname
@@ -192,14 +194,15 @@ def _fail_request(span: Span, error: BaseException) -> None:
     message = _QUERY.sub("", redaction.text(error))
     name = type(error).__qualname__
     span.set_attribute(error_attributes.ERROR_TYPE, name)
-    span.set_status(Status(StatusCode.ERROR, f"{name}: {message}"))
+    span.set_status(Status(StatusCode.ERROR, summary(name, message)))
 
 
 def _describe_statement(span: Span, attributes: Mapping[str, Any]) -> None:
     said = _kept(attributes)
     if DB_TEXT in said:
-        text = _without_values(str(said[DB_TEXT]))
-        said[DB_TEXT] = _shortened(text)
+        text = _without_values(str(said.pop(DB_TEXT)))
+        if not redaction.texts_are_left_out():
+            said[DB_TEXT] = _shortened(text)
         said[DB_SUMMARY] = _summary(text)
         if said[DB_SUMMARY]:
             span.update_name(said[DB_SUMMARY])

@@ -140,12 +140,13 @@ def _start(
     name = PurePath(words[program]).name
     if not _NAME.fullmatch(name):
         name = "_OTHER"  # not a word: a line that a shell is to take apart, say
+    line = redaction.command(words, _LINE_LIMIT)
     return runtime.start_span(
         f"execute {name}",
         context,
         attributes={
             conventions.COMMAND: name,
-            conventions.COMMAND_LINE: redaction.command(words, _LINE_LIMIT),
+            **({conventions.COMMAND_LINE: line} if line else {}),
             **(attributes or {}),
         },
     )

@@ -34,7 +34,7 @@ from otel_cinder.core.entry import Entry, enrich, enter
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.patterns import MASK
+from otel_cinder.core.places import MASK
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
 
@@ -304,7 +304,7 @@ class _Request:
         code = status.partition(" ")[0]
         self._status = int(code[:3]) if code[:3].isdecimal() else 0
         if self.span.is_recording():
-            code = code if code.isdecimal() else redaction.text(code, 16)
+            code = code if code.isdecimal() else redaction.identifier(code, 16)
             wsgi.add_response_attributes(self.span, f"{code} ", [], sem_conv_opt_in_mode=_STABLE)
 
     def _learn(self) -> None:
@@ -423,9 +423,9 @@ def _names(headers: Any) -> list[Any] | None:
 
 def _masked(name: Any, value: Any) -> str:
     """A header's value without secrets, and without the query of an address."""
-    if redaction.promises_secret(str(name)) or _CHALLENGE.search(str(name)):
+    if _CHALLENGE.search(str(name)):
         return MASK
-    shown = redaction.text(value, _HEADER_LIMIT)
+    shown = redaction.header(str(name), value, _HEADER_LIMIT)
     return _QUERY.sub(rf"\1{MASK}", shown) if _ADDRESS.search(str(name)) else shown
 
 
@@ -443,7 +443,7 @@ def _clean(environ: Environ) -> dict[str, str]:
     }
     host = str(environ.get("HTTP_HOST") or "").rpartition("@")[2]
     if host:  # it becomes server.address, which has neither user nor port
-        clean["HTTP_HOST"] = redaction.text(_PORT.sub("", host), 255)
+        clean["HTTP_HOST"] = redaction.identifier(_PORT.sub("", host))
     for key in _PORTS:
         port = str(environ.get(key, ""))
         if port.isdecimal() and len(port) <= 5:  # a unix socket's is none

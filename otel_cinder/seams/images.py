@@ -117,7 +117,7 @@ def _image(image_id: Any, image_format: Any = None) -> dict[str, Any]:
         (conventions.IMAGE_FORMAT, image_format),
     ):
         if isinstance(value, str) and value:
-            attributes[attribute] = redaction.text(value, 128)
+            attributes[attribute] = redaction.identifier(value, 128)
     return attributes
 
 

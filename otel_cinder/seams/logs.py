@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -24,7 +26,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.failures import exception_attributes, stacktrace_of
+from otel_cinder.core.failures import class_of, exception_attributes, stacktrace_of
 from otel_cinder.core.native import real
 from otel_cinder.core.patching import PatchSet, complain, stand_in
 from otel_cinder.core.runtime import SERVICE, Service, runtime
@@ -50,6 +52,16 @@ _IDS: Final = "_otel_cinder_ids"
 _NAME_LIMIT: Final = 256
 
 _LOGGING: Final = logging.Logger.handle.__code__.co_filename
+_PLACE: Final = re.compile(
+    r"%(?:\((?P<name>\w+)\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?(?P<kind>[diouxXeEfFgGcrsa%])"
+)
+"""Where an argument goes in a template."""
+_PROBE: Final = "otelcinderprobe"
+_LONGEST: Final = 2048
+
+_DEEPEST: Final = 32
+"""Functions between a handler and the one that logs."""
+_LEFT_OUT: Final = "…"
 
 _OURS: Final = ("otel_cinder", "opentelemetry")
 
@@ -306,7 +318,7 @@ def _attributes(record: logging.LogRecord) -> Mapping[str, Any]:
         return where
     more = {} if error is None else exception_attributes(error)
     if isinstance(resource, str) and resource:
-        more[conventions.LOG_RESOURCE] = redaction.text(resource.strip(" []"), _NAME_LIMIT)
+        more[conventions.LOG_RESOURCE] = redaction.identifier(resource.strip(" []"), _NAME_LIMIT)
     return {**where, **more}
 
 
@@ -324,11 +336,84 @@ def _where(logger: object, path: object, line: object, function: object) -> Mapp
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The line as a handler would write it, secrets masked; its template if it does not fit."""
+    """The line as a handler would write it, secrets masked; its template if it does not fit.
+
+    The template as well where free texts are left out.
+    """
+    if redaction.texts_are_left_out():
+        return _template(record.msg)
     try:
-        return redaction.text(record.getMessage())
+        return redaction.text(_formatted(record))
     except Exception:  # the arguments are the host's, and their __str__ its code
         return redaction.text(record.msg)
+
+
+def _formatted(record: logging.LogRecord) -> object:
+    """The line, without the secrets that the template or a structure names, to their last character."""
+    args: Any = record.args
+    if not args:
+        return redaction.without_secrets(record.msg)
+    template = str(record.msg)
+    try:
+        return template % _named(template, args)
+    except Exception:  # a %d that got the mask, say
+        return record.getMessage()
+
+
+def _named(template: str, args: Any) -> Any:
+    """Arguments of a log call, masked by what the template or their own names say of them."""
+    promised = _promised(template)
+    if isinstance(args, dict):
+        named: Any = redaction.without_secrets(args)
+        return {
+            name: redaction.unspoken(item) if name in promised else item
+            for name, item in named.items()
+        }
+    return tuple(
+        redaction.unspoken(arg) if place in promised else redaction.without_secrets(arg)
+        for place, arg in enumerate(args)
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _promised(template: str) -> frozenset[object]:
+    """Which arguments a template calls secrets, by their places or names: ``password %s``."""
+    places = [found for found in _PLACE.finditer(template) if found["kind"] != "%"]
+    if any("*" in found[0] for found in places):
+        return frozenset()  # a width that is an argument itself
+
+    def said_at(chosen: re.Match[str]) -> str:
+        return _PLACE.sub(
+            lambda found: _PROBE if found.start() == chosen.start() else "7", template
+        )
+
+    return frozenset(
+        found["name"] or place
+        for place, found in enumerate(places)
+        if found["kind"] in "sra" and _PROBE not in redaction.masked(said_at(found), _LONGEST)
+    )
+
+
+def _template(said: object) -> str:
+    """What was logged, if it stands in the source that way; else a sign that something was."""
+    if isinstance(said, BaseException):
+        return ".".join(class_of(said))
+    template = getattr(said, "msgid", said)  # of one that is translated later
+    if isinstance(template, str) and _stands_in_source(template):
+        return redaction.plain(template[: redaction.MESSAGE_LIMIT])
+    return _LEFT_OUT
+
+
+def _stands_in_source(said: str) -> bool:
+    """Whether a function that is at work has this text among its constants."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_DEEPEST):
+        if frame is None:
+            break
+        if said in frame.f_code.co_consts:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _short(value: object) -> str:

@@ -146,7 +146,7 @@ class _Verdicts:
             # The scheduler keeps its backends in no order: sorted, so that traces can be compared.
             names = sorted(str(self._backend_name(backend)) for backend in rejected)
             attributes[conventions.HOSTS_REJECTED] = [
-                redaction.text(name, 255) for name in names[:_REJECTED_LIMIT]
+                redaction.identifier(name) for name in names[:_REJECTED_LIMIT]
             ]
         clock.add_event(self._span, conventions.FILTER_EVENT, attributes)
 

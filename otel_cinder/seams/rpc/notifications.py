@@ -225,7 +225,7 @@ def _about(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
         return {}
     return {
-        attribute: redaction.text(message[key], _TEXT_LIMIT)
+        attribute: redaction.identifier(message[key], _TEXT_LIMIT)
         for key, attribute in _OF_MESSAGE.items()
         if isinstance(message.get(key), str)
     }

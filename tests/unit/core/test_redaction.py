@@ -270,12 +270,18 @@ FRAGMENTS = (
     *("rtstool add-initiator a b ", "session ", "session key a1", "Authorization: a b "),
     *("is ", "is '", "password is ", "password \\'", "('password', ", "password" + " " * 40),
     *("field/attribute password. Value: ", "field/attribute a. Value: ", "name: password, value: "),
+    *("密码", "密码：", "口令 ", "，", "“", "пароль ", "clé ", "\\u5bc6", "\\xe5\\xaf", "/login/", "/api/login/a1"),
+    *("?a=b&", "&p=", "#x=", "admin/", "admin:", "root/A1b2c3", "-p ", "-p a1b2c3d ", "login(", "login('a',"),
+    *("| a |", "| password |", "a,password\n", "|\n", "a  password\n", "failed to ", "set to ", "for user "),
+    *("token ", "secret ", "access key ", "one-time ", "x1Y2z3w4 ", "A1b2C3d4E5f6G7h8", "password is x"),
+    *("login failed ", "a/B1c2d3 ", "Secret Key ", "password(", "password:b c ", "//a:b@", "://a:b"),
 )  # fmt: skip
 
 
 # What switches patterns on, or opens what nothing closes.
 OPENING = """
     ' " \\" &quot; < ( { password=' password={ @1.1.1.1 name:value /tokens/ eyJ :// <![CDATA[ curl echo
+    密码 admin/ /login/ ?a= | token login \\\\u5bc6
     """.split()
 
 
