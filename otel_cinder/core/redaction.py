@@ -42,7 +42,6 @@ __all__ = [
     "can_learn",
     "command",
     "forget",
-    "header",
     "hiding",
     "http_method",
     "identifier",
@@ -94,15 +93,6 @@ _INERT: Final = re.compile(r"(?a)[\w.@-]{0,24}|[a-z\d_.@-]{0,64}")
 _IDENTIFIER: Final = re.compile(r"[\w.@#:/+{}<>~*,-]+")
 _NOTHING_SAID: Final = ""
 _FRAME: Final = re.compile(r'^ *File "[^"\n]{1,400}", line \d+, in [\w<>.]{1,200}', re.MULTILINE)
-
-_CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate", "authentication-info"})
-_KNOWN_HEADERS: Final = frozenset(
-    "accept accept-encoding accept-language accept-ranges age allow cache-control connection"
-    " content-encoding content-language content-length content-range content-type date etag expires"
-    " last-modified server traceparent traceresponse transfer-encoding vary via x-compute-request-id"
-    " x-openstack-request-id openstack-api-version x-project-id x-user-id x-tenant-id x-domain-id".split()
-)
-"""Headers whose values are ids, numbers and words of a protocol."""
 
 # Whose every part is somebody's own: a tenant's words, what a connection takes.
 _SUBTREE: Final = re.compile(r"(?i)^auth$|metadata$|^connection_(?:data|properties)$|^image_meta$")
@@ -256,21 +246,6 @@ def keeps_secret(name: str, value: object) -> bool:
     if not promises_secret(name):
         return False
     return not (names.says_about(name) and _is_plain(value))
-
-
-def header(name: str, value: object, limit: int = _STRING_LIMIT) -> str:
-    """The value of an HTTP header, as text. Never raises.
-
-    The mask where its name promises a secret, or its value looks like one and nobody knows the
-    header. Empty where free texts are left out, but for headers whose values are an id or a number.
-    """
-    lower = name.lower().replace("_", "-")
-    if promises_secret(lower) or lower in _CHALLENGES:
-        return _NOTHING_SAID if _left_out else MASK
-    if lower in _KNOWN_HEADERS:
-        return identifier(value, limit)
-    found = text(value, limit)
-    return MASK if any(map(prose.is_opaque, found.split())) else found
 
 
 def stacktrace(frames: str, limit: int = STACKTRACE_LIMIT) -> str:

@@ -423,9 +423,9 @@ def _names(headers: Any) -> list[Any] | None:
 
 def _masked(name: Any, value: Any) -> str:
     """A header's value without secrets, and without the query of an address."""
-    if _CHALLENGE.search(str(name)):
+    if redaction.promises_secret(str(name)) or _CHALLENGE.search(str(name)):
         return MASK
-    shown = redaction.header(str(name), value, _HEADER_LIMIT)
+    shown = redaction.text(value, _HEADER_LIMIT)
     return _QUERY.sub(rf"\1{MASK}", shown) if _ADDRESS.search(str(name)) else shown
 
 
