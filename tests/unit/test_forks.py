@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from otel_cinder.cli.otlp import Receiver
@@ -95,9 +97,6 @@ def test_child_of_a_busy_parent_works_and_ends(first: str, leave: str) -> None:
             timeout=240,
         )
         assert ran.said == [7, 7, 7], ran.stderr
-        instances = {
-            span.resource["service.instance.id"]
-            for span in receiver.spans()
-            if span.name == "Casts"
-        }
-        assert len(instances) >= 3
+        # Each child's, in the request's trace; the parent has made others, in traces of their own.
+        traces = Counter(span.trace_id for span in receiver.spans() if span.name == "Casts")
+        assert max(traces.values()) == 3
