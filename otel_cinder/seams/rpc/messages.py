@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from otel_cinder.seams.rpc.traced import (
     Measured,
     arguments,
     carries,
+    instrumented_by_another,
     of_method,
     rpc,
     run,
@@ -91,7 +91,7 @@ class _Sender:
                 and not carries(sent_context, current)
             ):
                 recorded = current.trace_flags.sampled or not current.is_valid
-                if recorded and not _somebody_else_traces():
+                if recorded and not instrumented_by_another():
                     asked = self._describe(topic, sent_context, message)
                     span = _start_sent(context, transport, target, method, asked, waits)
                     enrich(asked, context)
@@ -174,7 +174,7 @@ class _Receiver:
                     context = trace.set_span_in_context(parent, context)
                 asked: dict[str, Any] = {}
                 sampled = remote.trace_flags.sampled or not remote.is_valid
-                if measured and sampled and not _somebody_else_traces():
+                if measured and sampled and not instrumented_by_another():
                     asked = self._ask(topic, incoming)
                     span = _start_received(
                         context, transport, target, method, asked, remote, is_call, fanout, received
@@ -248,15 +248,3 @@ def _is_call(incoming: Any) -> bool:
     if hasattr(incoming, "reply_q"):  # RabbitMQ
         return bool(incoming.reply_q)
     return bool(getattr(incoming, "_reply_q", None) or getattr(incoming, "_reply_to", None))
-
-
-def _somebody_else_traces() -> bool:
-    """Whether opentelemetry-instrumentation-oslo-messaging makes these spans: the context is still
-    carried, but spans are left to it.
-
-    Not so osprofiler: it knows no messages, and what it makes of their handling is in traces of its
-    own, with ids of its own.
-    """
-    module = sys.modules.get("opentelemetry.instrumentation.oslo_messaging")
-    other = getattr(module, "OsloMessagingInstrumentor", None)
-    return other is not None and getattr(other(), "is_instrumented_by_opentelemetry", False)

@@ -197,7 +197,12 @@ def carries(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
 
 
 def instrumented_by_another() -> bool:
-    """Whether opentelemetry-instrumentation-oslo-messaging is on, which makes these spans, too."""
+    """Whether opentelemetry-instrumentation-oslo-messaging makes these spans: the context is still
+    carried, but spans are left to it.
+
+    Not so osprofiler: it knows no messages, and what it makes of their handling is in traces of its
+    own, with ids of its own.
+    """
     module = sys.modules.get("opentelemetry.instrumentation.oslo_messaging")
     other = getattr(module, "OsloMessagingInstrumentor", None)
     return other is not None and bool(getattr(other(), "is_instrumented_by_opentelemetry", False))
