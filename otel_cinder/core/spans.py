@@ -19,6 +19,24 @@ Fail = Callable[[Span, BaseException], Any]
 Succeed = Callable[[Span], Any]
 
 
+def attach(seam: str, context: Context | None) -> Any:
+    """Make ``context``, if any, current; a token for `detach`, or None. Never raises."""
+    try:
+        return None if context is None else otel_context.attach(context)
+    except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
+        complain(seam, error)
+        return None
+
+
+def detach(seam: str, token: Any) -> None:
+    """Make current what was so before `attach`. Never raises."""
+    try:
+        if token is not None:
+            otel_context.detach(token)
+    except Exception as error:
+        complain(seam, error)
+
+
 def call(
     seam: str,
     begin: Begin,
@@ -48,7 +66,7 @@ def call(
     if begun is None:
         return wrapped(*args, **kwargs)
     span, context = begun
-    token = otel_context.attach(trace.set_span_in_context(span, context))
+    token = attach(seam, trace.set_span_in_context(span, context))
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
@@ -65,5 +83,5 @@ def call(
                 complain(seam, problem)
         return result
     finally:
-        otel_context.detach(token)
+        detach(seam, token)
         end_span(span)

@@ -37,6 +37,7 @@ from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.places import MASK
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.core.sampling import STRANGER
+from otel_cinder.core.spans import attach, detach
 
 SEAM: Final = "http"
 
@@ -152,14 +153,14 @@ class TracedApplication:
         request = self._begin(environ, start_response)
         if request is None:
             return self._app(environ, start_response)
-        token = _attach(request.context)
+        token = attach(SEAM, request.context)
         try:
             return request.answer(call_with_room(self._app, environ, request.start_response))
         except BaseException as error:
             request.fail(error)
             raise
         finally:
-            _detach(token)
+            detach(SEAM, token)
 
     def _begin(self, environ: Environ, start_response: Any) -> _Request | None:
         """Start the request's span, or return None where it gets none. Never raises."""
@@ -252,7 +253,7 @@ class _Request:
         if not self._patches.enabled:
             self.end()
             return step(body)
-        token = _attach(self.context)
+        token = attach(SEAM, self.context)
         try:
             return step(body)
         except StopIteration:
@@ -262,7 +263,7 @@ class _Request:
             self.fail(error)
             raise
         finally:
-            _detach(token)
+            detach(SEAM, token)
 
     def fail(self, error: BaseException) -> None:
         """End the span with what the application raised. Never raises."""
@@ -365,23 +366,6 @@ class _Stream:
             self._request.within(_close, self._body)
         finally:
             self._request.end()
-
-
-def _attach(context: Context) -> Any:
-    """Make ``context`` the current one. Returns the token for `_detach`, or None. Never raises."""
-    try:
-        return otel_context.attach(context)
-    except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
-        complain(SEAM, error)
-        return None
-
-
-def _detach(token: Any) -> None:
-    try:
-        if token is not None:
-            otel_context.detach(token)
-    except Exception as error:
-        complain(SEAM, error)
 
 
 def _close(body: Any) -> None:

@@ -23,6 +23,7 @@ from otel_cinder.core.entry import Entry, Reason
 from otel_cinder.core.failures import record_failure
 from otel_cinder.core.patching import PatchSet, complain
 from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.core.spans import attach, detach
 
 SEAM: Final = "handled"
 
@@ -96,16 +97,16 @@ class _Jobs:
         self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
     ) -> Any:
         """``init_host``: what is traced of it belongs to the manager's service."""
-        token = None
+        context = None
         try:
-            token = otel_context.attach(self._serving(manager))
+            context = self._serving(manager)
         except Exception as error:
             complain(SEAM, error)
+        token = attach(SEAM, context)
         try:
             return wrapped(*args, **kwargs)
         finally:
-            if token is not None:
-                otel_context.detach(token)
+            detach(SEAM, token)
 
     def clean_up(
         self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
@@ -214,7 +215,7 @@ class _Job:
             end_span(self._span)
 
     def _do(self, wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> Any:
-        token = otel_context.attach(self._context)
+        token = attach(SEAM, self._context)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -231,7 +232,7 @@ class _Job:
                 complain(SEAM, error)
             return result
         finally:
-            otel_context.detach(token)
+            detach(SEAM, token)
 
 
 def _hand_over(

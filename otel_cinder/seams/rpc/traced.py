@@ -18,6 +18,7 @@ from otel_cinder.core.failures import class_of, record_failure
 from otel_cinder.core.frames import call_with_room
 from otel_cinder.core.patching import complain
 from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder.core.spans import attach, detach
 from otel_cinder.seams.rpc import destinations
 
 SEAM: Final = "rpc"
@@ -101,7 +102,7 @@ def run(
     kwargs: dict[str, Any],
 ) -> Any:
     """Call the host's function in ``context``, if any; then end the span and measure."""
-    token = _attach(context)
+    token = attach(SEAM, context)
     try:
         return wrapped(*args, **kwargs)
     except BaseException as error:
@@ -114,21 +115,11 @@ def run(
             complain(SEAM, problem)
         raise
     finally:
-        if token is not None:
-            otel_context.detach(token)
+        detach(SEAM, token)
         if span is not None:
             end_span(span)
         if measured is not None:
             _end(measured, context)
-
-
-def _attach(context: Context | None) -> Any:
-    """Make ``context`` current. Never raises."""
-    try:
-        return None if context is None else otel_context.attach(context)
-    except Exception as error:
-        complain(SEAM, error)
-        return None
 
 
 def _end(measured: Measured, context: Context | None) -> None:
