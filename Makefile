@@ -112,7 +112,7 @@ bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' fo
 picture: $(READY) ## Draw the README's picture anew, from a real run
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
 
-docs: $(READY) ## Write docs/reference.md anew from otel_cinder/core/conventions.py
+docs: $(READY) ## Write docs/reference.md anew from otel_cinder/conventions.py
 	$(BIN)/python docs/reference.py
 
 dashboards: $(READY) ## Write grafana/dashboards/*.json anew from the code beside it

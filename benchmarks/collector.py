@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from benchmarks import estimates
 from benchmarks.estimates import Round
 from benchmarks.verdicts import Check, Report, interval
-from otel_cinder.cli.otlp import from_json_line
+from otel_cinder.reading.receiver import from_json_line
 from tests.integration.processes import wait_until
 from tests.pipeline.programs import Collector
 

@@ -5,7 +5,7 @@ their processes used is read from their own CPU clocks. They change roles twice,
 never cost quite the same.
 
 One of the two that are not traced has, for its frames, the room that a traced one has
-(`otel_cinder.core.frames`): that alone saves so much that it would hide what all the rest costs.
+(`otel_cinder.patching.stack_room`): that alone saves so much that it would hide what all the rest costs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pytest
 from benchmarks import estimates
 from benchmarks.estimates import Round
 from benchmarks.verdicts import Check, Report, interval
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.broker import Broker
 from tests.integration.configuration import API, BACKEND_FOLDER, SERVICES, UNTRACED, Tracing
 from tests.integration.database import TEMPLATE, Database

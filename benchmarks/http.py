@@ -14,10 +14,10 @@ from benchmarks.estimates import Round
 from benchmarks.http_application import App, application, environ, start_response
 from benchmarks.rounds import Effort, Segment, Variant, run
 from benchmarks.verdicts import Check, Report, interval
-from otel_cinder.cinder import asked, services
-from otel_cinder.core.patching import PatchSet
-from otel_cinder.core.runtime import Service
+from otel_cinder.cinder import requests, services
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams import http
+from otel_cinder.spans.runtime import Service
 
 EFFORT = Effort(operations=100, at_least=100, seconds=90, precision=0.03)
 QUICK = Effort(operations=50, at_least=30, seconds=20, precision=0.1)
@@ -76,7 +76,7 @@ def _variants() -> list[Variant]:
 
 def _traced() -> App:
     return http.TracedApplication(
-        application, Service(services.API), asked.request_attributes, PatchSet()
+        application, Service(services.API), requests.request_attributes, PatchSet()
     )
 
 

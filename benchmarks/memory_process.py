@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 import otel_cinder
-from otel_cinder.core.runtime import FLUSH_TIMEOUT, runtime
+from otel_cinder.spans.runtime import FLUSH_TIMEOUT, runtime
 from tests.integration.processes import free_port
 
 SPANS_PER_TRACE = 21

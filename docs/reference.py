@@ -1,18 +1,18 @@
-"""Writes docs/reference.md from otel_cinder/core/conventions.py: `make docs`."""
+"""Writes docs/reference.md from otel_cinder/conventions.py: `make docs`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from otel_cinder.core import conventions
+from otel_cinder import conventions
 
 PAGE = Path(__file__).with_name("reference.md")
 
 HEAD = """\
 # Every span, attribute, event, metric and setting
 
-This page is written from `otel_cinder/core/conventions.py` by `make docs`.
+This page is written from `otel_cinder/conventions.py` by `make docs`.
 """
 
 

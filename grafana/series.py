@@ -1,4 +1,4 @@
-"""What Prometheus has: the names of `otel_cinder.core.conventions` as they arrive there, and the
+"""What Prometheus has: the names of `otel_cinder.conventions` as they arrive there, and the
 expressions that the boards and their variables are made of.
 
 A metric `a.b` in seconds arrives as `a_b_seconds`, a counter with `_total` behind, an attribute `c.d`
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from otel_cinder.core import conventions
+from otel_cinder import conventions
 
 RATE: Final = "$__rate_interval"
 """Grafana's window for rates: at least four times the step, see `panels.STEP`."""

@@ -28,7 +28,7 @@ def instrument(**kwargs: Any) -> None:
 
     Keyword arguments, all optional: ``tracer_provider``, ``meter_provider`` (use this one rather
     than building one from the ``OTEL_*`` environment; with the former alone nothing is measured),
-    ``settings`` (an `otel_cinder.core.settings.Settings`).
+    ``settings`` (an `otel_cinder.settings.Settings`).
     Never raises for a library that does not fit: the seam is left out and said so in the log.
     """
     from otel_cinder.instrumentor import CinderInstrumentor

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from otel_cinder.core.imports import ImportHooks
+from otel_cinder.import_hooks import ImportHooks
 
 _WAIT_FOR = ("oslo_messaging", "taskflow.engines", "oslo_service.wsgi")
 
@@ -41,7 +41,7 @@ def deactivate() -> None:
 def _begin() -> None:
     deactivate()
     try:
-        from otel_cinder.core import settings
+        from otel_cinder import settings
 
         if settings.enabled(os.environ):
             _instrument()
@@ -60,7 +60,7 @@ def _instrument() -> None:
     else:
         import logging
 
-        from otel_cinder.core import notices
+        from otel_cinder import notices
 
         notices.say(
             logging.INFO,
@@ -79,7 +79,7 @@ def _say(error: Exception) -> None:
         f"Cinder is not affected. {advice}"
     )
     try:
-        from otel_cinder.core import notices
+        from otel_cinder import notices
 
         notices.warn("%s", said)
     except Exception:

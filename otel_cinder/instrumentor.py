@@ -9,44 +9,43 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_cinder import activation
+from otel_cinder import activation, redaction
 from otel_cinder.cinder import (
-    asked,
-    configuration,
     drivers,
     outcomes,
     packages,
+    requests,
     resources,
+    secret_options,
     services,
 )
-from otel_cinder.core import redaction
-from otel_cinder.core.patching import PatchSet, Seam, complain
-from otel_cinder.core.runtime import runtime
-from otel_cinder.core.settings import Settings
+from otel_cinder.patching.patch_set import PatchSet, Seam, complain
+from otel_cinder.settings import Settings
+from otel_cinder.spans.runtime import runtime
 
 
 def _flows(patches: PatchSet) -> None:
     from otel_cinder.seams import flows
 
-    flows.patch(patches, asked.result_attributes)
+    flows.patch(patches, requests.result_attributes)
 
 
 def _http(patches: PatchSet) -> None:
     from otel_cinder.seams import http
 
-    http.patch(patches, services.API, asked.request_attributes, asked.attachment_attributes)
+    http.patch(patches, services.API, requests.request_attributes, requests.attachment_attributes)
 
 
 def _rpc(patches: PatchSet) -> None:
     from otel_cinder.seams import rpc
 
-    rpc.patch(patches, services.service_of, services.is_chatter, asked.message_attributes)
+    rpc.patch(patches, services.service_of, services.is_chatter, requests.message_attributes)
 
 
 def _notifications(patches: PatchSet) -> None:
     from otel_cinder.seams.rpc import notifications
 
-    notifications.patch(patches, asked.context_attributes)
+    notifications.patch(patches, requests.context_attributes)
 
 
 def _concurrency(patches: PatchSet) -> None:
@@ -56,9 +55,9 @@ def _concurrency(patches: PatchSet) -> None:
 
 
 def _handled(patches: PatchSet) -> None:
-    from otel_cinder.seams import handled, interrupted
+    from otel_cinder.seams import handled_failures, interrupted
 
-    handled.patch(patches, outcomes)
+    handled_failures.patch(patches, outcomes)
     interrupted.patch(patches, services.service_of_manager, resources)
 
 
@@ -104,14 +103,14 @@ def _configuration(patches: PatchSet) -> None:
     def read(wrapped: Callable[..., Any], conf: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)
         try:
-            redaction.learn(configuration.secret_options(conf))
+            redaction.learn(secret_options.secret_options(conf))
         except Exception as error:
             complain("runtime", error)
         return result
 
     for method in ("__call__", "mutate_config_files", "reload_config_files"):
         patches.wrap("runtime", f"oslo_config.cfg:ConfigOpts.{method}", read)
-    redaction.learn(configuration.secret_options(sys.modules["oslo_config.cfg"].CONF))
+    redaction.learn(secret_options.secret_options(sys.modules["oslo_config.cfg"].CONF))
 
 
 def _lifecycle(patches: PatchSet) -> None:
@@ -174,8 +173,8 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         )
         # Not seams: nobody may switch them off.
         _guarded("runtime", _lifecycle, patches)()
-        configuration = _guarded("runtime", _configuration, patches)
-        patches.when_imported("oslo_config.cfg", configuration)
+        secret_options = _guarded("runtime", _configuration, patches)
+        patches.when_imported("oslo_config.cfg", secret_options)
         for name, (trigger, patch) in SEAMS.items():
             if name not in settings.disabled_seams:
                 patches.when_imported(trigger, _guarded(name, patch, patches))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from otel_cinder.core.frames import call_with_room
-from otel_cinder.core.patching import PatchSet
+from otel_cinder.patching.patch_set import PatchSet
+from otel_cinder.patching.stack_room import call_with_room
 
 
 def _load_app(

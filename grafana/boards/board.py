@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard
 
 from grafana import series
 from grafana.panels import GREEN, PROMETHEUS, RED, YELLOW, Panel, Query, lines
-from otel_cinder.core.conventions import RESOURCE_TYPE
+from otel_cinder.conventions import RESOURCE_TYPE
 
 TAG: Final = "otel-cinder"
 """What the boards find each other by."""

@@ -23,7 +23,7 @@ from grafana.panels import (
     walk,
 )
 from grafana.series import counted, label, mean, or_none, quantile, spent
-from otel_cinder.core.conventions import (
+from otel_cinder.conventions import (
     ERROR_TYPE,
     FLOW_NAME,
     FLOW_STATE,

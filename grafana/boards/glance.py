@@ -28,7 +28,7 @@ from grafana.panels import (
     table,
 )
 from grafana.series import counted, label, or_none, per_second, quantile, ratio, total, values
-from otel_cinder.core.conventions import (
+from otel_cinder.conventions import (
     ERROR_TYPE,
     HTTP_STATUS,
     RESOURCE_STATUS,

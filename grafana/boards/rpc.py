@@ -17,7 +17,7 @@ from grafana.series import (
     values,
     waiting,
 )
-from otel_cinder.core.conventions import ERROR_TYPE, FANOUT, RPC_METHOD
+from otel_cinder.conventions import ERROR_TYPE, FANOUT, RPC_METHOD
 
 _METHOD = f"{{{{{label(RPC_METHOD)}}}}}"
 

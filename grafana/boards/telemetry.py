@@ -6,7 +6,7 @@ from grafana import series
 from grafana.boards.board import BAD, Board, collector_queues, of_service
 from grafana.panels import GREEN, GREY, RED, YELLOW, Column, Panel, Query, lines, table
 from grafana.series import counted, given_up, label, per_second, total, values
-from otel_cinder.core.conventions import (
+from otel_cinder.conventions import (
     ERROR_TYPE,
     SAMPLING_RESULT,
     SDK_NAME,

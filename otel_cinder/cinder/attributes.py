@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_cinder.core import redaction
+from otel_cinder import redaction
 
 
 def add(attributes: dict[str, Any], name: str, value: Any) -> None:

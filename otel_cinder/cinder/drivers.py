@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from otel_cinder.core import redaction
+from otel_cinder import redaction
 
 QUIET_METHODS: Final = frozenset(
     {

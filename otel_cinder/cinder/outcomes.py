@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from otel_cinder import conventions, redaction
 from otel_cinder.cinder.attributes import add
 from otel_cinder.cinder.resources import KINDS, field
-from otel_cinder.core import conventions, redaction
 
 _MIGRATION_ERROR: Final = "migration_error"
 """A volume whose ``migration_status`` is ``error``: its migration failed, it may be as good as ever."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from otel_cinder import conventions
 from otel_cinder.cinder.attributes import add
-from otel_cinder.core import conventions
 
 KINDS: Final = {
     "Volume": "volume",

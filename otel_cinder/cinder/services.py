@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
-from otel_cinder.core import conventions
-from otel_cinder.core.runtime import Service, process_name, worker_instance
+from otel_cinder import conventions
+from otel_cinder.spans.runtime import Service, process_name, worker_instance
 
 API: Final = "cinder-api"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from otel_cinder.cli.trace import EventRecord, SpanRecord, Trace
+from otel_cinder.reading.trace import EventRecord, SpanRecord, Trace
 
 if TYPE_CHECKING:
     from rich.console import Console

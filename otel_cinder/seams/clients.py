@@ -1,7 +1,7 @@
 """What Cinder asks of others: CLIENT spans of HTTP (requests) and SQL (PyMySQL).
 
 By opentelemetry-instrumentation-requests and -dbapi, where `OTEL_CINDER_CLIENTS` is true. Both run
-in the tracer of `otel_cinder.core.tracers`, which lets only the attributes below onto a span: no
+in the tracer of `otel_cinder.spans.tracers`, which lets only the attributes below onto a span: no
 header, no query string, no parameter of a statement, whatever the environment asks of them.
 
 -dbapi and not -pymysql, which is the same in thirty lines: it is released apart from the others,
@@ -29,11 +29,11 @@ from opentelemetry.semconv.attributes import (
 )
 from opentelemetry.trace import Span, Status, StatusCode
 
-from otel_cinder.core import notices, redaction
-from otel_cinder.core.failures import summary
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import runtime
-from otel_cinder.core.tracers import ClientTracers
+from otel_cinder import notices, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans.failures import summary
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.tracers import ClientTracers
 
 SEAM: Final = "clients"
 

@@ -17,9 +17,10 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, redaction, spans
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans import calls
+from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "commands"
 
@@ -85,7 +86,7 @@ def _execute(
         kwargs["on_completion"] = functools.partial(_completed, span, then)
         return span, context
 
-    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
+    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _ssh_execute(
@@ -101,7 +102,7 @@ def _ssh_execute(
         return _start(_split(str(line)), context), context
 
     # No exit code but a failure's: success may also mean that the other side has sent none.
-    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
+    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _privileged(
@@ -130,7 +131,7 @@ def _privileged(
         if exit_code is not None:
             span.set_attribute(conventions.EXIT_CODE, exit_code)
 
-    return spans.call(SEAM, begin, wrapped, args, kwargs, fail=_fail, succeed=succeed)
+    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail, succeed=succeed)
 
 
 def _start(

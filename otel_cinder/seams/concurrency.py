@@ -20,8 +20,8 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_cinder.core import patching
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.patching import patch_set
+from otel_cinder.patching.patch_set import PatchSet, complain
 
 SEAM: Final = "concurrency"
 
@@ -38,7 +38,7 @@ _GO_BETWEEN: Final = sys.stdlib_module_names | {
 _POOLS: Final = frozenset({"concurrent", "futurist", "multiprocessing"})
 """Packages whose threads are workers of a pool."""
 
-_HERE: Final = frozenset({__name__, patching.__name__})
+_HERE: Final = frozenset({__name__, patch_set.__name__})
 
 _BOOTSTRAP: Final = "_bootstrap_inner"
 """The method that is a thread's whole life, since Python 3.0. Nobody but ``Thread`` uses the name."""

@@ -24,10 +24,11 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, entry, spans
-from otel_cinder.core.failures import record_failure
-from otel_cinder.core.patching import PatchSet, Wrapper, complain
-from otel_cinder.core.runtime import runtime
+from otel_cinder import conventions
+from otel_cinder.patching.patch_set import PatchSet, Wrapper, complain
+from otel_cinder.spans import calls, local_root
+from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "driver"
 
@@ -126,7 +127,7 @@ class _Drivers:
     ) -> Any:
         begin = functools.partial(self._begin, name, function, driver)
         fail = functools.partial(_fail, args)
-        return spans.call(SEAM, begin, wrapped, args, kwargs, fail=fail)
+        return calls.call(SEAM, begin, wrapped, args, kwargs, fail=fail)
 
     def _begin(
         self, name: str, function: str, driver: Any, context: Context
@@ -164,7 +165,7 @@ def _fail(args: tuple[Any, ...], span: Span, error: BaseException) -> None:
     # or fails itself, which its own span then shows. Nothing has failed here.
     if not isinstance(error, NotImplementedError):
         record_failure(span, error)
-        entry.remember(error, _ids(args))
+        local_root.remember(error, _ids(args))
 
 
 def _ids(args: tuple[Any, ...]) -> list[str]:
@@ -193,12 +194,12 @@ def _is_pythons(owner: type) -> bool:
     return str(owner.__module__).partition(".")[0] in sys.stdlib_module_names
 
 
-def _works(name: str, entry: Any) -> bool:
-    if name.startswith("_") or type(entry) is not FunctionType:
+def _works(name: str, member: Any) -> bool:
+    if name.startswith("_") or type(member) is not FunctionType:
         return False  # static and class methods, properties: they do no backend's work
-    function: Any = entry
+    function: Any = member
     with contextlib.suppress(ValueError):  # wrapped in itself
-        function = inspect.unwrap(entry)
+        function = inspect.unwrap(member)
     return not inspect.isgeneratorfunction(function) and not inspect.iscoroutinefunction(function)
 
 

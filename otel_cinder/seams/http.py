@@ -29,15 +29,16 @@ from opentelemetry.util.http import (
     get_excluded_urls,
 )
 
-from otel_cinder.core import carrier, conventions, redaction
-from otel_cinder.core.entry import Entry, enrich, enter
-from otel_cinder.core.failures import record_failure
-from otel_cinder.core.frames import call_with_room
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.places import MASK
-from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
-from otel_cinder.core.sampling import STRANGER
-from otel_cinder.core.spans import attach, detach
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.stack_room import call_with_room
+from otel_cinder.redaction.places import MASK
+from otel_cinder.spans import carrier
+from otel_cinder.spans.calls import attach, detach
+from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.local_root import Entry, enrich, enter
+from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.spans.sampling import STRANGER
 
 SEAM: Final = "http"
 

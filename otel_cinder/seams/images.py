@@ -17,9 +17,10 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, redaction, spans
-from otel_cinder.core.patching import PatchSet
-from otel_cinder.core.runtime import runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet
+from otel_cinder.spans import calls
+from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "images"
 
@@ -97,7 +98,7 @@ def _call(
         if found is not None:
             span.set_attribute(conventions.IMAGE_BYTES, found)
 
-    return spans.call(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
+    return calls.call(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
 
 
 _signature = functools.lru_cache(maxsize=16)(inspect.signature)

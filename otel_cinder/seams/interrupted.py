@@ -18,12 +18,13 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.core import conventions, entry
-from otel_cinder.core.entry import Entry, Reason
-from otel_cinder.core.failures import record_failure
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import SERVICE, Service, end_span, runtime
-from otel_cinder.core.spans import attach, detach
+from otel_cinder import conventions
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans import local_root
+from otel_cinder.spans.calls import attach, detach
+from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.local_root import Entry, Reason
+from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
 
 SEAM: Final = "handled"
 
@@ -168,7 +169,7 @@ class _Jobs:
             said[conventions.INTERRUPTED] = status
         span = runtime.start_span(f"{what} {kind}", context, attributes=said)
         way_in = Entry(span, said, is_http=False)
-        context = entry.enter(trace.set_span_in_context(span, context), way_in)
+        context = local_root.enter(trace.set_span_in_context(span, context), way_in)
         if not status or self._resources.is_resumed(status):
             return _Job(span, context)
         # Where Cinder gives no reason for what it makes of it, this is the reason.
@@ -184,7 +185,7 @@ class _Jobs:
 def _tell(way_in: Entry, given_up: Mapping[str, str], reason: Reason) -> None:
     """Tell of work that was given up, if no error status has told of it: an upload, say."""
     if not way_in.failed:
-        entry.fail(conventions.RESOURCE_ERROR_EVENT, given_up, reason)
+        local_root.fail(conventions.RESOURCE_ERROR_EVENT, given_up, reason)
 
 
 class _Job:

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from otel_cinder.core.native import threads_are_green
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import FLUSH_TIMEOUT, Service, runtime
+from otel_cinder.export.native_thread import threads_are_green
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans.runtime import FLUSH_TIMEOUT, Service, runtime
 
 _RUNTIME: Final = "runtime"
 

@@ -25,11 +25,12 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
-from otel_cinder.core import clock, conventions, redaction
-from otel_cinder.core.failures import class_of, exception_attributes, stacktrace_of
-from otel_cinder.core.native import real
-from otel_cinder.core.patching import PatchSet, complain, stand_in
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.export.native_thread import real
+from otel_cinder.patching.patch_set import PatchSet, complain, stand_in
+from otel_cinder.spans import clock
+from otel_cinder.spans.failures import class_of, exception_attributes, stacktrace_of
+from otel_cinder.spans.runtime import SERVICE, Service, runtime
 
 SEAM: Final = "logs"
 
@@ -86,7 +87,7 @@ def patch(patches: PatchSet) -> None:
     """Patch the way from loggers to their handlers.
 
     ``Logger.callHandlers`` sees what a handler would get: after the logger's level and its filters,
-    `otel_cinder.core.exporting`'s among them, and behind every adapter of oslo.log's.
+    `otel_cinder.export.queues`'s among them, and behind every adapter of oslo.log's.
     """
     records = _Records(patches)
     # Not by wrapt, which costs as much as all that is done for a record outside of spans.

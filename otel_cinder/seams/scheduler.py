@@ -12,8 +12,9 @@ import wrapt
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
-from otel_cinder.core import clock, conventions, entry, redaction
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans import clock, local_root
 
 SEAM: Final = "scheduler"
 
@@ -98,7 +99,7 @@ class _Decisions:
             if span.is_recording():
                 attributes = self._choice(chosen)
                 clock.add_event(span, conventions.CHOICE_EVENT, attributes)
-                entry.enrich({conventions.HOST: attributes[conventions.HOST]})
+                local_root.enrich({conventions.HOST: attributes[conventions.HOST]})
         except Exception as error:
             complain(SEAM, error)
         return chosen

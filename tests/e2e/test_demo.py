@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver, from_json_line
-from otel_cinder.cli.trace import Trace, spans_of, traces_of
+from otel_cinder.reading.receiver import Receiver, from_json_line
+from otel_cinder.reading.trace import Trace, spans_of, traces_of
 
 pytest.importorskip("cinder")
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_cinder.core.settings import SEAMS
+from otel_cinder.settings import SEAMS
 
 _CINDER = "cinder.tests.unit"
 

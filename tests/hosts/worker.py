@@ -91,18 +91,18 @@ class Result(unittest.TestResult):
 
 def trace(name: str) -> Any:
     """Begin a trace as a message does, where this process is traced; returns what ends it."""
-    if "otel_cinder.core.runtime" not in sys.modules:
+    if "otel_cinder.spans.runtime" not in sys.modules:
         return lambda: None
     from opentelemetry import context as otel_context
     from opentelemetry.trace import SpanKind, set_span_in_context
 
-    from otel_cinder.core import entry
-    from otel_cinder.core.runtime import end_span, runtime
+    from otel_cinder.spans import local_root
+    from otel_cinder.spans.runtime import end_span, runtime
 
     nothing = otel_context.Context()
     span = runtime.start_span(name, nothing, SpanKind.CONSUMER)
     inside = set_span_in_context(span, nothing)
-    token = otel_context.attach(entry.enter(inside, entry.Entry(span, is_http=False)))
+    token = otel_context.attach(local_root.enter(inside, local_root.Entry(span, is_http=False)))
 
     def leave() -> None:
         otel_context.detach(token)
@@ -160,9 +160,9 @@ def warm_up() -> None:
     leave = trace("warm up")
     logging.getLogger("tests.hosts").critical("The exporters are being made.")
     leave()
-    if "otel_cinder.core.runtime" in sys.modules:
-        from otel_cinder.core import conventions
-        from otel_cinder.core.runtime import flush, runtime
+    if "otel_cinder.spans.runtime" in sys.modules:
+        from otel_cinder import conventions
+        from otel_cinder.spans.runtime import flush, runtime
 
         runtime.measure(conventions.RPC_QUEUE_DURATION, 0, {})
         flush(60)
@@ -172,12 +172,12 @@ def state() -> dict[str, Any]:
     """What the process has cost, and how its seams fare: none where it's untraced."""
     seams, complaints = [], []
     if "otel_cinder.instrumentor" in sys.modules:
-        from otel_cinder.core import patching
         from otel_cinder.instrumentor import CinderInstrumentor
+        from otel_cinder.patching import patch_set
 
         rows = CinderInstrumentor().status()
         seams = sorted({row.seam for row in rows if row.state == "on"})
-        complaints = sorted(f"{seam}: {kind.__name__}" for seam, kind in patching._complained)
+        complaints = sorted(f"{seam}: {kind.__name__}" for seam, kind in patch_set._complained)
     return {"cpu": time.process_time(), "seams": seams, "complaints": complaints}
 
 

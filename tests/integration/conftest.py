@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.broker import Broker
 from tests.integration.complaints import complaints
 from tests.integration.configuration import SMALL, Extent, Mode

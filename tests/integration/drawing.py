@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from otel_cinder.cli.trace import SpanRecord, Trace
+from otel_cinder.reading.trace import SpanRecord, Trace
 
 GOLDENS = Path(__file__).parent / "golden"
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord
-from otel_cinder.core import conventions
+from otel_cinder import conventions
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord
 
 # What an angle-bracketed part of a listed name stands for.
 PARTS = {

@@ -12,9 +12,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 import otel_cinder
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
-from otel_cinder.core.settings import Settings
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
+from otel_cinder.settings import Settings
 from tests.integration.arrivals import settle
 from tests.integration.configuration import SERVICES, Mode, Tracing
 from tests.integration.database import Database

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import arrived, settle
 from tests.integration.broker import Broker
 from tests.integration.configuration import API, SERVICES, Mode, Tracing

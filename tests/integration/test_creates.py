@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.records import MetricPoint
-from otel_cinder.cli.trace import SpanRecord, traces_of
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.records import MetricPoint
+from otel_cinder.reading.trace import SpanRecord, traces_of
 from tests.integration.arrivals import arrived, settle
 from tests.integration.complaints import MONKEY_PATCHING
 from tests.integration.configuration import API, MODES, SCHEDULER, SERVICES, VOLUME, Mode, Tracing

@@ -8,8 +8,8 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord
 from tests.integration.arrivals import settle
 from tests.integration.broker import Broker
 from tests.integration.configuration import (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord, Trace
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord, Trace
 from tests.integration.configuration import BACKUP, HOST, PROJECT, SERVICES, Extent, Tracing
 from tests.integration.glance import Glance
 from tests.integration.operations import Operations, place

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import Trace
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import Trace
 from tests.integration.arrivals import arrived, settle
 from tests.integration.broker import Broker
 from tests.integration.complaints import OUR_LOGGER

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from oslo_config import cfg
 
 import otel_cinder
-from otel_cinder.core import carrier
+from otel_cinder.spans import carrier
 from tests.integration.broker import Broker
 from tests.integration.processes import wait_until
 from tests.integration.relay import Relay

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord
 from tests.integration.broker import Broker
 from tests.integration.configuration import API, SCHEDULER, VOLUME, Extent, Tracing
 from tests.integration.operations import Operations

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.configuration import (
     API,
     BACKUP,

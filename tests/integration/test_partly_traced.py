@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import Trace, traces_of
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import Trace, traces_of
 from tests.integration.arrivals import settle
 from tests.integration.configuration import API, SCHEDULER, SERVICES, VOLUME, Mode, Tracing
 from tests.integration.stack import CinderStack

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from osprofiler import _utils as osprofiler
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import arrived, settle
 from tests.integration.configuration import Extent, Mode, Tracing
 from tests.integration.installation import Installation

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.corpus import COMMAND, CONFIGURED, CORPUS, EXCEPTION, Planted, drawn, survivors
 from tests.integration.arrivals import settle
 from tests.integration.broker import Broker

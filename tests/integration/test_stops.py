@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.cli.otlp import Receiver
+from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import settle
 from tests.integration.configuration import MODES, Mode, Tracing
 from tests.integration.stack import CinderStack

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.records import MetricPoint
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.records import MetricPoint
 from tests.integration.processes import wait_until
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import requests
 
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 from tests.integration import drawing
 from tests.integration.arrivals import settle
 from tests.integration.operations import Operations

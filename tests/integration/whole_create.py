@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
+from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 
 ROOT = "POST /v3/{project_id}/volumes"
 

@@ -27,7 +27,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from otel_cinder.cli.trace import SpanRecord, spans_of
+from otel_cinder.reading.trace import SpanRecord, spans_of
 from tests.pipeline.certificates import Certificates
 
 GRPC_WAITS = 30  # seconds

@@ -12,8 +12,8 @@ from typing import Any
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_cinder.cli.otlp_json import from_json
-from otel_cinder.cli.trace import SpanRecord, Trace, spans_of
+from otel_cinder.reading.otlp_json import from_json
+from otel_cinder.reading.trace import SpanRecord, Trace, spans_of
 from tests.integration.processes import Process, free_port, missing, server_binary, wait_until
 from tests.pipeline.certificates import Certificates
 

@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_cinder.cli.demo.pipeline import Pipeline
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.cli.otlp_json import from_json
-from otel_cinder.cli.trace import Trace, spans_of
+from otel_cinder.reading.otlp_json import from_json
+from otel_cinder.reading.trace import Trace, spans_of
 from tests.integration.processes import wait_until
 from tests.integration.whole_create import ROOT, SPANS
 from tests.pipeline.composed import Composed, Ports

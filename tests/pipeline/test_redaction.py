@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from otel_cinder.core import conventions
+from otel_cinder import conventions
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import loopback
 from tests.pipeline.otlp import Client, Sink, gauge, record, span

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.cli.trace import Trace
+from otel_cinder.reading.trace import Trace
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import Certificates, loopback
 from tests.pipeline.otlp import Client, Sink, span

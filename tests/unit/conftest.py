@@ -16,10 +16,10 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 import otel_cinder
-from otel_cinder.core import patching
-from otel_cinder.core.news import news
-from otel_cinder.core.settings import Settings
+from otel_cinder.export.failure_log import news
 from otel_cinder.instrumentor import CinderInstrumentor
+from otel_cinder.patching import patch_set
+from otel_cinder.settings import Settings
 from tests.unit.drawing import draw
 from tests.unit.recording import Clock, Recorder
 
@@ -42,7 +42,7 @@ def _prompt_pools(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a span current, patches in place, or an unexpected complaint."""
-    patching._complained.clear()
+    patch_set._complained.clear()
     before = (os._exit, threading.Thread.start)
     yield
     left = dict(otel_context.get_current())
@@ -50,7 +50,7 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     was_on = CinderInstrumentor().is_instrumented_by_opentelemetry
     otel_cinder.uninstrument()
     news.stop()
-    complaints = set(patching._complained)
+    complaints = set(patch_set._complained)
     assert not left, f"the context was left with {left}"
     assert not trace.get_current_span().get_span_context().is_valid
     assert not was_on, "the test left otel-cinder instrumented"
@@ -98,8 +98,8 @@ def golden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     """Compares a drawing of the spans with ``golden/<name>.txt``. The clock ticks by the look."""
     clock = Clock()
     monkeypatch.setattr("opentelemetry.sdk.trace.time_ns", clock)
-    monkeypatch.setattr("otel_cinder.core.clock.monotonic_ns", clock)
-    monkeypatch.setattr("otel_cinder.core.clock.time_ns", clock.glance)
+    monkeypatch.setattr("otel_cinder.spans.clock.monotonic_ns", clock)
+    monkeypatch.setattr("otel_cinder.spans.clock.time_ns", clock.glance)
 
     def compare(name: str, recorder: Recorder, *, parallel: bool = False) -> None:
         drawn = draw(recorder, parallel=parallel)

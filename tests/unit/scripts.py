@@ -21,7 +21,7 @@ import eventlet; eventlet.monkey_patch()
 
 RECORDED = """
 import otel_cinder
-from otel_cinder.core.settings import Settings
+from otel_cinder.settings import Settings
 from opentelemetry import context as otel_context, trace
 from tests.unit.recording import Recorder
 spans = Recorder()
@@ -32,7 +32,7 @@ otel_cinder.instrument(tracer_provider=spans.provider)
 EXPORTED = """
 import otel_cinder
 from opentelemetry import context as otel_context
-from otel_cinder.core.runtime import runtime, flush
+from otel_cinder.spans.runtime import runtime, flush
 otel_cinder.instrument()
 def span(name):
     runtime.start_span(name, otel_context.get_current()).end()
@@ -40,7 +40,7 @@ def span(name):
 """Instrumented, with ``span(name)``, which is exported as the environment says."""
 
 PATIENT = """
-from otel_cinder.core.runtime import Runtime
+from otel_cinder.spans.runtime import Runtime
 Runtime.flush.__defaults__ = flush.__defaults__ = (200.0,)
 """
 """Behind EXPORTED: a flush waits as long as it takes, on a busy machine maybe more than 5 s."""

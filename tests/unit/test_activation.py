@@ -243,8 +243,8 @@ def test_other_programs_hear_nothing(variables: dict[str, str]) -> None:
     [
         "opentelemetry.instrumentation.instrumentor",
         "otel_cinder.instrumentor",
-        "otel_cinder.core.settings",
-        "otel_cinder.core.notices",
+        "otel_cinder.settings",
+        "otel_cinder.notices",
     ],
 )
 def test_broken_installation_never_raises(broken: str) -> None:

@@ -15,10 +15,10 @@ import wrapt
 from opentelemetry import trace
 
 import otel_cinder
-from otel_cinder.core.runtime import runtime
-from otel_cinder.core.settings import SEAMS as SETTABLE
-from otel_cinder.core.settings import Settings
 from otel_cinder.instrumentor import SEAMS, CinderInstrumentor
+from otel_cinder.settings import SEAMS as SETTABLE
+from otel_cinder.settings import Settings
+from otel_cinder.spans.runtime import runtime
 from tests.unit.recording import Recorder
 
 LIBRARIES = (

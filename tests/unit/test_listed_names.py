@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.cli.records import LogLine, MetricPoint
-from otel_cinder.cli.trace import EventRecord, SpanRecord
+from otel_cinder.reading.records import LogLine, MetricPoint
+from otel_cinder.reading.trace import EventRecord, SpanRecord
 from tests.integration.names import unlisted
 
 FLOW = {"taskflow.flow.name": "f"}

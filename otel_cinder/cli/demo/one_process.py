@@ -34,7 +34,7 @@ def main(config_file: str, config_folder: str, port: int) -> None:
     stop.wait()
     server.close()
 
-    from otel_cinder.core import runtime
+    from otel_cinder.spans import runtime
 
     runtime.flush(timeout_s=5.0)
     # Periodic tasks of three services may be sleeping in threads that nobody needs to wait for.

@@ -10,8 +10,8 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.cli.otlp_json import from_json
-from otel_cinder.cli.trace import Trace, spans_of
+from otel_cinder.reading.otlp_json import from_json
+from otel_cinder.reading.trace import Trace, spans_of
 
 # Where compose.yaml and the Procfile have them.
 COLLECTOR = "http://127.0.0.1:4318"

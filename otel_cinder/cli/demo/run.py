@@ -22,8 +22,8 @@ from otel_cinder.cli.demo.broker import Broker
 from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER, START_IT, Pipeline
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.processes import Processes, last_lines
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.cli.trace import SpanRecord, Trace, traces_of
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 
 if TYPE_CHECKING:
     import requests

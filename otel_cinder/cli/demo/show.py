@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rich.console import Console
 
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.cli.otlp import to_json_line
-from otel_cinder.cli.trace import Trace
 from otel_cinder.cli.tree import draw
+from otel_cinder.reading.receiver import to_json_line
+from otel_cinder.reading.trace import Trace
 
 if TYPE_CHECKING:
     from otel_cinder.cli.demo.run import Options

@@ -13,7 +13,7 @@ By hand, without `otel_cinder.instrument()`::
 
 from __future__ import annotations
 
-from otel_cinder.core.patching import PatchSet
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.flows import atoms, listener
 from otel_cinder.seams.flows.atoms import Describe
 from otel_cinder.seams.flows.listener import FlowListener

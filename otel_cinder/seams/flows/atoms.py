@@ -15,10 +15,11 @@ from opentelemetry.trace import Link, Span
 from taskflow import states
 from taskflow.types.failure import Failure
 
-from otel_cinder.core import clock, conventions, entry, redaction
-from otel_cinder.core.failures import record_failure, record_lost
-from otel_cinder.core.patching import PatchSet, complain, stand_in
-from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain, stand_in
+from otel_cinder.spans import clock, local_root
+from otel_cinder.spans.failures import record_failure, record_lost
+from otel_cinder.spans.runtime import end_span, runtime
 
 if TYPE_CHECKING:
     from otel_cinder.seams.flows.listener import FlowListener
@@ -276,7 +277,7 @@ def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe
     """Say what the results tell of the request, and the results themselves where it is wanted."""
     told = describe(result)
     if told:
-        entry.enrich(told, context)
+        local_root.enrich(told, context)
     if runtime.settings.result_values and atom.save_as:
         results = {
             name: result if index is None else result[index] for name, index in atom.save_as.items()
@@ -296,7 +297,7 @@ def _fail(
         if verb == "execute":
             if kind is Task:
                 place.listener.failed = (short(place.atom.name), span.get_span_context())
-            way_in = entry.current(place.context)
+            way_in = local_root.current(place.context)
             if way_in is not None:
                 way_in.failure = failure
     except Exception as error:

@@ -18,12 +18,13 @@ from taskflow import states
 from taskflow.listeners import base
 from taskflow.types.notifier import Notifier
 
-from otel_cinder.core import clock, conventions
-from otel_cinder.core.failures import record_failure
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import end_span, runtime
+from otel_cinder import conventions
+from otel_cinder.patching.patch_set import PatchSet, complain
 from otel_cinder.seams.flows import atoms
 from otel_cinder.seams.flows.atoms import SEAM, Kind, Retry, Task
+from otel_cinder.spans import clock
+from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.runtime import end_span, runtime
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """oslo.messaging: PRODUCER and CONSUMER spans of casts, CLIENT and SERVER spans of calls.
 
-How the trace travels: `otel_cinder.core.carrier`.
+How the trace travels: `otel_cinder.spans.carrier`.
 """
 
 from __future__ import annotations

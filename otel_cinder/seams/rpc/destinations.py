@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_cinder.core import conventions
+from otel_cinder import conventions
 
 _SYSTEMS: Final = {
     "rabbit": "rabbitmq",

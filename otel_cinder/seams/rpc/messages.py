@@ -10,10 +10,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
-from otel_cinder.core import carrier, conventions, redaction
-from otel_cinder.core.entry import Entry, enrich, enter
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
 from otel_cinder.seams.rpc import destinations, stamps
 from otel_cinder.seams.rpc.destinations import topic_name
 from otel_cinder.seams.rpc.traced import (
@@ -31,6 +29,9 @@ from otel_cinder.seams.rpc.traced import (
     wait,
     with_context,
 )
+from otel_cinder.spans import carrier
+from otel_cinder.spans.local_root import Entry, enrich, enter
+from otel_cinder.spans.runtime import SERVICE, Service, runtime
 
 ServiceOf = Callable[[str, list[Any]], Service | None]
 IsChatter = Callable[[str], bool]

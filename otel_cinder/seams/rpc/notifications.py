@@ -16,11 +16,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
-from otel_cinder.core import carrier, conventions, redaction
-from otel_cinder.core.carrier import Arrival
-from otel_cinder.core.entry import Entry, enter
-from otel_cinder.core.patching import PatchSet, complain
-from otel_cinder.core.runtime import runtime
+from otel_cinder import conventions, redaction
+from otel_cinder.patching.patch_set import PatchSet, complain
 from otel_cinder.seams.rpc import destinations
 from otel_cinder.seams.rpc.traced import (
     Measured,
@@ -34,6 +31,10 @@ from otel_cinder.seams.rpc.traced import (
     wait,
     with_context,
 )
+from otel_cinder.spans import carrier
+from otel_cinder.spans.carrier import Arrival
+from otel_cinder.spans.local_root import Entry, enter
+from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "notifications"
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-from otel_cinder.core import carrier
-from otel_cinder.core.patching import PatchSet, complain
+from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.spans import carrier
 
 _ENVELOPE: Final = "oslo.message"
 """Where the RabbitMQ driver has the message, context and all, as a text ..."""

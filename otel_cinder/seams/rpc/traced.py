@@ -12,14 +12,15 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
-from otel_cinder.core import carrier, conventions
-from otel_cinder.core.carrier import Arrival
-from otel_cinder.core.failures import class_of, record_failure
-from otel_cinder.core.frames import call_with_room
-from otel_cinder.core.patching import complain
-from otel_cinder.core.runtime import end_span, runtime
-from otel_cinder.core.spans import attach, detach
+from otel_cinder import conventions
+from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.stack_room import call_with_room
 from otel_cinder.seams.rpc import destinations
+from otel_cinder.spans import carrier
+from otel_cinder.spans.calls import attach, detach
+from otel_cinder.spans.carrier import Arrival
+from otel_cinder.spans.failures import class_of, record_failure
+from otel_cinder.spans.runtime import end_span, runtime
 
 SEAM: Final = "rpc"
 

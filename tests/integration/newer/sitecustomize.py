@@ -3,7 +3,7 @@
 Python runs this at the start of every interpreter that has this folder on its PYTHONPATH.
 """
 
-from otel_cinder.core.imports import ImportHooks
+from otel_cinder.import_hooks import ImportHooks
 
 SCHEDULER_API = "cinder.scheduler.rpcapi"
 VERSION = "99.0"

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from otel_cinder.core.imports import ImportHooks
+from otel_cinder.import_hooks import ImportHooks
 
-REDACTION = "otel_cinder.core.redaction"
+REDACTION = "otel_cinder.redaction"
 
 
 def _text(value: object, limit: int = 512) -> str:
@@ -25,7 +25,7 @@ def _value(found: object, limit: int = 2048) -> str:
 
 
 def _unmask() -> None:
-    from otel_cinder.core import redaction
+    from otel_cinder import redaction
 
     unmasked: dict[str, Any] = {"text": _text, "command": _command, "value": _value}
     for name, function in unmasked.items():

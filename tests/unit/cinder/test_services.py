@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_cinder.cinder import services
-from otel_cinder.core.runtime import Service
+from otel_cinder.spans.runtime import Service
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_cinder.cli.trace import EventRecord, SpanRecord
+from otel_cinder.reading.trace import EventRecord, SpanRecord
 
 TRACE_ID = "5f" * 16
 _MS = 1_000_000

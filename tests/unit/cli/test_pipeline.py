@@ -14,7 +14,7 @@ import pytest
 
 from otel_cinder.cli.demo.pipeline import BOARD, Pipeline
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.cli.trace import Trace
+from otel_cinder.reading.trace import Trace
 from tests.unit.cli.samples import TRACE_ID, volume_create
 
 NOWHERE = "http://127.0.0.1:1"

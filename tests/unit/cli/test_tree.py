@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from otel_cinder.cli.trace import SpanRecord, Trace
 from otel_cinder.cli.tree import draw, duration_text, lines_of
+from otel_cinder.reading.trace import SpanRecord, Trace
 from tests.unit.cli.samples import failed_create, volume_create
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -8,8 +8,8 @@ from typing import Any
 import oslo_messaging
 import pytest
 
-from otel_cinder.core import conventions
-from otel_cinder.core.runtime import runtime
+from otel_cinder import conventions
+from otel_cinder.spans.runtime import runtime
 from tests.unit.recording import Recorder
 from tests.unit.seams.cinder_objects import Cinder, imported
 

@@ -23,10 +23,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from requests.sessions import Session
 
 import otel_cinder
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core.runtime import SERVICE, Service, flush, runtime
-from otel_cinder.core.settings import Settings
+from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams import clients
+from otel_cinder.settings import Settings
+from otel_cinder.spans.runtime import SERVICE, Service, flush, runtime
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 
@@ -333,7 +333,7 @@ def test_https_and_the_order_of_imports(tmp_path: Path, eventlet: bool) -> None:
             import oslo_messaging
             import requests
             from opentelemetry import trace, context as otel_context
-            from otel_cinder.core.runtime import runtime
+            from otel_cinder.spans.runtime import runtime
             span = runtime.start_span("task", otel_context.get_current())
             with trace.use_span(span):
                 status = requests.get(URL, verify=CERT, timeout=5).status_code
@@ -360,7 +360,7 @@ def test_late_drivers_are_wrapped() -> None:
         """
         import json, sys
         import otel_cinder, oslo_messaging
-        from otel_cinder.core.settings import Settings
+        from otel_cinder.settings import Settings
         otel_cinder.instrument(settings=Settings(clients=True))
         before = "pymysql" in sys.modules
         import pymysql

@@ -14,7 +14,8 @@ from opentelemetry.trace import StatusCode
 from oslo_concurrency import processutils
 
 import otel_cinder
-from otel_cinder.core import patching, redaction
+from otel_cinder import redaction
+from otel_cinder.patching import patch_set
 from otel_cinder.seams import commands as seam
 from tests.unit import scripts
 from tests.unit.recording import Recorder
@@ -212,7 +213,7 @@ def test_broken_redaction_does_not_hurt(spans: Recorder, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(redaction, "command", broken)
     assert run(spans, "echo", "-n", "x") == ("x", "")
-    assert ("commands", RuntimeError) in patching._complained
+    assert ("commands", RuntimeError) in patch_set._complained
     assert spans.names == ["request"]
 
 

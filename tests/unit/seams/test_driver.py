@@ -20,8 +20,8 @@ from opentelemetry.trace import StatusCode
 from oslo_config import cfg
 
 import otel_cinder
-from otel_cinder.core import patching
 from otel_cinder.instrumentor import CinderInstrumentor
+from otel_cinder.patching import patch_set
 from tests.unit import scripts
 from tests.unit.recording import Recorder, exception_of
 
@@ -216,7 +216,7 @@ def patched(cls: type) -> list[str]:
 
 def is_ours(entry: Any) -> bool:
     """Whether a function stands in for another."""
-    return type(entry) is FunctionType and entry.__code__.co_filename == patching.__file__
+    return type(entry) is FunctionType and entry.__code__.co_filename == patch_set.__file__
 
 
 def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[..., Any]) -> None:
@@ -539,7 +539,7 @@ def test_broken_describing_does_not_hurt(spans: Recorder, make: Callable[..., An
     with spans.tracer.start_as_current_span("request"):
         made.create_volume(VOLUME)
     assert spans.names == ["request"]
-    assert ("driver", RuntimeError) in patching._complained
+    assert ("driver", RuntimeError) in patch_set._complained
     assert (made._folder / "volume-1").exists()
 
 

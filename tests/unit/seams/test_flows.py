@@ -19,8 +19,8 @@ from taskflow.engines.action_engine import executor as task_executor
 from taskflow.patterns import linear_flow, unordered_flow
 
 import otel_cinder
-from otel_cinder.core.runtime import runtime
 from otel_cinder.seams.flows import FlowListener, atoms, listener
+from otel_cinder.spans.runtime import runtime
 from tests.unit import scripts
 from tests.unit.recording import Recorder, exception_of
 from tests.unit.seams.atoms import (

@@ -27,10 +27,11 @@ from oslo_service import wsgi
 from webob.response import EmptyResponse
 
 import otel_cinder
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core import entry, redaction
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder import redaction
+from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams import http as seam
+from otel_cinder.spans import local_root
+from otel_cinder.spans.runtime import SERVICE, Service, runtime
 from tests.unit.recording import Recorder, exception_of
 from tests.unit.seams.applications import Api, App, load
 
@@ -268,9 +269,9 @@ def test_what_is_learned_inside_stands_on_the_request(spans: Recorder, serve: Se
 
     def handle(_request: webob.Request) -> webob.Response:
         with runtime.tracer(otel_context.get_current()).start_as_current_span("inner"):
-            entry.enrich({"cinder.volume.id": "first"})
-            entry.enrich({"cinder.volume.id": "second", "cinder.volume.host": "elsewhere"})
-            entry.enrich({"cinder.volume.id": "first", "cinder.volume.size": 1})
+            local_root.enrich({"cinder.volume.id": "first"})
+            local_root.enrich({"cinder.volume.id": "second", "cinder.volume.host": "elsewhere"})
+            local_root.enrich({"cinder.volume.id": "first", "cinder.volume.size": 1})
         return webob.Response()
 
     request(serve(Api(handle)), VOLUMES)
@@ -923,7 +924,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> Iterator[Callable[
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
 
         def send(sampler: str, arg: str, count: int, headers: Any = None, **settings: Any) -> int:
-            from otel_cinder.core.settings import Settings
+            from otel_cinder.settings import Settings
 
             monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
             monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", arg)

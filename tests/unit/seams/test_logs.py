@@ -20,8 +20,8 @@ from oslo_context.context import RequestContext
 from oslo_log import log as oslo_log
 
 import otel_cinder
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core.runtime import SERVICE, Service, runtime
+from otel_cinder.reading.receiver import Receiver
+from otel_cinder.spans.runtime import SERVICE, Service, runtime
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 
@@ -379,7 +379,7 @@ def test_line_within_a_line_is_left_out(spans: Recorder, written: list[logging.L
     assert {record.otelTraceID for record in inner} == {f"{1:032x}"}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["otel_cinder.core.exporting", "opentelemetry.sdk", "otel_cinder"])
+@pytest.mark.parametrize("name", ["otel_cinder.export.queues", "opentelemetry.sdk", "otel_cinder"])
 def test_our_own_lines_are_left_out(spans: Recorder, name: str) -> None:
     """What otel-cinder and OpenTelemetry log is not part of Cinder's story."""
     with spans.tracer.start_as_current_span("request"):

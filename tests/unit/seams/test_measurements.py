@@ -17,8 +17,8 @@ from taskflow import engines
 from taskflow.patterns import linear_flow
 
 import otel_cinder
-from otel_cinder.core import carrier
-from otel_cinder.core.settings import Settings
+from otel_cinder.settings import Settings
+from otel_cinder.spans import carrier
 from tests.unit.recording import Recorder
 from tests.unit.seams.applications import Api, load
 from tests.unit.seams.atoms import Fails, Succeeds

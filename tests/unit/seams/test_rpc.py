@@ -19,9 +19,10 @@ from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
 
 import otel_cinder
-from otel_cinder.cli.otlp import Receiver
-from otel_cinder.core import carrier, entry, patching
+from otel_cinder.patching import patch_set
+from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams.rpc import destinations, messages
+from otel_cinder.spans import carrier, local_root
 from tests.unit.recording import Recorder, exception_of
 
 REMOTE_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -170,7 +171,7 @@ def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
     """The volume is named on the cast, where it is handled, and on the request that sent it."""
     about = {"versioned_object.data": {"id": "v-1", "size": 1, "provider_auth": "CHAP a b"}}
     with spans.tracer.start_as_current_span("request") as span:
-        inside = entry.enter(otel_context.get_current(), entry.Entry(span, is_http=True))
+        inside = local_root.enter(otel_context.get_current(), local_root.Entry(span, is_http=True))
         token = otel_context.attach(inside)
         volume.client("cinder-volume").cast({}, "create_volume", volume=about)
         otel_context.detach(token)
@@ -187,8 +188,8 @@ def test_handling_is_the_way_in(volume: Wire, spans: Recorder) -> None:
     seen = queue.Queue[Any]()
 
     def create_volume(_self: Any, _context: Any, **_kwargs: Any) -> None:
-        entry.enrich({"cinder.volume.size": 2, "cinder.volume.host": "h@lvm#pool"})
-        seen.put(entry.current())
+        local_root.enrich({"cinder.volume.size": 2, "cinder.volume.host": "h@lvm#pool"})
+        seen.put(local_root.current())
 
     original, Endpoint.create_volume = Endpoint.create_volume, create_volume  # type: ignore[method-assign, assignment]
     try:
@@ -529,7 +530,7 @@ def test_context_that_is_no_dictionary_goes_through(volume: Wire, spans: Recorde
         volume.client("cinder-volume").cast(["odd"], "create_volume")
     context, _ = volume.next_handled()
     assert context == ["odd"]
-    assert not patching._complained
+    assert not patch_set._complained
 
 
 # The wait in the queue

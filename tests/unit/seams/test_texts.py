@@ -12,8 +12,8 @@ from oslo_concurrency import processutils
 from taskflow import engines, task
 from taskflow.patterns import linear_flow
 
-from otel_cinder.core import conventions
-from otel_cinder.core.settings import Settings
+from otel_cinder import conventions
+from otel_cinder.settings import Settings
 from tests.unit.recording import Recorder
 
 SAID = "quince and medlar"

@@ -1,0 +1,281 @@
+"""What was asked, by whom: from a request, and from the messages that come of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otel_cinder import conventions, redaction
+from otel_cinder.cinder.attributes import add
+
+_PATTERN: Final = re.compile(r"\{(\w+):[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
+"""A route's variable with a regular expression: ``{project_id:[0-9a-f\\-]+}``."""
+
+_OLD_STYLE: Final = re.compile(r":\((\w+)\)|(?<=/):(\w+)")
+"""Routes' other way to write a variable: ``/volumes/:(id)``, ``/volumes/:id``."""
+
+_VERSION: Final = re.compile(r"/v\d{1,2}$")
+"""Where Cinder mounts its API. What stands before it is the deployment's, or a proxy's header's,
+which anybody may have written."""
+
+_BODY_LIMIT: Final = 128 * 1024
+"""Bytes of a request's body that are read to find what was asked; Cinder's own limit is less."""
+
+
+def request_attributes(
+    environ: Mapping[str, Any], *, whole: bool = True
+) -> tuple[str | None, dict[str, Any]]:
+    """Name and attributes of an API request, from what Cinder's middleware left in ``environ``.
+
+    The name is None where no route matched (404s, and what keystone refused before the router).
+
+    Args:
+        whole: whether all is wanted; else only what names the request, without an id in it.
+    """
+    attributes: dict[str, Any] = {}
+    context = environ.get("cinder.context")
+    for key, attribute in _CONTEXT.items():
+        add(attributes, attribute, getattr(context, key, None))
+    route = getattr(environ.get("routes.route"), "routepath", None)
+    if not isinstance(route, str):
+        return None, attributes
+    version = _VERSION.search(str(environ.get("SCRIPT_NAME") or ""))
+    template = (version[0] if version else "") + _template(route)
+    attributes[conventions.HTTP_ROUTE] = template
+    name = f"{redaction.http_method(environ)} {template}"
+    try:
+        routing = environ["wsgiorg.routing_args"][1]
+        # Of one key, as Cinder wants it: a body that it refuses may have any number.
+        body = _body(environ) if whole or routing.get("action") == "action" else {}
+        action = _action(routing, body) if len(body) == 1 else None
+        if whole:
+            _add_path_ids(attributes, template, routing)
+            for asked in body.values() if len(body) == 1 else ():
+                if isinstance(asked, dict):
+                    _add_asked(attributes, asked, creates=template.endswith("/volumes"))
+    except (AttributeError, KeyError, IndexError, TypeError):
+        action = None
+    if action:
+        attributes[conventions.ACTION] = action
+        name = f"{name} {action}"
+    return name, attributes
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(route: str) -> str:
+    """One of Cinder's routes, of which there are some hundreds, without what a variable matches."""
+    template = _OLD_STYLE.sub(
+        lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
+    )
+    # The format suffix that Routes appends to each resource: /volumes.{format}
+    return "/" + template.lstrip("/").removesuffix(".{format}").removesuffix("{.format}")
+
+
+def message_attributes(
+    topic: str, context: Mapping[str, Any], message: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Who asked and for what, from a message's serialized request context and arguments."""
+    attributes = context_attributes(context)
+    args = message.get("args")
+    if isinstance(args, dict):
+        _add_subject(attributes, args)
+        if message.get("method") == "create_volume" and conventions.VOLUME_ID in attributes:
+            _add_source(attributes, args)
+            _add_attempt(attributes, topic, args)
+    return attributes
+
+
+def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Who asked, from a serialized request context."""
+    attributes: dict[str, Any] = {}
+    for key, attribute in _CONTEXT.items():
+        add(attributes, attribute, context.get(key))
+    return attributes
+
+
+def result_attributes(result: Any) -> dict[str, Any]:
+    """What a task's result says of the volume: the id that `EntryCreateTask` gave it."""
+    attributes: dict[str, Any] = {}
+    if isinstance(result, dict):
+        add(attributes, conventions.VOLUME_ID, result.get("volume_id"))
+    return attributes
+
+
+def attachment_attributes(attachment: Any) -> dict[str, Any]:
+    """What an attachment that was made says of itself."""
+    attributes: dict[str, Any] = {}
+    add(attributes, conventions.ATTACHMENT_ID, getattr(attachment, "id", None))
+    return attributes
+
+
+_CONTEXT: Final = {
+    "request_id": conventions.REQUEST_ID,
+    "global_request_id": conventions.GLOBAL_REQUEST_ID,
+    "project_id": conventions.PROJECT_ID,
+    "user_id": conventions.USER_ID,
+}
+"""Attribute of Cinder's request context, and key of its dictionary, -> ours."""
+
+_IN_PATH: Final = {
+    "volumes": conventions.VOLUME_ID,
+    "snapshots": conventions.SNAPSHOT_ID,
+    "backups": conventions.BACKUP_ID,
+    "attachments": conventions.ATTACHMENT_ID,
+    "groups": conventions.GROUP_ID,
+    "group_snapshots": conventions.GROUP_SNAPSHOT_ID,
+}
+"""Collection in a route -> what the ``id`` behind it is."""
+
+_IN_ARGUMENTS: Final = {
+    "volume": conventions.VOLUME_ID,
+    "snapshot": conventions.SNAPSHOT_ID,
+    "backup": conventions.BACKUP_ID,
+    "attachment": conventions.ATTACHMENT_ID,
+    "group": conventions.GROUP_ID,
+    "group_snapshot": conventions.GROUP_SNAPSHOT_ID,
+}
+"""RPC argument with an object -> what its id is; with ``_id`` behind it, the id alone."""
+
+_SOURCES: Final = (
+    ("snapshot", "snapshot_id"),
+    ("volume", "source_volid"),
+    ("image", "image_id"),
+    ("image", "imageRef"),
+    ("backup", "backup_id"),
+)
+"""What a volume may be made from, and the key that says which."""
+
+
+def _body(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """The request's JSON. webob has read it by now and left it seekable; empty if not."""
+    if not environ.get("webob.is_body_seekable"):
+        return {}
+    try:
+        body = environ["wsgi.input"]
+        position = body.tell()
+        try:
+            body.seek(0)
+            read = body.read(_BODY_LIMIT)
+        finally:
+            body.seek(position)
+        found = json.loads(read) if read else {}
+    except (AttributeError, KeyError, ValueError, OSError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _add_path_ids(attributes: dict[str, Any], template: str, routing: Mapping[str, Any]) -> None:
+    collections = [part for part in template.split("/") if part in _IN_PATH]
+    if not collections:
+        return
+    above, name = collections[0], _IN_PATH[collections[0]]
+    # Of what is nested below, the routes name the id after the one above it.
+    nested = routing.get(f"{above.removesuffix('s')}_id")
+    add(attributes, name, nested or routing.get("id"))
+
+
+def _add_asked(attributes: dict[str, Any], asked: Mapping[str, Any], *, creates: bool) -> None:
+    """What the body of a request says, below its only key."""
+    if creates:
+        _add_size(attributes, asked.get("size"))
+        add(attributes, conventions.VOLUME_TYPE, asked.get("volume_type"))
+        add(attributes, conventions.AVAILABILITY_ZONE, asked.get("availability_zone"))
+        name = asked.get("name", asked.get("display_name"))
+        if isinstance(name, str):
+            attributes[conventions.VOLUME_NAME_LENGTH] = len(name)
+        _add_source(attributes, asked)
+    else:
+        add(attributes, conventions.VOLUME_ID, asked.get("volume_id", asked.get("volume_uuid")))
+        add(attributes, conventions.SNAPSHOT_ID, asked.get("snapshot_id"))
+        add(attributes, conventions.GROUP_ID, asked.get("group_id"))
+        add(attributes, conventions.VOLUME_NEW_SIZE, _whole(asked.get("new_size")))
+        add(attributes, conventions.VOLUME_TYPE, asked.get("new_type"))
+
+
+def _add_size(attributes: dict[str, Any], size: Any) -> None:
+    """A size in GiB; Cinder's 0 stands for one that it does not know yet."""
+    add(attributes, conventions.VOLUME_SIZE, _whole(size) or None)
+
+
+def _whole(value: Any) -> Any:
+    """A number that a client may have sent as text."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < 10 else None
+    return value
+
+
+def _add_subject(attributes: dict[str, Any], args: Mapping[str, Any]) -> None:
+    """What an RPC is about, from its arguments."""
+    for key in ("snapshot", "backup", "request_spec"):  # they belong to a volume
+        add(attributes, conventions.VOLUME_ID, _fields(args.get(key)).get("volume_id"))
+    for key, attribute in _IN_ARGUMENTS.items():
+        add(attributes, attribute, args.get(f"{key}_id"))
+        add(attributes, attribute, _fields(args.get(key)).get("id"))
+    add(attributes, conventions.VOLUME_ID, _fields(args.get("vref")).get("id"))
+    add(attributes, conventions.GROUP_ID, _fields(args.get("group_snapshot")).get("group_id"))
+    add(attributes, conventions.VOLUME_NEW_SIZE, args.get("new_size"))
+    add(attributes, conventions.IMAGE_ID, _fields(args.get("image_meta")).get("id"))
+    volume = _fields(args.get("volume")) or _fields(args.get("vref"))
+    volume = volume or _fields(_fields(args.get("backup")).get("volume"))
+    volume = volume or _fields(_fields(args.get("snapshot")).get("volume"))
+    _add_size(attributes, volume.get("size"))
+    add(attributes, conventions.VOLUME_TYPE, volume.get("volume_type_id"))
+    kind = _fields(volume.get("volume_type"))
+    add(attributes, conventions.VOLUME_TYPE, kind.get("name"))
+    add(attributes, conventions.AVAILABILITY_ZONE, volume.get("availability_zone"))
+    add(attributes, conventions.HOST, volume.get("host"))
+    add(attributes, conventions.GROUP_ID, volume.get("group_id"))
+    name = volume.get("display_name")
+    if isinstance(name, str):
+        attributes[conventions.VOLUME_NAME_LENGTH] = len(name)
+
+
+def _add_source(attributes: dict[str, Any], asked: Mapping[str, Any]) -> None:
+    places = (asked, _fields(asked.get("request_spec")), _fields(asked.get("volume")))
+    for source, key in _SOURCES:
+        for place in places:
+            found = place.get(key)
+            if isinstance(found, str) and found:
+                attributes[conventions.SOURCE] = source
+                add(attributes, conventions.SOURCE_ID, found)
+                # The same argument that names what the volume is made from: not its subject.
+                if key == "snapshot_id":
+                    attributes.pop(conventions.SNAPSHOT_ID, None)
+                elif key == "backup_id":
+                    attributes.pop(conventions.BACKUP_ID, None)
+                return
+    attributes[conventions.SOURCE] = "blank"
+
+
+def _add_attempt(attributes: dict[str, Any], topic: str, args: Mapping[str, Any]) -> None:
+    """Cinder counts when it schedules: what goes to the scheduler is one attempt behind."""
+    retry = _fields(_fields(args.get("filter_properties")).get("retry"))
+    made = retry.get("num_attempts")
+    if isinstance(made, int):
+        attributes[conventions.ATTEMPT] = made + (topic == "cinder-scheduler")
+    else:
+        attributes[conventions.ATTEMPT] = 1
+
+
+def _fields(found: Any) -> Mapping[str, Any]:
+    """The fields of a serialized versioned object, or of a dictionary; empty for all else."""
+    if not isinstance(found, dict):
+        return {}
+    data = found.get("versioned_object.data", found)
+    return data if isinstance(data, dict) else {}
+
+
+def _action(routing: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
+    """The action of a ``POST …/action`` request: its body's only key, if the controller has it.
+
+    A name that the controller does not know is the caller's invention and stays out of the span's
+    name.
+    """
+    known = getattr(routing.get("controller"), "wsgi_actions", None)
+    if routing.get("action") != "action" or len(body) != 1 or known is None:
+        return None
+    (name,) = body
+    return name if name in known else None

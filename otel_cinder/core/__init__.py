@@ -1,1 +1,0 @@
-"""What knows nothing of OpenStack: names, settings, redaction, patching, export."""

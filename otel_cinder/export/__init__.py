@@ -1,0 +1,1 @@
+"""Sends spans, metrics and log records by OTLP, from native threads."""

@@ -1,0 +1,256 @@
+"""The export queues and their exporters, from the SDK's standard ``OTEL_*`` environment variables."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opentelemetry._logs import get_logger_provider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk import environment_variables as env
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.version import __version__ as sdk_version
+from opentelemetry.util._importlib_metadata import entry_points
+
+from otel_cinder import notices, redaction
+from otel_cinder.export.logs import LogQueue
+from otel_cinder.export.metrics import MetricQueue
+from otel_cinder.export.native_thread import threads_are_green
+from otel_cinder.export.queues import LOGS, METRICS, SPANS, BatchSpanProcessor, Load, Signal
+
+_HTTP: Final = "http/protobuf"
+_GRPC: Final = "grpc"
+
+_OURS: Final = "otlp_proto_http"
+"""The entry point's name of the SDK's exporter that ours stands in for."""
+
+_LONGEST_S: Final = 3600
+"""A longer wait than an hour is a slip of the pen, and overflows the wait."""
+
+_LOGS_SINCE: Final = (1, 39)
+"""The release of the SDK whose exporters take ``ReadableLogRecord``."""
+
+
+def disabled(signal: Signal, environ: Mapping[str, str]) -> bool:
+    """Whether the environment says that nothing of this signal is to be exported."""
+    if environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return True
+    return not _names(signal, environ)
+
+
+def destination(signal: Signal, environ: Mapping[str, str]) -> str:
+    """Where a signal goes, as in "spans go ...": ``to http://c:4318 (http/protobuf)``, ``nowhere``.
+
+    Without credentials.
+    """
+    names = _names(signal, environ)
+    if not names:
+        return f"nowhere (OTEL_{signal.word}_EXPORTER=none)"
+    where = endpoint(signal, environ)
+    return f"to {where} ({protocol(signal, environ)})" if "otlp" in names else f"to {where}"
+
+
+def check(environ: Mapping[str, str]) -> None:
+    """Warn of standard variables that look as if they did what they don't."""
+    said = environ.get(env.OTEL_SDK_DISABLED, "").strip()
+    if said.lower() not in ("", "true", "false", "0", "no", "off"):
+        notices.warn(
+            "Set %s=true to switch the export off: %r counts as false.",
+            env.OTEL_SDK_DISABLED,
+            said[:40],
+        )
+    for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
+        if environ.get(name, "").strip():
+            notices.warn(
+                "Set OTEL_EXPORTER_OTLP_ENDPOINT and its like for otel-cinder: it does not read "
+                "the file that %s names.",
+                name,
+            )
+
+
+def spans(environ: Mapping[str, str]) -> BatchSpanProcessor:
+    """The spans' queue. Exporters are built in the export threads, here and below."""
+    return BatchSpanProcessor(
+        _loads(SPANS, environ),
+        endpoint(SPANS, environ),
+        queue_size=_positive(environ, env.OTEL_BSP_MAX_QUEUE_SIZE, 2048),
+        batch_size=_positive(environ, env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
+        delay=_seconds(environ, env.OTEL_BSP_SCHEDULE_DELAY, 5000),
+    )
+
+
+def metrics(
+    environ: Mapping[str, str],
+    resource: Callable[[Any], Resource],
+    prepare: Callable[[], None],
+    observe: Callable[[Meter], None],
+) -> MetricQueue:
+    """The metrics' queue. For the arguments see there."""
+    return MetricQueue(
+        _loads(METRICS, environ),
+        endpoint(METRICS, environ),
+        interval=_seconds(environ, env.OTEL_METRIC_EXPORT_INTERVAL, 60_000),
+        resource=resource,
+        prepare=prepare,
+        observe=observe,
+    )
+
+
+def logs(environ: Mapping[str, str], resource: Callable[[Any], Resource]) -> LogQueue:
+    """The log records' queue. For the arguments see there."""
+    return LogQueue(
+        _loads(LOGS, environ),
+        endpoint(LOGS, environ),
+        resource,
+        queue_size=_positive(environ, env.OTEL_BLRP_MAX_QUEUE_SIZE, 2048),
+        batch_size=_positive(environ, env.OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512),
+        delay=_seconds(environ, env.OTEL_BLRP_SCHEDULE_DELAY, 1000),
+    )
+
+
+def logs_are_wanted(environ: Mapping[str, str]) -> bool:
+    """Whether log records are to be exported, and can be, and nobody else exports them."""
+    if disabled(LOGS, environ) or not isinstance(get_logger_provider(), ProxyLoggerProvider):
+        return False
+    if _version(sdk_version) < _LOGS_SINCE:
+        notices.warn(
+            "OTEL_LOGS_EXPORTER is not honoured because opentelemetry-sdk %s is too old for it; "
+            "log records need %d.%d.",
+            sdk_version,
+            *_LOGS_SINCE,
+        )
+        return False
+    return True
+
+
+def _version(said: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in said.split(".")[:2])
+
+
+def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
+    said = environ.get(f"OTEL_{signal.word}_EXPORTER", "").strip() or signal.default
+    return [name for name in (part.strip() for part in said.split(",")) if name not in ("", "none")]
+
+
+def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
+    by = protocol(signal, environ)
+    names = _names(signal, environ)
+    return [functools.partial(_exporter, signal, name, by, environ) for name in names]
+
+
+def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
+    """By which OTLP the signal leaves, if it does by OTLP: ``http/protobuf`` or ``grpc``."""
+    said = signal.setting(environ, "PROTOCOL") or _HTTP
+    if said not in (_HTTP, _GRPC):
+        _warn_once(
+            os.getpid(),
+            f"OTEL_EXPORTER_OTLP_PROTOCOL={said!r} is not supported, so {_HTTP} is used; set it to "
+            f"{_HTTP} or {_GRPC}.",
+        )
+        return _HTTP
+    if said == _GRPC and threads_are_green():
+        _warn_once(
+            os.getpid(),
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is refused because gRPC hangs under eventlet, so "
+            f"{_HTTP} is used; set it to {_HTTP} and the endpoint to the collector's HTTP port "
+            "(4318).",
+        )
+        return _HTTP
+    return said
+
+
+@functools.lru_cache
+def _warn_once(_pid: int, message: str) -> None:
+    """Warn of what holds for each signal once in each process."""
+    notices.warn("%s", message)
+
+
+def _exporter(
+    signal: Signal, name: str, by: str, environ: Mapping[str, str] = os.environ
+) -> Callable[[], Any]:
+    """Import what makes an exporter, and give that."""
+    installed = name
+    if name == "otlp":
+        installed = "otlp_proto_grpc" if by == _GRPC else _OURS
+    if installed == _OURS and not _credentials_are_provided(signal, environ):
+        return functools.partial(_http_exporter, signal, environ)
+    make = _installed(signal, name, installed)
+    if installed == "otlp_proto_grpc":
+        return functools.partial(_grpc_exporter, make, signal, variable(signal, environ))
+    return make
+
+
+def _grpc_exporter(make: Callable[[], Any], signal: Signal, said_by: str) -> Any:
+    from otel_cinder.export.otlp_grpc import OtlpGrpcExporter
+
+    stock = make()
+    if not OtlpGrpcExporter.fits(stock):
+        return stock
+    stock.shutdown()
+    return OtlpGrpcExporter(make, signal, said_by)
+
+
+def _http_exporter(signal: Signal, environ: Mapping[str, str]) -> Any:
+    from otel_cinder.export.otlp_http import OtlpHttpExporter
+
+    made = OtlpHttpExporter(signal, environ, grpc=not threads_are_green())
+    if signal is METRICS:
+        # It knows the variables that say how metrics are liked. What else it reads is not asked.
+        stock: Any = _installed(signal, _OURS, _OURS)
+        made.take_likings_of(stock(endpoint="http://localhost", headers={"a": "b"}, timeout=1))
+    return made
+
+
+def _installed(signal: Signal, name: str, installed: str) -> Callable[[], Any]:
+    group = f"opentelemetry_{signal.word.lower()}_exporter"
+    for entry_point in entry_points(group=group, name=installed):
+        exporter: Callable[[], Any] = entry_point.load()
+        if isinstance(exporter, type) and not hasattr(exporter, "export"):
+            # A reader, such as prometheus', which waits to be asked.
+            raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which sends nothing")
+        return exporter
+    extra = "; pip install 'otel-cinder[grpc]'" if installed.endswith("_grpc") else ""
+    raise ValueError(f"OTEL_{signal.word}_EXPORTER names {name!r}, which is not installed{extra}")
+
+
+def _credentials_are_provided(signal: Signal, environ: Mapping[str, str]) -> bool:
+    """Whether a package of the operator's makes the session that the SDK's exporter asks by."""
+    return any(
+        environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER")
+        for name in ("", f"{signal.word}_")
+    )
+
+
+def variable(signal: Signal, environ: Mapping[str, str]) -> str:
+    """The variable that says where the signal goes by OTLP, or is to say it."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT"
+    return own if environ.get(own, "").strip() else env.OTEL_EXPORTER_OTLP_ENDPOINT
+
+
+def endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
+    """Where the items go, for messages."""
+    names = _names(signal, environ)
+    if not any(name.startswith("otlp") for name in names):
+        return ", ".join(names)
+    port = 4317 if protocol(signal, environ) == _GRPC else 4318
+    said = signal.setting(environ, "ENDPOINT") or f"http://localhost:{port}"
+    return redaction.masked(said.partition("?")[0], 200)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default_ms: int) -> float:
+    return min(_positive(environ, name, default_ms) / 1000, _LONGEST_S)
+
+
+def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
+    said = environ.get(name, "").strip()
+    if not said:
+        return default
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    notices.warn(
+        "%s=%r is not a positive whole number, so its default %d is used.", name, said, default
+    )
+    return default

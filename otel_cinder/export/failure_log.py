@@ -1,0 +1,118 @@
+"""What the export threads have to say, logged in no request's name.
+
+Where threads are native, an export thread logs by itself. Under eventlet it must not: the locks of
+log handlers are eventlet's. There the hub looks every two seconds whether there is something to say,
+and a greenthread of its own logs it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import os
+import sys
+import time
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from otel_cinder.export.native_thread import real, threads_are_green
+
+_LOG = logging.getLogger(__name__)
+
+_LOOK_S: Final = 2.0
+"""Seconds between two looks of the hub's."""
+
+_LATE_S: Final = 10.0
+"""Seconds after which nobody seems to look any more: the hub was exchanged for another."""
+
+
+class News:
+    """Sentences that wait to be logged. One exists per interpreter, `news`."""
+
+    def __init__(self) -> None:
+        self._said: collections.deque[tuple[float, str, tuple[Any, ...]]] = collections.deque()
+        self._pid = 0
+        self._timer: Any = None
+        self._once: set[tuple[Any, ...]] = set()
+
+    def add_once(self, message: str, *arguments: Any) -> None:
+        """Say it once in this process, however often it comes up: for each signal, say."""
+        self._see_to_process()
+        if (message, *arguments) not in self._once:
+            self._once.add((message, *arguments))
+            self.add(message, *arguments)
+
+    def add(self, message: str, *arguments: Any) -> None:
+        """Say it soon. May be called in any thread."""
+        self._see_to_process()
+        self._said.append((time.monotonic(), message, arguments))
+
+    def tell(self) -> None:
+        """Log what there is, in the current thread, which is one that may."""
+        self._see_to_process()
+        if not self._said:
+            return
+        token = otel_context.attach(Context())
+        try:
+            while self._said:
+                with contextlib.suppress(Exception):  # a log handler that raises
+                    _, message, arguments = self._said.popleft()
+                    _LOG.warning(message, *arguments)
+        finally:
+            otel_context.detach(token)
+
+    @property
+    def late(self) -> bool:
+        """Whether something has waited for so long that the hub does not seem to look."""
+        said = next(iter(self._said), None)
+        return said is not None and time.monotonic() - said[0] > _LATE_S
+
+    def watch(self) -> bool:
+        """Under eventlet, have the hub look from now on. False in a thread that has no hub."""
+        if not threads_are_green():
+            return True
+        if not _has_hub():
+            return False
+        self._see_to_process()
+        if self._timer is None or self.late:
+            self._look_later()
+        return True
+
+    def stop(self) -> None:
+        """Have the hub look no more, and drop what is not told."""
+        timer, self._timer = self._timer, None
+        self._said.clear()
+        self._once.clear()
+        if timer is not None and self._pid == os.getpid() and _has_hub():
+            timer.cancel()
+
+    def _see_to_process(self) -> None:
+        """In a child, forget the parent's news, and the timer of its hub."""
+        if self._pid != os.getpid():
+            self._said.clear()
+            self._once.clear()
+            self._timer = None
+            self._pid = os.getpid()
+
+    def _look_later(self) -> None:
+        hub = sys.modules["eventlet.hubs"].get_hub()
+        timer: Any = hub.schedule_call_global(_LOOK_S, lambda: self._look(timer))
+        self._timer = timer
+
+    def _look(self, timer: Any) -> None:
+        # In the hub's own greenlet, which must not wait for a log handler's lock.
+        if timer is self._timer and self._pid == os.getpid():
+            self._look_later()
+            if self._said:
+                sys.modules["eventlet.greenthread"].spawn_n(self.tell)
+
+
+def _has_hub() -> bool:
+    """Whether this is the main thread. One of tpool's has no hub: to ask for it would make one."""
+    return bool(real("_thread").get_ident() == real("threading").main_thread().ident)
+
+
+news: Final = News()

@@ -1,0 +1,353 @@
+"""Metrics: one table of instruments, and the queue that measurements take to them.
+
+Cinder's threads only put what they have measured into a queue. The SDK's instruments live in the
+export thread, one provider a service, so none of the SDK's locks is ever taken in a thread of
+Cinder's, and none is held when the process forks.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import math
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
+
+from otel_cinder import conventions, redaction
+from otel_cinder.export.failure_log import news
+from otel_cinder.export.native_thread import real
+from otel_cinder.export.queues import METRICS, ExportQueue, Load
+from otel_cinder.version import __version__
+
+BOUNDARIES_S: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+    *(30, 60, 120, 300, 600),
+)
+"""Upper bounds of every histogram's buckets, in seconds: those that the semantic conventions give
+for durations, and on to ten minutes, which a volume made from an image may well take."""
+
+SETS_LIMIT: Final = 2000
+"""Sets of attributes that an instrument keeps apart, as the specification has it. The SDK has this
+limit itself in its latest releases; those before keep all that they get."""
+
+QUEUE_SIZE: Final = 10_000
+"""Measurements that may wait for the export thread."""
+
+_ROUND_S: Final = 5.0
+"""Seconds after which measurements leave the queue at the latest: often enough for its room, seldom
+enough for a service that has little to do."""
+
+_VALUE_LIMIT: Final = 256
+"""Characters of an attribute's value that are kept."""
+
+_POINT_BYTES: Final = 300
+"""About what a data point takes in a request, most being histograms'."""
+
+Record = Callable[[float, Mapping[str, Any], Context], None]
+
+
+_EMPTY: Final = Context()
+
+Measurement = tuple[Any, str, float, Mapping[str, Any], SpanContext]
+"""Service, name, value, attributes, and the span in which it was measured. A plain tuple: the
+named one takes five times as long to make. The attributes must not be changed any more."""
+
+
+class Instruments:
+    """The instruments of `conventions.METRICS` on one meter, each made when it is first used."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._records: dict[str, Record] = {}
+
+    def record(
+        self, name: str, value: float, attributes: Mapping[str, Any], context: Context
+    ) -> None:
+        """Record ``value`` with the instrument ``name``.
+
+        Raises KeyError if there is none, ValueError for a value that is NaN or infinite.
+        """
+        record = self._records.get(name)
+        if record is None:
+            record = self._records.setdefault(name, _Limited(_instrument(self._meter, name)))
+        record(value, attributes, context)
+
+
+class _Limited:
+    """Records with an instrument, and keeps the sets of attributes safe, and not too many."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+        self._sets: dict[frozenset[tuple[str, Any]], dict[str, Any]] = {}
+
+    def __call__(self, value: float, attributes: Mapping[str, Any], context: Context) -> None:
+        if not math.isfinite(value):  # it would spoil a sum for good
+            raise ValueError(f"{value} is no measurement")
+        try:
+            key = frozenset(attributes.items())
+        except TypeError:  # a list among the values
+            attributes = _safe(attributes)
+            key = frozenset(attributes.items())
+        safe = self._sets.get(key)
+        if safe is None:
+            safe = {conventions.OVERFLOW: True}
+            if len(self._sets) < SETS_LIMIT:
+                safe = self._sets[key] = _safe(attributes)
+        self._record(value, safe, context)
+
+
+def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that can be encoded: one that can't would take all metrics with it, each time."""
+    return {
+        name: value
+        if isinstance(value, (bool, int, float))
+        else redaction.identifier(value, _VALUE_LIMIT)
+        for name, value in attributes.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
+
+
+def _instrument(meter: Meter, name: str) -> Any:
+    """The method that records a value with the instrument ``name``."""
+    kind, unit, meaning, _ = conventions.METRICS[name]
+    if kind == "histogram":
+        return meter.create_histogram(
+            name, unit, meaning, explicit_bucket_boundaries_advisory=BOUNDARIES_S
+        ).record
+    if kind == "counter":
+        return meter.create_counter(name, unit, meaning).add
+    if kind == "updowncounter":
+        return meter.create_up_down_counter(name, unit, meaning).add
+    return meter.create_gauge(name, unit, meaning).set
+
+
+@functools.cache
+def _provider_class() -> Any:
+    # Late, as all of the SDK's metrics: not every process measures.
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    lock = real("threading").Lock
+
+    class Provider(MeterProvider):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Of its own: the class's lock is eventlet's, or was held when this process was forked.
+            self._all_metric_readers_lock = lock()
+            self._all_metric_readers = weakref.WeakSet()
+            super().__init__(*args, **kwargs)
+
+        def _handle_fork(self) -> None:
+            """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
+
+    return Provider
+
+
+def _reader(exporter: Any) -> Any:
+    """What reads for ``exporter``, which knows its backend's likings: as the SDK's readers ask it."""
+    from opentelemetry.sdk.metrics import Histogram
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.metrics.view import (
+        ExplicitBucketHistogramAggregation,
+        ExponentialBucketHistogramAggregation,
+    )
+
+    liked = dict(getattr(exporter, "_preferred_aggregation", None) or {})
+    if not isinstance(liked.get(Histogram), ExponentialBucketHistogramAggregation):
+        # The instruments advise the same, which the SDK heeds only since 1.31.
+        liked[Histogram] = ExplicitBucketHistogramAggregation(BOUNDARIES_S)
+    return InMemoryMetricReader(getattr(exporter, "_preferred_temporality", None), liked)
+
+
+class _Service(NamedTuple):
+    """A service's instruments, and what reads them, one reader an exporter."""
+
+    instruments: Instruments
+    readers: list[Any]
+
+
+class MetricQueue(ExportQueue[Measurement]):
+    """Takes measurements to their instruments, and collects these every ``interval`` seconds.
+
+    Args:
+        interval: seconds between two collections; a flush collects, too.
+        resource: the resource of a service.
+        prepare: called once the SDK's metrics are imported.
+        observe: adds what is observed of this process, to the first service's meter.
+    """
+
+    def __init__(
+        self,
+        load_exporters: Sequence[Load],
+        endpoint: str,
+        *,
+        interval: float,
+        resource: Callable[[Any], Resource],
+        prepare: Callable[[], None],
+        observe: Callable[[Meter], None],
+    ) -> None:
+        super().__init__(
+            METRICS,
+            load_exporters,
+            endpoint,
+            queue_size=QUEUE_SIZE,
+            batch_size=QUEUE_SIZE // 2,
+            delay=min(interval, _ROUND_S),
+        )
+        self._interval = interval
+        self._resource = resource
+        self._prepare = prepare
+        self._observe = observe
+        self._seen: list[Any] = []
+        self._services: dict[Any, _Service] = {}
+        self._left_out: set[str] = set()
+        self._due = math.inf
+
+    def see(self, service: Any) -> None:
+        """Start collecting for the process, under ``service`` if it is the first one seen."""
+        if not self._seen and not self._stopping:
+            self._seen.append(service)
+            self.start_quietly()
+
+    def _load(self) -> None:
+        super()._load()
+        importlib.import_module("opentelemetry.sdk.metrics.export")
+        _provider_class()
+        self._prepare()
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._due = time.monotonic() + self._interval
+
+    def _pause(self) -> float:
+        return min(super()._pause(), self._delay)
+
+    def _work(self, *, asked: bool) -> None:
+        self._record_all()
+        now = time.monotonic()
+        if asked or now >= self._due:
+            self._due = now + self._interval
+            self._give_up_held()  # what is collected now tells all of that, too
+            self._collect()
+        while self._held and self._send_held(asked=asked):
+            pass
+
+    def _record_all(self) -> None:
+        for service in self._seen:
+            self._of(service)
+        for _ in range(len(self._queue)):
+            service, name, value, attributes, span = self._queue.popleft()
+            try:
+                context = trace.set_span_in_context(trace.NonRecordingSpan(span), _EMPTY)
+                self._of(service).instruments.record(name, value, attributes, context)
+            except Exception as error:
+                if name not in self._left_out:
+                    self._left_out.add(name)
+                    news.add(
+                        "otel-cinder leaves out measurements of %s because of %s: %s; Cinder is "
+                        "not affected. Please report it.",
+                        name,
+                        type(error).__name__,
+                        redaction.masked(error),
+                    )
+
+    def _of(self, service: Any) -> _Service:
+        found = self._services.get(service)
+        if found is None:
+            found = self._services[service] = self._make(service)
+        return found
+
+    def _make(self, service: Any) -> _Service:
+        readers = [_reader(exporter) for exporter in self._exporters]
+        # Its atexit hook would run behind our flush.
+        provider = _provider_class()(readers, self._resource(service), shutdown_on_exit=False)
+        meter = provider.get_meter(conventions.SCOPE, __version__)
+        if not self._services:
+            self._observe(meter)
+        return _Service(Instruments(meter), readers)
+
+    def _collect(self) -> None:
+        deliveries = []
+        for index, exporter in enumerate(self._exporters):
+            read = [each.readers[index].get_metrics_data() for each in self._services.values()]
+            found = [one for data in read if data is not None for one in data.resource_metrics]
+            if found:
+                deliveries.append((exporter, found))
+        if deliveries:
+            self._hold(deliveries, [])
+
+    def _form(self, batch: Sequence[Any]) -> Any:
+        from opentelemetry.sdk.metrics.export import MetricsData
+
+        return MetricsData(resource_metrics=batch)
+
+    def _bytes_in(self, batch: Sequence[Any]) -> int:
+        return self._size(batch) * _POINT_BYTES
+
+    def _halves(self, batch: Sequence[Any]) -> list[Any]:
+        metrics = _flat(batch)
+        if len(metrics) == 1:
+            metrics = [(*metrics[0][:2], half) for half in _halves_of(metrics[0][2])]
+        half = len(metrics) // 2
+        return [_grouped(metrics[:half]), _grouped(metrics[half:])] if half else [batch]
+
+    def _joined(self, batches: Sequence[Any]) -> Any:
+        return _grouped([metric for batch in batches for metric in _flat(batch)])
+
+    def _size(self, batch: Sequence[Any]) -> int:
+        return sum(
+            len(metric.data.data_points)
+            for of_resource in batch
+            for of_scope in of_resource.scope_metrics
+            for metric in of_scope.metrics
+        )
+
+
+_Placed = tuple[Any, Any, Any]
+"""A resource's metrics, a scope's of these, and a metric of these."""
+
+
+def _flat(batch: Sequence[Any]) -> list[_Placed]:
+    return [
+        (of_resource, of_scope, metric)
+        for of_resource in batch
+        for of_scope in of_resource.scope_metrics
+        for metric in of_scope.metrics
+    ]
+
+
+def _grouped(metrics: Sequence[_Placed]) -> list[Any]:
+    """A batch of these. Resources and scopes stand in it once: of two, encoders drop one."""
+    return [
+        replace(
+            of_resource,
+            scope_metrics=[
+                replace(of_scope, metrics=[metric for _, _, metric in some])
+                for (_, of_scope, _), some in _runs(others, lambda each: id(each[1].scope))
+            ],
+        )
+        for (of_resource, _, _), others in _runs(metrics, lambda each: id(each[0].resource))
+    ]
+
+
+def _runs(
+    metrics: Sequence[_Placed], key: Callable[[_Placed], int]
+) -> Iterator[tuple[_Placed, list[_Placed]]]:
+    for _, run in itertools.groupby(metrics, key):
+        found = list(run)
+        yield found[0], found
+
+
+def _halves_of(metric: Any) -> list[Any]:
+    points = metric.data.data_points
+    half = len(points) // 2
+    parts = [points[:half], points[half:]] if half else [points]
+    return [replace(metric, data=replace(metric.data, data_points=part)) for part in parts]

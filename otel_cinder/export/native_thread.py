@@ -1,0 +1,127 @@
+"""What a real thread of the operating system needs, off eventlet's hub.
+
+Threads, locks, events and sockets come from the unpatched modules, so that they work the same with
+and without eventlet; and the host's log handlers, whose locks are eventlet's, are kept away from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final
+
+from otel_cinder import redaction
+
+_WARNINGS: Final = "py.warnings"
+"""Where ``logging.captureWarnings`` sends what is deprecated, which is nobody's reason to fail."""
+
+_EXPORTERS_LOGGERS: Final = (
+    "opentelemetry.",
+    "charset_normalizer",
+    "grpc",
+    _WARNINGS,
+    "requests",
+    "urllib3",
+)
+"""Beginnings of the names of loggers that exporters write to. See `Hush`."""
+
+
+def real(module: str) -> Any:
+    """The module as it was before eventlet patched it; the module itself without eventlet."""
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return patcher.original(module)
+    __import__(module)
+    return sys.modules[module]
+
+
+def threads_are_green() -> bool:
+    """Whether eventlet has patched threads."""
+    return real("threading") is not sys.modules["threading"]
+
+
+class Hush(logging.Filter):
+    """Keeps what exporters log in our thread away from the host's log handlers, and from logging.
+
+    Handlers' locks are eventlet's where eventlet rules, and so is the logging module's own, which a
+    logger takes now and then when it is asked for a level. A greenthread that waited for one while
+    our thread holds it would never be woken.
+    The first warning of an export is kept: it is the reason in our own, which a thread of the
+    host's writes. (The last one only says that the exporter has given up.)
+    """
+
+    _threads: ClassVar[dict[int, Hush]] = {}
+    """Idents of the threads that are kept away."""
+
+    def __init__(self, get_ident: Callable[[], int]) -> None:
+        super().__init__()
+        self._get_ident = get_ident
+        self._thread: int | None = None
+        self.reason = ""
+        self.may_hear = True
+        """Whether a record may be made of what is logged: it asks for the thread's name, and so, in
+        a thread that is not eventlet's, for eventlet's."""
+
+    def begin(self) -> None:
+        """Keep the current thread away."""
+        self._thread = self._get_ident()
+        self._threads[self._thread] = self
+
+    @contextlib.contextmanager
+    def during(self) -> Iterator[None]:
+        """Keep the current thread away for so long, also if it is not the one that began."""
+        before = self._thread
+        self.reason = ""
+        self.begin()
+        try:
+            yield
+        finally:
+            if before is None:
+                self._threads.pop(self._thread or 0, None)
+                self._thread = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._get_ident() != self._thread:
+            return True
+        if record.levelno >= logging.WARNING and not self.reason and record.name != _WARNINGS:
+            self.reason = redaction.masked(record.getMessage(), 300)
+        return False
+
+    def spread(self) -> None:
+        """Put it on every logger there is that an exporter may write to."""
+        for logger in _known_loggers():
+            if self not in logger.filters:
+                logger.filters.insert(0, self)  # before the SDK's, which hides what it has seen
+            if "isEnabledFor" not in vars(logger):
+                vars(logger)["isEnabledFor"] = functools.partial(
+                    _is_enabled, logger, self._get_ident, self._threads
+                )
+
+    def withdraw(self) -> None:
+        """Take it off again."""
+        self._threads.pop(self._thread or 0, None)
+        for logger in _known_loggers():
+            logger.removeFilter(self)
+            if not self._threads:
+                vars(logger).pop("isEnabledFor", None)
+
+
+def _is_enabled(
+    logger: logging.Logger, get_ident: Callable[[], int], threads: dict[int, Hush], level: int
+) -> bool:
+    hush = threads.get(get_ident())
+    if hush is not None:
+        return level >= logging.WARNING and hush.may_hear
+    return logging.Logger.isEnabledFor(logger, level)
+
+
+def _known_loggers() -> list[logging.Logger]:
+    # Not by getLogger(), which takes the lock.
+    return [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if name.startswith(_EXPORTERS_LOGGERS) and isinstance(logger, logging.Logger)
+    ]

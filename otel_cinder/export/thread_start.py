@@ -1,0 +1,82 @@
+"""One worker's imports at a time, and none that a fork has cut off.
+
+A worker's thread must not import: under eventlet the locks of Python's imports may be eventlet's,
+and a fork in the midst leaves a child with locks that nobody lets go of. So the thread of the host's
+that starts a worker imports for it. What is imported may log, and so start another worker: that
+one's turn comes when the first has been started.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from otel_cinder.export.native_thread import real
+from otel_cinder.import_hooks import imported
+
+
+class _Turns:
+    """Those of one process that are to start."""
+
+    def __init__(self) -> None:
+        self.lock = real("threading").Lock()
+        self.waiting: collections.deque[Callable[[], None]] = collections.deque()
+        self.thread = 0
+        """Who is importing, as Python's imports know it; 0: nobody."""
+
+
+_turns: Final[dict[int, _Turns]] = {}
+"""By process. No lock that a fork could leave locked: a child has turns of its own."""
+
+
+def in_turn(start: Callable[[], None]) -> None:
+    """Call ``start``, now, or from the thread that is calling another just now. Never waits."""
+    turns = _of_this_process()
+    turns.waiting.append(start)
+    while turns.waiting and turns.lock.acquire(blocking=False):
+        turns.thread = _importing_thread()
+        try:
+            while turns.waiting:
+                turns.waiting.popleft()()
+        finally:
+            turns.thread = 0
+            turns.lock.release()
+
+
+def _of_this_process() -> _Turns:
+    pid = os.getpid()
+    turns = _turns.get(pid)
+    if turns is None:
+        turns = _turns.setdefault(pid, _Turns())
+        for other in [known for known in _turns if known != pid]:
+            parents = _turns.pop(other, None)
+            if parents is not None and parents.thread not in (0, _importing_thread()):
+                _forget_imports_of(parents.thread)
+    return turns
+
+
+def _bootstrap() -> Any:
+    return sys.modules["_frozen_importlib"]
+
+
+def _importing_thread() -> int:
+    """The current thread, as the owner of an import's lock is known."""
+    ident: int = _bootstrap()._thread.get_ident()
+    return ident
+
+
+def _forget_imports_of(thread: int) -> None:
+    """Let be imported anew what a thread of the parent's was importing when this child was forked.
+
+    That thread is not here to end its imports. Who asks for one of these modules would wait for
+    ever.
+    """
+    locks = getattr(_bootstrap(), "_module_locks", {})
+    for name, reference in list(locks.items()):
+        if getattr(reference(), "owner", None) == thread:
+            locks.pop(name, None)
+            if name in sys.modules and not imported(name):
+                del sys.modules[name]

@@ -1,0 +1,1 @@
+"""Puts functions of ours in the place of other libraries', and puts those back."""

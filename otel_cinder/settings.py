@@ -1,0 +1,165 @@
+"""The ``OTEL_CINDER_*`` settings, read once; `otel_cinder.export.exporters` reads the standard ones.
+
+Imported at interpreter start, so with the standard library alone: what the settings mean stands in
+`otel_cinder.conventions`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from otel_cinder import notices
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+ENABLED = "OTEL_CINDER_ENABLED"
+DISABLED_SEAMS = "OTEL_CINDER_DISABLED_SEAMS"
+TRUST_INBOUND = "OTEL_CINDER_TRUST_INBOUND"
+PERIODIC = "OTEL_CINDER_PERIODIC"
+
+TRACERESPONSE = "OTEL_CINDER_TRACERESPONSE"
+LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
+RESULTS = "OTEL_CINDER_RESULTS"
+CLIENTS = "OTEL_CINDER_CLIENTS"
+TEXTS = "OTEL_CINDER_TEXTS"
+
+_PREFIX: Final = "OTEL_CINDER_"
+
+NAMES: Final[frozenset[str]] = frozenset(
+    value for value in list(globals().values()) if str(value).startswith(_PREFIX)
+) - {_PREFIX}
+"""All of them: what is not among them is a slip of the pen."""
+
+SEAMS = (
+    "http",
+    "flows",
+    "rpc",
+    "notifications",
+    "concurrency",
+    "handled",
+    "scheduler",
+    "driver",
+    "commands",
+    "images",
+    "logs",
+    "clients",
+)
+
+_LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+    "OFF": logging.CRITICAL + 1,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process was told. A bad value is warned of once and its default used."""
+
+    trust_inbound: bool = False
+    periodic: bool = False
+    disabled_seams: frozenset[str] = frozenset()
+    traceresponse: bool = True
+    log_level: int = logging.INFO
+    """The number of ``logging``'s level; above CRITICAL for OFF."""
+    result_values: bool = False
+    clients: bool = False
+    texts: bool = True
+    """Whether free texts are recorded, secrets masked; else only templates, classes and names."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read ``environ`` (``os.environ``, or a plain dict). Never raises."""
+        warn_of_unknown(environ)
+        texts = _choice(environ, TEXTS, "masked", ("masked", "templates")) == "masked"
+        return cls(
+            trust_inbound=_flag(environ, TRUST_INBOUND),
+            periodic=_flag(environ, PERIODIC),
+            disabled_seams=_seams(environ, DISABLED_SEAMS),
+            traceresponse=_flag(environ, TRACERESPONSE, default=True),
+            log_level=_LEVELS[_choice(environ, LOG_LEVEL, "INFO", tuple(_LEVELS))],
+            result_values=_choice(environ, RESULTS, "keys", ("keys", "values")) == "values"
+            and texts,
+            clients=_flag(environ, CLIENTS),
+            texts=texts,
+        )
+
+
+def enabled(environ: Mapping[str, str]) -> bool:
+    """Whether ``OTEL_CINDER_ENABLED`` says yes; a value that is neither yes nor no means no."""
+    return _flag(environ, ENABLED)
+
+
+def warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Warn of each ``OTEL_CINDER_*`` variable that is none of the settings, with the nearest one."""
+    for name in sorted(name for name in environ if name.startswith(_PREFIX)):
+        if name not in NAMES:
+            notices.warn(
+                "Correct the name of %s%s: otel-cinder has no such setting, so it has no effect.%s",
+                name[:80],
+                _nearest(name),
+                ""
+                if ENABLED in environ
+                else f" Tracing is off: set {ENABLED}=true to switch it on.",
+            )
+
+
+def _nearest(name: str) -> str:
+    import difflib  # late: it takes its time, and hardly anybody needs it
+
+    known = {each.removeprefix(_PREFIX): each for each in NAMES}
+    found = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, 1)
+    if found:
+        return f", probably to {known[found[0]]}"
+    return f" (there are {', '.join(sorted(NAMES))})"
+
+
+def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return default if not value else False
+    notices.warn(
+        "%s=%r is neither true nor false, so it counts as %s; set it to true or false.",
+        name,
+        value[:40],
+        str(default).lower(),
+    )
+    return default
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[str, ...]) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    for one in known:
+        if value.lower() == one.lower():
+            return one
+    notices.warn(
+        "%s=%r is unknown, so %s is used; set it to one of %s.",
+        name,
+        value[:40],
+        default,
+        ", ".join(known),
+    )
+    return default
+
+
+def _seams(environ: Mapping[str, str], name: str) -> frozenset[str]:
+    named = {part.strip() for part in environ.get(name, "").split(",") if part.strip()}
+    for unknown in sorted(named.difference(SEAMS)):
+        notices.warn(
+            "%s names the seam %r, which does not exist, so it is ignored; there are %s.",
+            name,
+            unknown[:40],
+            ", ".join(SEAMS),
+        )
+    return frozenset(named.intersection(SEAMS))

@@ -1,0 +1,87 @@
+"""A call of the host's in a span of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_cinder.patching.patch_set import complain
+from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.runtime import end_span
+
+Begin = Callable[[Context], "tuple[Span, Context] | None"]
+Fail = Callable[[Span, BaseException], Any]
+Succeed = Callable[[Span], Any]
+
+
+def attach(seam: str, context: Context | None) -> Any:
+    """Make ``context``, if any, current; a token for `detach`, or None. Never raises."""
+    try:
+        return None if context is None else otel_context.attach(context)
+    except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
+        complain(seam, error)
+        return None
+
+
+def detach(seam: str, token: Any) -> None:
+    """Make current what was so before `attach`. Never raises."""
+    try:
+        if token is not None:
+            otel_context.detach(token)
+    except Exception as error:
+        complain(seam, error)
+
+
+def call(
+    seam: str,
+    begin: Begin,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    fail: Fail = record_failure,
+    succeed: Succeed | None = None,
+) -> Any:
+    """Call ``wrapped`` once, in a span where the current one is recorded, and end that span.
+
+    Args:
+        seam: named in complaints.
+        begin: starts the span, from the current context; gives it and the context in which it is to
+            be current. None: there is to be no span. What it raises is complained of.
+        fail: says of the span what was raised, which goes on unchanged.
+        succeed: says of the span what is known once the call has returned.
+    """
+    begun = None
+    try:
+        current = otel_context.get_current()
+        if trace.get_current_span(current).is_recording():
+            begun = begin(current)
+    except Exception as error:
+        complain(seam, error)
+    if begun is None:
+        return wrapped(*args, **kwargs)
+    span, context = begun
+    token = attach(seam, trace.set_span_in_context(span, context))
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        try:
+            fail(span, error)
+        except Exception as problem:
+            complain(seam, problem)
+        raise
+    else:
+        if succeed is not None:
+            try:
+                succeed(span)
+            except Exception as problem:
+                complain(seam, problem)
+        return result
+    finally:
+        detach(seam, token)
+        end_span(span)

@@ -1,0 +1,89 @@
+"""What this process counts of itself, so that nobody need guess whether a span was lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.trace.sampling import Decision
+
+from otel_cinder import conventions
+from otel_cinder.export.logs import LogQueue
+from otel_cinder.export.queues import BatchSpanProcessor, ExportQueue
+from otel_cinder.patching.patch_set import Seam
+from otel_cinder.spans.sampling import Tally
+
+_QUEUE_FULL: Final = "queue_full"
+
+Counts = Iterable[tuple[int, Mapping[str, Any]]]
+
+
+class Health(NamedTuple):
+    """Names and meanings of all this: `otel_cinder.conventions`."""
+
+    decisions: Tally
+    spans: BatchSpanProcessor | None
+    """None: spans are not exported by us."""
+    logs: LogQueue | None
+    """None: log records are not exported."""
+    seams: Callable[[], list[Seam]]
+
+    def observe(self, meter: Meter) -> None:
+        """Have ``meter`` ask for it at each collection."""
+        counted: dict[str, Callable[[], Counts]] = {
+            conventions.SPANS_STARTED: self._started,
+            conventions.SEAMS: self._places,
+        }
+        spans = self.spans
+        if spans is not None:
+            counted |= {
+                conventions.SPANS_PROCESSED: lambda: _processed(spans),
+                conventions.SPANS_EXPORTED: lambda: _exported(spans),
+                conventions.QUEUE_SIZE: lambda: [(spans.waiting, {})],
+                conventions.QUEUE_CAPACITY: lambda: [(spans.queue_size, {})],
+            }
+        logs = self.logs
+        if logs is not None:
+            counted |= {
+                conventions.LOGS_PROCESSED: lambda: _processed(logs),
+                conventions.LOGS_EXPORTED: lambda: _exported(logs),
+            }
+        create = {
+            "counter": meter.create_observable_counter,
+            "updowncounter": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        for name, count in counted.items():
+            kind, unit, meaning, _ = conventions.METRICS[name]
+            create[kind](name, [_observer(count)], unit, meaning)
+
+    def _started(self) -> Counts:
+        for count, decision in (
+            (self.decisions.sampled, Decision.RECORD_AND_SAMPLE),
+            (self.decisions.dropped, Decision.DROP),
+        ):
+            yield count, {conventions.SAMPLING_RESULT: decision.name}
+
+    def _places(self) -> Counts:
+        """Patched places by state, without the reason."""
+        states = Counter((seam.seam, seam.state.partition(":")[0]) for seam in self.seams())
+        for (seam, state), count in states.items():
+            yield count, {conventions.SEAM: seam, conventions.SEAM_STATE: state}
+
+
+def _processed(queue: ExportQueue[Any]) -> Counts:
+    yield queue.taken, {}
+    if queue.overflowed:
+        yield queue.overflowed, {conventions.ERROR_TYPE: _QUEUE_FULL}
+
+
+def _exported(queue: ExportQueue[Any]) -> Counts:
+    yield queue.sent, {}
+    for kind, count in list(queue.failed.items()):
+        yield count, {conventions.ERROR_TYPE: kind}
+
+
+def _observer(count: Callable[[], Counts]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _options: [Observation(value, attributes) for value, attributes in count()]

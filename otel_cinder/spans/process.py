@@ -1,0 +1,190 @@
+"""The inside of `Runtime` in one process: providers, queues, and how they are flushed."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Tracer
+
+from otel_cinder import conventions
+from otel_cinder.export import exporters, queues
+from otel_cinder.export.failure_log import news
+from otel_cinder.export.logs import LogQueue
+from otel_cinder.export.metrics import Instruments, MetricQueue
+from otel_cinder.export.native_thread import threads_are_green
+from otel_cinder.export.queues import METRICS, SPANS, BatchSpanProcessor, ExportQueue
+from otel_cinder.spans.health import Health
+from otel_cinder.spans.instance_id import Names
+from otel_cinder.spans.sampling import EntrySampler, Tally
+from otel_cinder.version import __version__
+
+if TYPE_CHECKING:
+    from otel_cinder.spans.runtime import Runtime, Service
+
+
+class _IdGenerator(RandomIdGenerator):
+    """Random ids from a source of this process's own.
+
+    The SDK's generator draws from ``random``'s global state, which workers that uWSGI forks in C
+    would share: they would give out the same ids.
+    """
+
+    def __init__(self) -> None:
+        source = random.Random(os.urandom(32))
+        self._draw = source.getrandbits
+
+    def generate_trace_id(self) -> int:
+        return self._draw(128) or self.generate_trace_id()
+
+    def generate_span_id(self) -> int:
+        return self._draw(64) or self.generate_span_id()
+
+
+_IDENTITY: Final = (conventions.SERVICE_NAME, conventions.SERVICE_INSTANCE)
+
+_LIMITS: Final = SpanLimits()
+"""As ``OTEL_*_LIMIT`` say. Read here, so that a malformed one is told when tracing is switched on."""
+
+
+class _TracerProvider(TracerProvider):
+    def _handle_fork(self) -> None:
+        """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
+
+
+class Process:
+    """The providers of one process, one a service, over one export queue for each signal.
+
+    Making it starts nothing: of two threads that make one at the same time, one's is forgotten.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.pid = os.getpid()
+        self.tracers: dict[Service | None, Tracer] = {}
+        self._runtime = runtime
+        self._resources: dict[Service | None, Resource] = {}
+        self._names = Names()
+        self._tally = Tally()
+        self._given = runtime.tracer_provider or runtime.providers.tracer_provider()
+        self._given_meters = runtime.meter_provider or runtime.providers.meter_provider()
+        self.spans: BatchSpanProcessor | None = None
+        if self._given is None and not exporters.disabled(SPANS, os.environ):
+            self.spans = exporters.spans(os.environ)
+        self.logs: LogQueue | None = None
+        if runtime.logs_exported:
+            self.logs = exporters.logs(os.environ, self.resource)
+        self.instruments: Instruments | None = None
+        """Where measurements go at once, on a provider that is not ours."""
+        self.metrics: MetricQueue | None = None
+        if self._given_meters is not None:
+            meter = self._given_meters.get_meter(conventions.SCOPE, __version__)
+            self.instruments = Instruments(meter)
+        # Who has a provider of his own for spans, and none for metrics, wants none.
+        elif self._given is None and not exporters.disabled(METRICS, os.environ):
+            self.metrics = exporters.metrics(
+                os.environ,
+                self.resource,
+                runtime.use_native_locks,
+                Health(self._tally, self.spans, self.logs, runtime.seams).observe,
+            )
+
+    def tracer(self, service: Service | None) -> Tracer:
+        """The tracer of a service; made at its first span."""
+        found = self.tracers.get(service)
+        if found is None:
+            provider = self._given or self._provider(service)
+            found = provider.get_tracer(conventions.SCOPE, __version__)
+            self.tracers[service] = found
+            if self.metrics is not None:
+                self.metrics.see(service)
+        return found
+
+    def resource(self, service: Service | None) -> Resource:
+        """The resource of a service, which is the same for all its signals."""
+        found = self._resources.get(service)
+        if found is None:
+            found = self._resources[service] = self._only_ours(self._runtime.resource(service))
+        return found
+
+    def _only_ours(self, resource: Resource) -> Resource:
+        """``resource`` as that of no other process, whoever has named the instance."""
+        said = resource.attributes
+        name, instance = (str(said.get(key, "")) for key in _IDENTITY)
+        return resource.merge(
+            Resource({conventions.SERVICE_INSTANCE: self._names.take(name, instance)})
+        )
+
+    def flush(self, timeout: float) -> bool:
+        """Export what was recorded; False if it took longer than ``timeout`` seconds."""
+        begin = time.monotonic()
+        others = self._flush_the_hosts(timeout)
+        in_time = queues.flush(self._queues, timeout)
+        for thread in others:
+            thread.join(max(timeout - (time.monotonic() - begin), 0))
+        return in_time and not any(thread.is_alive() for thread in others)
+
+    def hurry(self) -> list[Any]:
+        """Have all exported at once, and from now on without delay; an event for each that is asked."""
+        for queue in self._queues:
+            queue.hurry()
+        return [done for done in [queue.ask() for queue in self._queues] if done is not None]
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a flush may wait, after what was seen of the collector."""
+        return min((queue.patience for queue in self._queues), default=0)
+
+    def shutdown(self, timeout: float) -> None:
+        """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
+        queues.shutdown(self._queues, timeout)
+        self._names.release()
+        news.stop()
+
+    def withdraw(self) -> None:
+        """Leave nothing of this in a child, whose threads may have the same idents."""
+        for queue in self._queues:
+            queue.withdraw()
+        self._names.release()
+
+    @property
+    def _queues(self) -> list[ExportQueue[Any]]:
+        return [queue for queue in (self.spans, self.metrics, self.logs) if queue is not None]
+
+    def _flush_the_hosts(self, timeout: float) -> list[threading.Thread]:
+        """Flush the providers that are not ours, in threads: it takes as long as their exporter."""
+        if threads_are_green():
+            return []  # the SDK's own processors could hang us
+        providers = (self._given, self._given_meters)
+        flushes: list[Callable[[int], Any] | None] = [
+            getattr(provider, "force_flush", None) for provider in providers
+        ]
+        threads = [
+            threading.Thread(target=flush, args=(int(timeout * 1000),), daemon=True)
+            for flush in flushes
+            if flush is not None
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _provider(self, service: Service | None) -> trace.TracerProvider:
+        trusts = self._runtime.settings.trust_inbound
+        provider = _TracerProvider(
+            sampler=EntrySampler(self._runtime.sampler, self._tally, trusts=trusts),
+            resource=self.resource(service),
+            id_generator=_IdGenerator(),
+            span_limits=_LIMITS,
+            # Its atexit hook would shut the shared queue down; ours flushes all of them.
+            shutdown_on_exit=False,
+        )
+        if self.spans is not None:
+            provider.add_span_processor(self.spans)
+        return provider

@@ -1,0 +1,135 @@
+"""Whose the global providers are: what the host has set in this process is its wish, and nothing else.
+
+Another tracing's provider is for its own spans, and ends at its own collector. One that was made
+before a fork may export nothing here: under eventlet its thread belongs to the parent's hub.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import metrics, trace
+from opentelemetry.environment_variables import (
+    OTEL_PYTHON_METER_PROVIDER,
+    OTEL_PYTHON_TRACER_PROVIDER,
+)
+from opentelemetry.metrics._internal import _ProxyMeterProvider
+
+from otel_cinder.export.native_thread import threads_are_green
+from otel_cinder.patching.patch_set import PatchSet, complain
+
+_OTHERS: Final = {
+    "osprofiler": "osprofiler",
+    "oslo_middleware": "oslo.middleware",
+    "oslo_messaging": "oslo.messaging",
+}
+"""Packages that set a global provider for their own tracing -> what they are called."""
+
+_PASSED_THROUGH: Final = frozenset({"otel_cinder", "wrapt"})
+"""Whose frames are between the one that sets a provider and what takes note of that."""
+
+
+class _Sight(NamedTuple):
+    """A global provider, as it was set or first seen."""
+
+    provider: Any
+    pid: int
+    package: str
+    """Who has set it; empty for one that was there before we looked."""
+
+
+class Providers:
+    """The global providers, who has set them, and in which process."""
+
+    def __init__(self) -> None:
+        self._sights: list[_Sight] = []
+
+    def watch(self, patches: PatchSet) -> None:
+        """Take note of what is set already, and of what will be."""
+        self._sights.clear()
+        if OTEL_PYTHON_TRACER_PROVIDER not in os.environ:  # the first look would load it
+            self._note(trace.get_tracer_provider(), "")
+        if OTEL_PYTHON_METER_PROVIDER not in os.environ:
+            self._note(metrics.get_meter_provider(), "")
+        for target, get in (
+            ("opentelemetry.trace:set_tracer_provider", trace.get_tracer_provider),
+            ("opentelemetry.metrics:set_meter_provider", metrics.get_meter_provider),
+        ):
+            patches.wrap("runtime", target, functools.partial(self._set, get))
+
+    def tracer_provider(self) -> trace.TracerProvider | None:
+        """The global one, where it is to be used."""
+        provider = trace.get_tracer_provider()
+        usable = not (_is_proxy(provider) or self.why_not(provider))
+        return provider if usable else None
+
+    def meter_provider(self) -> metrics.MeterProvider | None:
+        """The global one, where it is to be used."""
+        provider = metrics.get_meter_provider()
+        usable = not (_is_proxy(provider) or self.why_not(provider))
+        return provider if usable else None
+
+    def why_not(self, provider: Any) -> str:
+        """Why ``provider`` is not to be used in this process; empty where it is."""
+        package = next((each.package for each in self._sights if each.provider is provider), "")
+        if _is_oslo_middlewares(provider):
+            package = "oslo_middleware"
+        if package in _OTHERS:
+            return f"it is {_OTHERS[package]}'s"
+        return "" if self.made_here(provider) else "it was made before this process was forked"
+
+    def made_here(self, provider: Any) -> bool:
+        """Whether ``provider`` was made in this process, as far as we have seen."""
+        return all(each.pid == os.getpid() for each in self._sights if each.provider is provider)
+
+    def exports_here(self, provider: Any) -> bool:
+        """Whether spans of ``provider``, another tracing's, leave this process.
+
+        The SDK starts its threads anew after a fork. Under eventlet they are greenthreads, and
+        wait for the hub that oslo.service has just thrown away.
+        """
+        return self.made_here(provider) or not threads_are_green()
+
+    def _set(
+        self,
+        get: Callable[[], Any],
+        wrapped: Callable[..., Any],
+        _instance: Any,
+        args: tuple[Any, ...],
+        kwargs: Any,
+    ) -> Any:
+        result = wrapped(*args, **kwargs)
+        try:
+            self._note(get(), _package_that_calls())
+        except Exception as error:
+            complain("runtime", error)
+        return result
+
+    def _note(self, provider: Any, package: str) -> None:
+        known = any(each.provider is provider for each in self._sights)
+        if not known and not _is_proxy(provider):
+            self._sights.append(_Sight(provider, os.getpid(), package))
+
+
+def _is_proxy(provider: Any) -> bool:
+    """Whether ``provider`` stands in for one that nobody has set yet."""
+    return isinstance(provider, (trace.ProxyTracerProvider, _ProxyMeterProvider))
+
+
+def _is_oslo_middlewares(provider: Any) -> bool:
+    tracing = sys.modules.get("oslo_middleware.tracing")
+    return tracing is not None and getattr(tracing, "_TRACER_PROVIDER", None) is provider
+
+
+def _package_that_calls() -> str:
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _PASSED_THROUGH:
+            return package
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,367 @@
+"""What makes spans: tracers per service, built late in each process, flushed when it stops.
+
+Nothing is built before the first span of a process. cinder-api's and cinder-volume's parents, and
+uWSGI's master, load everything and then fork; what they had built would export nothing in a child.
+A fork that Python does not see (uWSGI's) is noticed by the process id.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
+from opentelemetry._logs import LogRecord
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.version import __version__ as sdk_version
+from opentelemetry.trace import Link, Span, SpanKind, Tracer
+
+from otel_cinder import conventions, notices, redaction
+from otel_cinder.export import exporters
+from otel_cinder.export.native_thread import real
+from otel_cinder.patching.patch_set import PatchSet, Seam, complain
+from otel_cinder.settings import Settings
+from otel_cinder.spans import announcement, clock, sampling
+from otel_cinder.spans.process import Process
+from otel_cinder.spans.providers import Providers
+
+_LOG = logging.getLogger("otel_cinder")
+
+SERVICE: Final = otel_context.create_key("otel-cinder-service")
+"""Context key: the `Service` at work, which owns the spans that are started there."""
+
+_LOCKING: Final = ("opentelemetry.sdk.trace", "opentelemetry.sdk.util", "opentelemetry.attributes")
+"""Modules of the SDK that make locks by ``threading.Lock()`` ..."""
+
+_LOCKING_METRICS: Final = (
+    "opentelemetry.metrics._internal",
+    "opentelemetry.sdk.metrics._internal",
+    "opentelemetry.util._once",
+)
+"""... and the beginnings of those that have imported the name."""
+
+FLUSH_TIMEOUT: Final = 5.0
+"""Seconds that a stopping process waits for its spans to leave."""
+
+
+class Service(tuple[str, str]):
+    """Name and instance of a service, as ``service.name`` and ``service.instance.id`` say them."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str, instance: str = "") -> Service:
+        return super().__new__(cls, (name, instance))
+
+
+class Runtime:
+    """Starts spans for the seams. One exists per interpreter, `runtime`; forks rebuild its inside."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.tracer_provider: trace.TracerProvider | None = None
+        self.meter_provider: metrics.MeterProvider | None = None
+        self.logs_exported = False
+        """Whether `emit_log` leads anywhere: the same in a process and all that it forks."""
+        self.providers = Providers()
+        self.sampler, self.sampler_name = sampling.configured({})
+        """The sampler for providers of our own, and how to call it."""
+        self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
+        """Says the resource attributes of a service; set by the instrumentor."""
+        self._patches = PatchSet()
+        self._locks = PatchSet()
+        """The SDK's locks: the last to be undone, behind a last export."""
+        self._on = False
+        self._announced: dict[int, object] = {}
+        """The processes that have said that they are traced, of this and those that it came from."""
+        self._process: Process | None = None
+        self._processes: dict[int, Process] = {}
+
+    def start(
+        self,
+        settings: Settings,
+        tracer_provider: trace.TracerProvider | None,
+        patches: PatchSet,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        """Make ready to build at the first span, and see to it that a stop flushes."""
+        self.settings = settings
+        redaction.leave_out_texts(not settings.texts)
+        self.tracer_provider = tracer_provider
+        self.meter_provider = meter_provider
+        exporters.check(os.environ)
+        self.sampler, self.sampler_name = sampling.configured(os.environ)
+        self.logs_exported = exporters.logs_are_wanted(os.environ)
+        self.providers.watch(patches)
+        self._announced.clear()
+        self._patches = patches
+        self._on = True
+        # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
+        patches.wrap("runtime", "os:_exit", self._flush_then_exit)
+        self._locks = PatchSet()
+
+    def stop(self) -> None:
+        """Flush, end the export thread, forget everything."""
+        self._on = False
+        process, self._process = self._process, None
+        self._processes.clear()
+        self.tracer_provider = self.meter_provider = None
+        self.logs_exported = False
+        atexit.unregister(self.flush)
+        if process is not None and process.pid == os.getpid():
+            process.shutdown(FLUSH_TIMEOUT)
+        self._locks.undo()
+        notices.tell()
+        redaction.leave_out_texts(False)
+
+    def begin(self, service: Service) -> None:
+        """Be ready for ``service``, which begins to serve in this process now.
+
+        Its first request or message then finds a tracer, and the process exports its metrics from
+        now on, though nothing may be asked of it for days.
+        """
+        self.tracer(otel_context.set_value(SERVICE, service, Context()))
+
+    def announce(self, service: Service | None = None) -> None:
+        """Log once a process that it is traced, and where that goes. Never raises.
+
+        Said when a service starts, and with the first span at the latest: in no request's context.
+        """
+        me = object()
+        # Of threads that come here at the same time, setdefault lets one go on.
+        if not self._on or self._announced.setdefault(os.getpid(), me) is not me:
+            return
+        try:
+            notices.tell()
+            token = otel_context.attach(Context())
+            try:
+                # oslo.log names the request of the thread on a record that has no context itself.
+                _LOG.info("%s", announcement.text(self, service), extra={"context": None})
+            finally:
+                otel_context.detach(token)
+        except Exception as error:
+            complain("runtime", error)
+
+    def start_span(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        start_time: int | None = None,
+    ) -> Span:
+        """Start a span of the service at work in ``context``, as a child of its current span.
+
+        Args:
+            start_time: when it began, in nanoseconds since the epoch; default: now. For what began
+                before there was a tracer: the first one of a process takes a second to make.
+        """
+        return clock.start(self.tracer(context), name, context, kind, attributes, links, start_time)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether `measure` leads anywhere; for those who would take pains to have a value."""
+        process = self._current()
+        return process is not None and bool(process.metrics or process.instruments)
+
+    def measure(
+        self,
+        name: str,
+        value: float,
+        attributes: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        """Record ``value`` (in the metric's unit) of the metric ``name``. Never blocks or raises.
+
+        Args:
+            attributes: must not be changed afterwards: they are read later, in another thread.
+            context: whose span is the exemplar and whose service it belongs to; default: current.
+        """
+        try:
+            process = self._process
+            if process is None or process.pid != os.getpid():
+                process = self._current()
+                if process is None:
+                    return
+            if process.metrics is not None:
+                where = otel_context.get_current() if context is None else context
+                # Not the context itself: the queue would keep spans, and tokens, in it alive.
+                span = trace.get_current_span(where).get_span_context()
+                process.metrics.put((where.get(SERVICE), name, value, attributes, span))
+            elif process.instruments is not None:
+                where = otel_context.get_current() if context is None else context
+                process.instruments.record(name, value, attributes, where)
+        except Exception as error:
+            complain("metrics", error)
+
+    def emit_log(self, record: LogRecord, context: Context | None = None) -> None:
+        """Export ``record``, which has its span's ids already. Never blocks or raises.
+
+        Args:
+            context: whose service it belongs to; default: current.
+        """
+        try:
+            process = self._current() if self.logs_exported else None
+            if process is not None and process.logs is not None:
+                where = otel_context.get_current() if context is None else context
+                process.logs.put((where.get(SERVICE), record))
+        except Exception as error:
+            complain("logs", error)
+
+    def tracer(self, context: Context) -> Tracer:
+        """The tracer of the service at work in ``context``, in this process."""
+        process = self._process
+        if process is None or process.pid != os.getpid():
+            process = self._build()
+        service: Any = context.get(SERVICE)
+        return process.tracers.get(service) or process.tracer(service)
+
+    def resource(self, service: Service | None) -> Resource:
+        """What the spans of ``service`` say about where they come from.
+
+        What the operator has set in OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES wins. Not
+        ``Resource.create``: it runs a thread pool, and makes up an instance id at random.
+        """
+        found = Resource(
+            {
+                conventions.SDK_LANGUAGE: "python",
+                conventions.SDK_NAME: "opentelemetry",
+                conventions.SDK_VERSION: sdk_version,
+                **self.identify(service),
+            }
+        )
+        return found.merge(OTELResourceDetector().detect())
+
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
+        """Export what this process has recorded; False if it took longer than ``timeout`` s."""
+        process = self._process
+        if process is None or process.pid != os.getpid():
+            return True
+        return process.flush(timeout)
+
+    def hurry(self) -> list[Any]:
+        """Have all exported at once, and from now on without delay; an event for each that is asked.
+
+        For a process that may be ended at any moment. Does not wait.
+        """
+        process = self._process
+        return process.hurry() if process is not None and process.pid == os.getpid() else []
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a flush may wait, after what was seen of the collector."""
+        process = self._process
+        return process.patience if process is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        """Spans that this process could not send."""
+        process = self._process
+        return process.spans.dropped if process and process.spans else 0
+
+    def seams(self) -> list[Seam]:
+        """How each patched place fares; none of them once they have been put back."""
+        return self._patches.status() if self._patches.enabled else []
+
+    def _current(self) -> Process | None:
+        """The inside of this process; None once stopped, for who was not taken back in time."""
+        process = self._process
+        if process is not None and process.pid == os.getpid():
+            return process
+        return self._build() if self._on else None
+
+    def _build(self) -> Process:
+        pid = os.getpid()
+        self.use_native_locks()
+        # Two threads may come here at once. No lock, which a fork could leave locked: setdefault
+        # lets one of them win, and the loser's has started nothing yet.
+        process = self._processes.setdefault(pid, Process(self))
+        for other in [known for known in self._processes if known != pid]:
+            parents = self._processes.pop(other, None)
+            if parents is not None:
+                parents.withdraw()
+        self._process = process
+        atexit.unregister(self.flush)
+        atexit.register(self.flush)
+        self.announce()
+        return process
+
+    def use_native_locks(self) -> None:
+        """Exchange the SDK's locks for native ones where eventlet has patched threads.
+
+        Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
+        that waits for one which a native thread holds is never woken. The metrics' are called again
+        for once they are imported, in their export thread.
+        """
+        threads = real("threading")
+        green = sys.modules["threading"]
+        if threads is green or not self._locks.enabled:
+            return
+        for name, module in list(sys.modules.items()):
+            if name in _LOCKING:
+                self._exchange(name, module, "threading", green, threads)
+            elif name.startswith(_LOCKING_METRICS):
+                for lock in ("Lock", "RLock"):
+                    self._exchange(name, module, lock, getattr(green, lock), getattr(threads, lock))
+
+    def _exchange(self, name: str, module: Any, attribute: str, green: Any, native: Any) -> None:
+        if getattr(module, attribute, None) is green:
+            self._locks.replace("runtime", f"{name}:{attribute}", lambda _original: native)
+
+    def _flush_then_exit(
+        self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        try:
+            self.flush()
+        except Exception as error:
+            complain("runtime", error)
+        return wrapped(*args, **kwargs)
+
+
+def _unknown(_service: Service | None) -> Mapping[str, str]:
+    """What the SDK says of a process that it knows nothing of."""
+    return {conventions.SERVICE_NAME: f"unknown_service:{Path(sys.argv[0] or 'python').name}"}
+
+
+def end_span(span: Span) -> None:
+    """End ``span`` now. What a processor of the host's own provider raises does not reach Cinder."""
+    try:
+        clock.end(span)
+    except Exception as error:
+        complain("runtime", error)
+
+
+runtime = Runtime()
+
+
+def flush(timeout_s: float = FLUSH_TIMEOUT) -> bool:
+    """Export what this process has recorded so far; False if it took longer than ``timeout_s``."""
+    return runtime.flush(timeout_s)
+
+
+def process_name() -> str:
+    """The service that this process is, where its work does not say: from how it was started.
+
+    Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it says ``uwsgi``, and
+    what is served there is the API.
+    """
+    started_as = Path(sys.argv[0] if sys.argv else "").name
+    if started_as.startswith("cinder-") and "wsgi" not in started_as:
+        return started_as.removesuffix(".py")
+    if any(name in sys.modules for name in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi")):
+        return "cinder-api"
+    return started_as if started_as.startswith("cinder") else "cinder"
+
+
+def worker_instance() -> str:
+    """Host name, and under uWSGI the worker's number, by which its log calls it."""
+    uwsgi = sys.modules.get("uwsgi")
+    return socket.gethostname() + (f":worker-{uwsgi.worker_id()}" if uwsgi is not None else "")

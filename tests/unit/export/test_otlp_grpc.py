@@ -1,0 +1,273 @@
+"""OTLP over gRPC to a real server that answers as told."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+from otel_cinder.export import exporters
+from otel_cinder.export.answers import TAKEN, Answer, Verdict
+from otel_cinder.export.encoding import pack
+from otel_cinder.export.queues import SPANS
+from tests.unit import scripts
+from tests.unit.export import collectors
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+Respond = Callable[[ExportTraceServiceRequest, Any], ExportTraceServiceResponse]
+
+
+class Server(TraceServiceServicer):
+    """Keeps requests, and answers by a function."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+        self.port = 0
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.metadata: dict[str, Any] = {}
+
+    def Export(self, request: ExportTraceServiceRequest, context: Any) -> Any:
+        self.requests.append(request)
+        self.metadata = dict(context.invocation_metadata())
+        return self.respond(request, context)
+
+
+@contextlib.contextmanager
+def serving(respond: Respond) -> Iterator[Server]:
+    """A server of gRPC on a free port."""
+    made = grpc.server(ThreadPoolExecutor(2))
+    server = Server(respond)
+    add_TraceServiceServicer_to_server(server, made)
+    server.port = made.add_insecure_port("127.0.0.1:0")
+    made.start()
+    try:
+        yield server
+    finally:
+        made.stop(None).wait()
+
+
+def aborting(code: grpc.StatusCode, details: str = "", *metadata: tuple[str, bytes]) -> Respond:
+    """Fails each request."""
+
+    def respond(_request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(metadata)
+        context.abort(code, details)
+
+    return respond
+
+
+def taking(_request: Any, _context: Any) -> ExportTraceServiceResponse:
+    """Takes everything."""
+    return ExportTraceServiceResponse()
+
+
+def span(**attributes: str) -> ReadableSpan:
+    provider = TracerProvider(shutdown_on_exit=False)
+    made: Any = provider.get_tracer("test").start_span("a", attributes=attributes)
+    made.end()
+    return made
+
+
+@pytest.fixture
+def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """What becomes of a span that is sent to a port."""
+
+    def send(port: int, batch: Any = None, scheme: str = "http", **settings: str) -> Answer:
+        monkeypatch.setenv(ENDPOINT, f"{scheme}://127.0.0.1:{port}")
+        for name, value in settings.items():
+            monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+        exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+        try:
+            return exporter.deliver(batch or [span()])
+        finally:
+            exporter.shutdown()
+
+    return send
+
+
+Deliver = Callable[..., Answer]
+
+
+def test_spans_arrive(deliver: Deliver) -> None:
+    """Packed ones, too, with the headers that are set."""
+    with serving(taking) as server:
+        assert deliver(server.port, [pack(span()), span()], HEADERS="x-a=b") is TAKEN
+    (request,) = server.requests
+    assert len(request.resource_spans[0].scope_spans[0].spans) == 1
+    assert server.metadata["x-a"] == "b"
+
+
+def test_partial_success(deliver: Deliver) -> None:
+    """What the SDK's exporter does not look at is counted, and its reason kept."""
+
+    def respond(_request: Any, _context: Any) -> ExportTraceServiceResponse:
+        response = ExportTraceServiceResponse()
+        response.partial_success.rejected_spans = 1
+        response.partial_success.error_message = "too old"
+        return response
+
+    with serving(respond) as server:
+        answered = deliver(server.port)
+    assert (answered.verdict, answered.rejected, answered.raw) == (Verdict.TAKEN, 1, "too old")
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("CANCELLED", Verdict.AGAIN),
+        ("UNKNOWN", Verdict.LOST),
+        ("INVALID_ARGUMENT", Verdict.LOST),
+        ("DEADLINE_EXCEEDED", Verdict.AGAIN),
+        ("NOT_FOUND", Verdict.LOST),
+        ("ALREADY_EXISTS", Verdict.LOST),
+        ("PERMISSION_DENIED", Verdict.LOST),
+        ("UNAUTHENTICATED", Verdict.LOST),
+        ("RESOURCE_EXHAUSTED", Verdict.LOST),
+        ("FAILED_PRECONDITION", Verdict.LOST),
+        ("ABORTED", Verdict.AGAIN),
+        ("OUT_OF_RANGE", Verdict.AGAIN),
+        ("UNIMPLEMENTED", Verdict.LOST),
+        ("INTERNAL", Verdict.LOST),
+        ("UNAVAILABLE", Verdict.AGAIN),
+        ("DATA_LOSS", Verdict.AGAIN),
+    ],
+)
+def test_statuses(code: str, verdict: Verdict, deliver: Deliver) -> None:
+    """What is tried again is as OTLP's table says; once, here, and the kind is the status."""
+    with serving(aborting(grpc.StatusCode[code], "why not")) as server:
+        answered = deliver(server.port)
+    assert (answered.verdict, answered.kind) == (verdict, code)
+    assert answered.raw == f"{code}: why not"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("key", ["google.rpc.retryinfo-bin", "grpc-status-details-bin"])
+@pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_retry_info(code: str, key: str, deliver: Deliver) -> None:
+    """A server that says when to come again is left alone for so long, also one without room."""
+    info = RetryInfo(retry_delay=Duration(seconds=7, nanos=500_000_000))
+    packed = info.SerializeToString()
+    if key == "grpc-status-details-bin":
+        status = Status(code=grpc.StatusCode[code].value[0])
+        status.details.add().Pack(info)
+        packed = status.SerializeToString()
+    with serving(aborting(grpc.StatusCode[code], "", (key, packed))) as server:
+        answered = deliver(server.port)
+    assert (answered.verdict, answered.wait) == (Verdict.AGAIN, 7.5)
+
+
+def test_too_large(deliver: Deliver) -> None:
+    """A message over the server's 4 MiB, as the server itself refuses it, is to be halved."""
+    with serving(taking) as server:
+        answered = deliver(server.port, [span(text="x" * 5_000_000)])
+    assert (answered.verdict, answered.kind) == (Verdict.TOO_LARGE, "RESOURCE_EXHAUSTED")
+    assert "max_recv_msg_size_mib" in answered.advice
+
+
+def test_nothing_listens(deliver: Deliver) -> None:
+    """Told at once, and so as for HTTP."""
+    with serving(taking) as server:
+        pass
+    begin = time.monotonic()
+    answered = deliver(server.port)
+    assert time.monotonic() - begin < 5
+    assert (answered.verdict, answered.kind) == (Verdict.AGAIN, "UNAVAILABLE")
+    assert answered.advice == f"Start the collector, or correct {ENDPOINT}"
+    assert not answered.answered
+
+
+def test_port_of_http(deliver: Deliver) -> None:
+    """A server of HTTP at the port is told as that."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(collectors.answer(400, b"400 Bad Request", "text/plain"))
+
+    with collectors.listening(serve) as port:
+        answered = deliver(port)
+    assert answered.advice.startswith(f"Set {ENDPOINT} to the collector's port for OTLP over gRPC")
+
+
+def test_tls_to_a_port_without(deliver: Deliver) -> None:
+    """https:// where http:// belongs."""
+    with serving(taking) as server:
+        answered = deliver(server.port, scheme="https")
+    assert answered.advice == f"Check {ENDPOINT} and its http:// or https://"
+
+
+def test_name_does_not_resolve(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as that."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://nonexistent.invalid:4317")
+    answered = deliver(1)
+    assert answered.what == "its name does not resolve"
+    assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" in answered.advice
+
+
+def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was away the next try reaches it, without gRPC's own growing patience."""
+    with serving(taking) as server:
+        port = server.port
+    monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{port}")
+    exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+    for _ in range(4):
+        assert exporter.deliver([span()]).verdict is Verdict.AGAIN
+    made = grpc.server(ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(Server(taking), made)
+    assert made.add_insecure_port(f"127.0.0.1:{port}") == port
+    made.start()
+    try:
+        assert exporter.deliver([span()]) is TAKEN
+    finally:
+        made.stop(None).wait()
+        exporter.shutdown()
+
+
+def test_release_that_is_made_otherwise_exports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK's exporter lacks what is used of its inside, it is used as it is."""
+    monkeypatch.setattr("otel_cinder.export.otlp_grpc._USED", ("_no_such_thing",))
+    exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+    assert not hasattr(exporter, "deliver")
+    exporter.shutdown()
+
+
+def test_process_exports_in_halves() -> None:
+    """A whole process: 100 spans of 100 kB to a server that takes 4 MiB, all arrive."""
+    with serving(taking) as server:
+        ran = scripts.run(
+            scripts.EXPORTED,
+            """
+            for _ in range(100):
+                span = runtime.start_span("a", otel_context.get_current())
+                span.set_attribute("text", "x" * 100_000)
+                span.end()
+            print(flush(30), runtime.dropped)
+            """,
+            env={
+                ENDPOINT: f"http://127.0.0.1:{server.port}",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_METRICS_EXPORTER": "none",
+            },
+        )
+    assert ran.stdout.strip() == "True 0"
+    assert ran.stderr == ""
+    sent = [len(one.resource_spans[0].scope_spans[0].spans) for one in server.requests]
+    assert sum(sent) == 100

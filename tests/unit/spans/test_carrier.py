@@ -1,0 +1,185 @@
+"""The trace on the wire: what is written, when it is written anew, and what others send."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otel_cinder.spans import carrier
+
+SENT = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1))
+OTHER = SpanContext(0xA, 0xC, is_remote=False, trace_flags=TraceFlags(1))
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What was injected for `SENT`, to all who listen, one minute ago."""
+    ago = time.time_ns() - 60_000_000_000
+    with monkeypatch.context() as patched:
+        patched.setattr("otel_cinder.spans.carrier.time.time_ns", lambda: ago)
+        return carrier.inject(SENT, fanout=True)
+
+
+def waited(state: str, keys: dict[str, str]) -> float:
+    """Return since when a message that has this tracestate waits, in seconds."""
+    arrival = carrier.extract({**keys, carrier.TRACESTATE: state})
+    assert arrival.sent is not None
+    assert arrival.fanout
+    return time.time() - arrival.sent
+
+
+def test_stamp_is_renewed(keys: dict[str, str]) -> None:
+    """What was sent a minute after it was stamped has not waited; all else stays."""
+    state = keys[carrier.TRACESTATE]
+    assert waited(state, keys) == pytest.approx(60, abs=5)
+    assert waited(carrier.renew(state, SENT), keys) == pytest.approx(0, abs=5)
+
+
+def test_stamp_is_renewed_in_a_whole_message(keys: dict[str, str]) -> None:
+    """In a text that has the key somewhere nothing but the stamp changes."""
+    message = json.dumps({"method": "create_volume", **keys, "args": {"volume": "ü" * 1000}})
+    renewed = json.loads(carrier.renew(message, SENT))
+    assert waited(renewed.pop(carrier.TRACESTATE), keys) == pytest.approx(0, abs=5)
+    assert renewed.items() <= json.loads(message).items()
+
+
+def test_stamp_is_stale_once_time_has_passed(
+    keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published at once keeps its stamp; a minute later, or earlier by a clock that was set
+    back, it does not.
+    """
+    state = keys[carrier.TRACESTATE]
+    stamped = int(state.partition(":")[2][:16]) * 1000
+    for seconds, stale in ((0, False), (60, True), (-60, True)):
+        now = stamped + seconds * 1_000_000_000
+        monkeypatch.setattr("otel_cinder.spans.carrier.time.time_ns", lambda now=now: now)
+        assert carrier.is_stale(state) is stale
+        assert carrier.is_stale(f'{{"tracestate": "{state}"}}') is stale
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "vendor=a",
+        "otelcinder=000000000000000b:",
+        "otelcinder=000000000000000b:17",
+        "otelcinder=000000000000000b:not-a-number-16c",
+        "otelcinder=000000000000000b:²²²²²²²²²²²²²²²²",
+    ],
+)
+def test_what_has_no_stamp_stays(text: str) -> None:
+    """A text without a stamp, or with nothing that is one, is left alone."""
+    assert not carrier.is_stale(text)
+    assert carrier.renew(text, SENT) is text
+
+
+def test_anothers_stamp_stays(keys: dict[str, str]) -> None:
+    """The stamp of another span, in whose context this is not sent, is left alone."""
+    assert carrier.renew(keys[carrier.TRACESTATE], OTHER) is keys[carrier.TRACESTATE]
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+@pytest.mark.parametrize("members", [[], [("vendor", "a"), ("b@c", "xy")]])
+def test_keys_are_what_the_sdk_reads(flags: int, members: list[tuple[str, str]]) -> None:
+    """What is written is the trace, span, flags and other members by the W3C's propagator, too."""
+    sent = SpanContext(0xA << 100, 0xB, False, TraceFlags(flags), TraceState(members))
+    keys = carrier.inject(sent, fanout=False)
+    context = TraceContextTextMapPropagator().extract(keys, Context())
+    read = trace.get_current_span(context).get_span_context()
+    assert (read.trace_id, read.span_id, read.trace_flags) == (sent.trace_id, 0xB, flags)
+    assert [item for item in read.trace_state.items() if item[0] != "otelcinder"] == members
+    written: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(
+        written, trace.set_span_in_context(trace.NonRecordingSpan(sent), Context())
+    )
+    assert keys["traceparent"] == written["traceparent"]
+    assert keys["tracestate"].partition(",")[2] == written.get("tracestate", "")
+
+
+def test_invalid_span_is_not_carried() -> None:
+    """Where there is no trace nothing is written."""
+    assert carrier.inject(trace.INVALID_SPAN_CONTEXT, fanout=True) == {}
+
+
+def test_members_of_others_stay() -> None:
+    """What other vendors have in tracestate travels on behind ours, whose old one goes."""
+    state = TraceState([("otelcinder", "000000000000000c:1"), ("vendor", "a")])
+    sent = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1), trace_state=state)
+    ours, _, others = carrier.inject(sent, fanout=False)[carrier.TRACESTATE].partition(",")
+    assert ours.startswith("otelcinder=000000000000000b:")
+    assert others == "vendor=a"
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [
+        ("", ""),
+        ("a=b", "a=b"),
+        (" a=b ,\tc=d,,", "a=b,c=d"),
+        ("t@v=1,0t@v=2,a-_*/=~ x", "t@v=1,0t@v=2,a-_*/=~ x"),
+        (f"otelcinder={SPAN}:1,a=b", "a=b"),
+        (f"a=b,otelcinder={SPAN}:1,otelcinder={SPAN}:2", "a=b"),
+        (",".join(f"k{number}=v" for number in range(32)), None),
+        (",".join(f"k{number}=v" for number in range(33)), ""),
+        ("a=" + "v" * 256, None),
+        ("a=" + "v" * 257, ""),
+        ("a=b,a=c", ""),
+        ("a=b,A=c", ""),
+        ("a=b=c", ""),
+        ("0=b", ""),
+        ("a=", ""),
+        ("a=b\n", ""),
+        ("a=\xe9", ""),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_members_of_others(state: str, kept: str | None) -> None:
+    """All of a valid tracestate but our member is kept, and nothing of a malformed one."""
+    assert carrier.foreign_members(state) == (state if kept is None else kept)
+
+
+def test_sdk_has_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    """Of what is kept the SDK understands every member, and it logs nothing."""
+    chance = random.Random(34)
+    alphabet = "abz019AZ@_-*/=,, \t~\x1f\x7f\xe9"
+    kept = 0
+    for _ in range(20_000):
+        state = carrier.foreign_members("".join(chance.choices(alphabet, k=chance.randrange(24))))
+        assert TraceState.from_header([state]).to_header() == state
+        kept += bool(state)
+    assert kept > 20
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"traceparent": PARENT, "tracestate": "garbage"},
+        {"traceparent": PARENT, "tracestate": "a=b," * 1000},
+        {"traceparent": PARENT, "tracestate": ",".join(f"k{n}=v" for n in range(33))},
+        {"traceparent": PARENT, "tracestate": "a=b,a=c"},
+        {"traceparent": PARENT.ljust(513, "-"), "tracestate": "a=b"},
+        {"traceparent": "garbage" * 100},
+    ],
+    ids=lambda keys: repr(keys)[-30:],
+)
+def test_malformed_message_is_read_in_silence(
+    keys: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message with malformed keys does not fill the service's log either."""
+    arrival = carrier.extract(keys)
+    assert not arrival.remote.trace_state
+    assert not caplog.records
