@@ -19,7 +19,8 @@ from otel_cinder.cinder import (
     secret_options,
     services,
 )
-from otel_cinder.patching.patch_set import PatchSet, Seam, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, Seam
 from otel_cinder.settings import Settings
 from otel_cinder.spans.runtime import runtime
 
@@ -39,7 +40,7 @@ def _http(patches: PatchSet) -> None:
 def _rpc(patches: PatchSet) -> None:
     from otel_cinder.seams import rpc
 
-    rpc.patch(patches, services.service_of, services.is_chatter, requests.message_attributes)
+    rpc.patch(patches, services.service_of, services.is_periodic, requests.message_attributes)
 
 
 def _notifications(patches: PatchSet) -> None:
@@ -105,7 +106,7 @@ def _configuration(patches: PatchSet) -> None:
         try:
             redaction.learn(secret_options.secret_options(conf))
         except Exception as error:
-            complain("runtime", error)
+            log_internal_error("runtime", error)
         return result
 
     for method in ("__call__", "mutate_config_files", "reload_config_files"):
@@ -192,6 +193,6 @@ def _guarded(name: str, patch: Callable[[PatchSet], None], patches: PatchSet) ->
         try:
             patch(patches)
         except Exception as error:
-            complain(name, error)
+            log_internal_error(name, error)
 
     return apply

@@ -16,7 +16,7 @@ API: Final = "cinder-api"
 SERVICES: Final = frozenset({API, "cinder-scheduler", "cinder-volume", "cinder-backup"})
 """Binaries, which are also the topics that their RPC servers listen on."""
 
-_CHATTER: Final = frozenset(
+_PERIODIC: Final = frozenset(
     {
         "notify_service_capabilities",
         "publish_service_capabilities",
@@ -76,6 +76,6 @@ def service_of_manager(manager: Any) -> Service | None:
     return service_of(name, [manager])
 
 
-def is_chatter(method: str) -> bool:
+def is_periodic(method: str) -> bool:
     """Whether an RPC method is sent periodically, by nobody's request."""
-    return method in _CHATTER
+    return method in _PERIODIC

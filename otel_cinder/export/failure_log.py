@@ -18,7 +18,7 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from otel_cinder.export.native_thread import real, threads_are_green
+from otel_cinder.export.native_thread import threads_are_green, unpatched
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ _LATE_S: Final = 10.0
 """Seconds after which nobody seems to look any more: the hub was exchanged for another."""
 
 
-class News:
-    """Sentences that wait to be logged. One exists per interpreter, `news`."""
+class FailureLog:
+    """Sentences that wait to be logged. One exists per interpreter, `failure_log`."""
 
     def __init__(self) -> None:
         self._said: collections.deque[tuple[float, str, tuple[Any, ...]]] = collections.deque()
@@ -112,7 +112,7 @@ class News:
 
 def _has_hub() -> bool:
     """Whether this is the main thread. One of tpool's has no hub: to ask for it would make one."""
-    return bool(real("_thread").get_ident() == real("threading").main_thread().ident)
+    return bool(unpatched("_thread").get_ident() == unpatched("threading").main_thread().ident)
 
 
-news: Final = News()
+failure_log: Final = FailureLog()

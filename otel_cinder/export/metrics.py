@@ -24,8 +24,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from otel_cinder import conventions, redaction
-from otel_cinder.export.failure_log import news
-from otel_cinder.export.native_thread import real
+from otel_cinder.export.failure_log import failure_log
+from otel_cinder.export.native_thread import unpatched
 from otel_cinder.export.queues import METRICS, ExportQueue, Load
 from otel_cinder.version import __version__
 
@@ -136,7 +136,7 @@ def _provider_class() -> Any:
     # Late, as all of the SDK's metrics: not every process measures.
     from opentelemetry.sdk.metrics import MeterProvider
 
-    lock = real("threading").Lock
+    lock = unpatched("threading").Lock
 
     class Provider(MeterProvider):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -251,7 +251,7 @@ class MetricQueue(ExportQueue[Measurement]):
             except Exception as error:
                 if name not in self._left_out:
                     self._left_out.add(name)
-                    news.add(
+                    failure_log.add(
                         "otel-cinder leaves out measurements of %s because of %s: %s; Cinder is "
                         "not affected. Please report it.",
                         name,

@@ -26,10 +26,10 @@ _EXPORTERS_LOGGERS: Final = (
     "requests",
     "urllib3",
 )
-"""Beginnings of the names of loggers that exporters write to. See `Hush`."""
+"""Beginnings of the names of loggers that exporters write to. See `LogSilencer`."""
 
 
-def real(module: str) -> Any:
+def unpatched(module: str) -> Any:
     """The module as it was before eventlet patched it; the module itself without eventlet."""
     patcher = sys.modules.get("eventlet.patcher")
     if patcher is not None and patcher.is_monkey_patched("thread"):
@@ -40,10 +40,10 @@ def real(module: str) -> Any:
 
 def threads_are_green() -> bool:
     """Whether eventlet has patched threads."""
-    return real("threading") is not sys.modules["threading"]
+    return unpatched("threading") is not sys.modules["threading"]
 
 
-class Hush(logging.Filter):
+class LogSilencer(logging.Filter):
     """Keeps what exporters log in our thread away from the host's log handlers, and from logging.
 
     Handlers' locks are eventlet's where eventlet rules, and so is the logging module's own, which a
@@ -53,7 +53,7 @@ class Hush(logging.Filter):
     host's writes. (The last one only says that the exporter has given up.)
     """
 
-    _threads: ClassVar[dict[int, Hush]] = {}
+    _threads: ClassVar[dict[int, LogSilencer]] = {}
     """Idents of the threads that are kept away."""
 
     def __init__(self, get_ident: Callable[[], int]) -> None:
@@ -110,7 +110,10 @@ class Hush(logging.Filter):
 
 
 def _is_enabled(
-    logger: logging.Logger, get_ident: Callable[[], int], threads: dict[int, Hush], level: int
+    logger: logging.Logger,
+    get_ident: Callable[[], int],
+    threads: dict[int, LogSilencer],
+    level: int,
 ) -> bool:
     hush = threads.get(get_ident())
     if hush is not None:

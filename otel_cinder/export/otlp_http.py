@@ -34,9 +34,9 @@ from urllib3.util.ssltransport import SSLTransport
 
 from otel_cinder.export import answers, encoding, mistakes
 from otel_cinder.export.answers import LONGEST_S, Answer, SettingError, Verdict
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.mistakes import Address, Stage
-from otel_cinder.export.native_thread import real
+from otel_cinder.export.native_thread import unpatched
 from otel_cinder.export.queues import Signal
 from otel_cinder.version import __version__
 
@@ -224,7 +224,7 @@ class _Connection(http.client.HTTPConnection):
         return self.getresponse()
 
 
-_SOCKET: Final = real("socket")
+_SOCKET: Final = unpatched("socket")
 """The module as it is without eventlet."""
 
 
@@ -309,7 +309,7 @@ def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
     found = parse_env_headers(signal.setting(environ, "HEADERS"), liberal=True)
     for name, value in found.items():
         if re.search(r"[\r\n\0]", value) or not value.isascii():
-            news.add_once(
+            failure_log.add_once(
                 "Correct OTEL_EXPORTER_OTLP_HEADERS. otel-cinder does without the header %s, which "
                 "has characters that no header may have.",
                 name,
@@ -340,7 +340,7 @@ def _compression(
     if name in ("", "none"):
         return bytes, {}
     if name not in _COMPRESSIONS:
-        news.add_once(
+        failure_log.add_once(
             "Set OTEL_EXPORTER_OTLP_COMPRESSION to gzip, deflate or none. otel-cinder does not "
             "compress because it knows no %r.",
             name,
@@ -357,7 +357,7 @@ def _timeout(signal: Signal, environ: Mapping[str, str]) -> float:
             return min(seconds, LONGEST_S)
     except ValueError:
         pass
-    news.add_once(
+    failure_log.add_once(
         "Set OTEL_EXPORTER_OTLP_TIMEOUT to a number of seconds. otel-cinder uses %d because %r is "
         "none.",
         _TIMEOUT_S,

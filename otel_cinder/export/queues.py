@@ -25,10 +25,10 @@ from otel_cinder import redaction
 from otel_cinder.export import answers
 from otel_cinder.export.answers import Answer, SettingError, Verdict
 from otel_cinder.export.encoding import Packed, pack
-from otel_cinder.export.failure_log import news
-from otel_cinder.export.native_thread import Hush, real
+from otel_cinder.export.failure_log import failure_log
+from otel_cinder.export.native_thread import LogSilencer, unpatched
 from otel_cinder.export.worker import Worker
-from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.internal_errors import log_internal_error
 
 BATCH_BYTES: Final = 3 * 1024 * 1024
 """Bytes of a batch: gRPC takes requests of 4 MiB, and there are resources to add."""
@@ -122,7 +122,7 @@ class _Foreign:
 
     takes_packed = False
 
-    def __init__(self, exporter: Any, hush: Hush) -> None:
+    def __init__(self, exporter: Any, hush: LogSilencer) -> None:
         self._exporter = exporter
         self._hush = hush
         self.shutdown = exporter.shutdown
@@ -203,7 +203,7 @@ class ExportQueue(Worker, Generic[Item]):
         """When the next try is due, by the monotonic clock."""
         self._failing = False
         self._unanswered = False
-        self._sleep_for: Callable[[float], None] = real("time").sleep
+        self._sleep_for: Callable[[float], None] = unpatched("time").sleep
         self._said: set[str] = set()
         """Which kinds of failure were told since the last success."""
         self._noticed: set[str] = set()
@@ -271,19 +271,19 @@ class ExportQueue(Worker, Generic[Item]):
             if not self._watched:
                 self._watch()
         except Exception as error:
-            complain("export", error)
+            log_internal_error("export", error)
 
     def start_quietly(self) -> None:
         """Start the thread. Never raises."""
         try:
             self.start()
         except Exception as error:  # no thread to be had; the next to put something in tries again
-            complain("export", error)
+            log_internal_error("export", error)
 
     def give_up(self, waited: float) -> None:
         """Take note that a flush has waited ``waited`` seconds in vain."""
         if not self._unanswered:
-            news.add(
+            failure_log.add(
                 "Check the collector and OTEL_EXPORTER_OTLP_ENDPOINT%s. otel-cinder has waited "
                 "%.1g s for %s and leaves %d %s unsent%s.",
                 self._signal.or_else,
@@ -304,7 +304,7 @@ class ExportQueue(Worker, Generic[Item]):
     def _overflow(self) -> None:
         if not self.overflowed:
             by_number = len(self._queue) >= self.queue_size
-            news.add(
+            failure_log.add(
                 "%s. otel-cinder drops %s because %s wait to be sent to %s.",
                 self._signal.more_room if by_number else METRICS.more_room,
                 self._signal.noun,
@@ -355,7 +355,7 @@ class ExportQueue(Worker, Generic[Item]):
         is_told = isinstance(error, SettingError)
         advice = f"Check OTEL_{self._signal.word}_EXPORTER and OTEL_EXPORTER_OTLP_*"
         raw = f"{type(error).__name__}: {redaction.masked(error)}"
-        news.add(
+        failure_log.add(
             "%s. otel-cinder exports less than it was told to because an exporter could not be "
             "made: what it would have exported of %s is lost; Cinder is not affected.%s",
             redaction.masked(error) if is_told else advice,
@@ -365,7 +365,7 @@ class ExportQueue(Worker, Generic[Item]):
 
     def _tell_of_setting(self, complaint: str) -> None:
         """Warn of what the SDK said of a setting; not of the value, which may be a credential."""
-        news.add(
+        failure_log.add(
             "Check OTEL_EXPORTER_OTLP_HEADERS, which is name=value,name=value, and the other "
             "OTEL_EXPORTER_OTLP_*. otel-cinder exports %s without a part of its settings because "
             "that is malformed (%s).",
@@ -517,7 +517,7 @@ class ExportQueue(Worker, Generic[Item]):
             return
         self._unanswered = False
         if self._said:
-            news.add(
+            failure_log.add(
                 "otel-cinder exports to %s again; %d %s were lost so far.",
                 self.endpoint,
                 self.dropped,
@@ -526,7 +526,7 @@ class ExportQueue(Worker, Generic[Item]):
             self._said.clear()
         if answer.kind and answer.kind not in self._noticed:
             self._noticed.add(answer.kind)
-            news.add(
+            failure_log.add(
                 "%s. otel-cinder exports %s to %s, but %s; Cinder is not affected.%s",
                 answer.advice,
                 self._signal.noun,
@@ -539,7 +539,7 @@ class ExportQueue(Worker, Generic[Item]):
         if answer.kind not in self._said:
             self._said.add(answer.kind)
             again = self._held is not None
-            news.add(
+            failure_log.add(
                 "%s%s. otel-cinder can't export %s to %s: %s. Cinder is not affected; %s.%s",
                 answer.advice,
                 self._signal.or_else,
@@ -649,5 +649,5 @@ def _wait_for_all(
         else:
             queue.give_up(time.monotonic() - begin)
             in_time = False
-    news.tell()
+    failure_log.tell()
     return in_time

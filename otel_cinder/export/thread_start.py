@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from otel_cinder.export.native_thread import real
+from otel_cinder.export.native_thread import unpatched
 from otel_cinder.import_hooks import imported
 
 
@@ -22,7 +22,7 @@ class _Turns:
     """Those of one process that are to start."""
 
     def __init__(self) -> None:
-        self.lock = real("threading").Lock()
+        self.lock = unpatched("threading").Lock()
         self.waiting: collections.deque[Callable[[], None]] = collections.deque()
         self.thread = 0
         """Who is importing, as Python's imports know it; 0: nobody."""

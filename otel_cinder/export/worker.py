@@ -14,8 +14,8 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_cinder import redaction
 from otel_cinder.export import thread_start
-from otel_cinder.export.failure_log import news
-from otel_cinder.export.native_thread import Hush, real, threads_are_green
+from otel_cinder.export.failure_log import failure_log
+from otel_cinder.export.native_thread import LogSilencer, threads_are_green, unpatched
 
 _HURRY_S: Final = 0.05
 """Seconds between two rounds of work of a process that is about to end."""
@@ -30,11 +30,11 @@ class Worker(abc.ABC):
     """
 
     def __init__(self, noun: str, delay: float) -> None:
-        self._event = real("threading").Event
-        self._start_thread = real("_thread").start_new_thread
+        self._event = unpatched("threading").Event
+        self._start_thread = unpatched("_thread").start_new_thread
         self._noun = noun
         self._delay = delay
-        self._hush = Hush(real("_thread").get_ident)
+        self._hush = LogSilencer(unpatched("_thread").get_ident)
         # Not an Event: a signal handler that flushes may interrupt the very thread that is waking
         # the worker, and would wait for the lock inside for ever. This one has none.
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -128,12 +128,12 @@ class Worker(abc.ABC):
 
     def _watch(self) -> None:
         """See to it that what the thread has to say is told."""
-        self._watched = news.watch()
+        self._watched = failure_log.watch()
 
     def _tell(self) -> None:
         """Log in this thread what it has to say; under eventlet, leave that to the hub."""
         if not self._is_green:
-            news.tell()
+            failure_log.tell()
 
     def _run(self) -> None:
         self._hush.begin()
@@ -145,7 +145,7 @@ class Worker(abc.ABC):
                 self._work_until_stopped()
         except Exception as error:
             self._stopping = True
-            news.add(
+            failure_log.add(
                 "otel-cinder exports no more %s because of %s: %s; Cinder is not affected. "
                 "Please report it.",
                 self._noun,
@@ -176,7 +176,7 @@ class Worker(abc.ABC):
             if stopping:
                 self._end()
                 return
-            if news.late:
+            if failure_log.late:
                 self._watched = False  # the next to put something in has the hub look
 
     def _sleep(self) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 
 from otel_cinder import notices
 from otel_cinder.import_hooks import ImportHooks
+from otel_cinder.patching.internal_errors import log_internal_error
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class PatchSet:
                 self._wrap(wrapper, row, owner, name)
         except Exception as error:  # a class that can't be changed
             row.state = f"skipped: {type(error).__name__}: {error}"
-            complain(seam, error)
+            log_internal_error(seam, error)
 
     def replace(self, seam: str, target: str, factory: Factory) -> None:
         """Put ``factory(original)`` in the place of ``module:path``, now or once it is imported.
@@ -294,26 +295,3 @@ def _proxy() -> Any:
             return self
 
     return Proxy
-
-
-_complained: set[tuple[str, type[BaseException]]] = set()
-
-
-def complain(seam: str, error: BaseException) -> None:
-    """Log an error of our own once per seam and class; the host goes on untraced there.
-
-    Wrappers call it wherever their own code, not the host's, has raised.
-    """
-    key = (seam, type(error))
-    if key in _complained:
-        return
-    _complained.add(key)
-    with contextlib.suppress(Exception):  # a broken log handler must not hurt the host here
-        _LOG.warning(
-            "otel-cinder could not trace a part of %s because of %s: %s; Cinder is not affected. "
-            "Please report it with this traceback.",
-            seam,
-            type(error).__name__,
-            error,
-            exc_info=error,
-        )

@@ -30,7 +30,8 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder import notices, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans.failures import summary
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.tracers import ClientTracers
@@ -141,7 +142,7 @@ class _Databases:
         try:
             return self._traced(connection)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return connection
 
     def _traced(self, connection: Any) -> Any:

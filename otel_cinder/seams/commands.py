@@ -18,7 +18,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import calls
 from otel_cinder.spans.runtime import runtime
 
@@ -159,7 +160,7 @@ def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> N
         if isinstance(process.returncode, int):  # None: it has timed out
             span.set_attribute(conventions.EXIT_CODE, process.returncode)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     if then:
         then(process)
 

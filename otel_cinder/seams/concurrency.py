@@ -21,7 +21,8 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_cinder.patching import patch_set
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 
 SEAM: Final = "concurrency"
 
@@ -79,7 +80,7 @@ class _Carrier:
         try:
             self._give(green)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return made
 
     def spawn_n(
@@ -94,7 +95,7 @@ class _Carrier:
         try:
             self._give(timer_and_greenlet[1])
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return timer_and_greenlet
 
     def _give(self, green: Any) -> None:
@@ -129,7 +130,7 @@ class _Carrier:
                 if args and self._is_work(args[0]):
                     args = (functools.partial(_run_in, context, args[0]), *args[1:])
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         try:
             return wrapped(*args, **kwargs)
         finally:
@@ -154,7 +155,7 @@ class _Carrier:
                     # On the instance, and not run(), which is the host's; gone when it begins.
                     vars(thread)[_BOOTSTRAP] = functools.partial(_bootstrap, context, thread)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         try:
             return wrapped(*args, **kwargs)
         except BaseException:
@@ -214,7 +215,7 @@ def _forget(thread: threading.Thread) -> None:
     try:
         vars(thread).pop(_BOOTSTRAP, None)
     except Exception as error:  # a class that hides its instances' __dict__
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
 
 
 def _run_in(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -25,7 +25,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions
-from otel_cinder.patching.patch_set import PatchSet, Wrapper, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, Wrapper
 from otel_cinder.spans import calls, local_root
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.runtime import runtime
@@ -88,7 +89,7 @@ class _Drivers:
             if cls is not None:
                 self._patch(cls, driver)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return result
 
     def _patch(self, cls: type, driver: Any) -> None:

@@ -16,9 +16,10 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_cinder import conventions
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import clock, local_root
-from otel_cinder.spans.local_root import Entry, Reason
+from otel_cinder.spans.local_root import LocalRoot, Reason
 from otel_cinder.spans.runtime import end_span, runtime
 
 SEAM: Final = "handled"
@@ -170,7 +171,7 @@ class _Statuses:
                 # Before, because a failing save would pass for the reason.
                 failure = self._look(resource, status)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         if failure is not None:
             return _then_tell([failure], wrapped, args, kwargs)
         try:
@@ -186,13 +187,13 @@ class _Statuses:
         """Save a service's changes, or a cluster's: how a failover has ended is written there."""
         failure = None
         try:
-            way_in = local_root.current()
-            if way_in is not None and not way_in.is_http:  # else its heartbeat, or a request's wish
+            root = local_root.current()
+            if root is not None and not root.is_http:  # else its heartbeat, or a request's wish
                 failed = self._outcomes.replication_has_failed(service)
                 if failed or sys.exc_info()[1] is not None:
                     failure = _failure("service", *self._outcomes.failed_service(service), None)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
     def clear(
@@ -208,7 +209,7 @@ class _Statuses:
             if volume.is_migration_target():
                 failure = _failure("volume", str(volume.id), "deleted", None, counts=False)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
     def swap(
@@ -220,7 +221,7 @@ class _Statuses:
             status = self._outcomes.error_status(args[0] if args else kwargs["values"])
             failure = self._look(resource, status) if status and swapped else None
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return swapped
         if failure is not None:
             _tell(failure)
@@ -245,22 +246,22 @@ class _Statuses:
     def _written(self, rows: Callable[[], Rows]) -> list[_Failure]:
         """The failures among volumes' ids and what is about to be written of them. Never raises."""
         try:
-            way_in = local_root.current()
+            root = local_root.current()
             # Of a request, it's the administrator's os-reset_status.
-            if way_in is None or way_in.is_http:
+            if root is None or root.is_http:
                 return []
-            found = [self._written_row(way_in, str(row), values) for row, values in rows()]
+            found = [self._written_row(root, str(row), values) for row, values in rows()]
             return [failure for failure in found if failure is not None]
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return []
 
     def _written_row(
-        self, way_in: Entry, volume_id: str, values: Mapping[str, Any]
+        self, root: LocalRoot, volume_id: str, values: Mapping[str, Any]
     ) -> _Failure | None:
         error = self._outcomes.error_status(values)
-        status = error or self._outcomes.not_deleted(way_in.operation, values.get("status"))
-        own = way_in.is_about([volume_id])
+        status = error or self._outcomes.not_deleted(root.operation, values.get("status"))
+        own = root.is_about([volume_id])
         if not status or not (error or own):
             return None
         return _failure("volume", volume_id, status, None, counts=bool(error), own=own)
@@ -278,43 +279,43 @@ class _Statuses:
             volume_id = str(asked["request_spec"].get("volume_id") or "")
             failure = _failure("volume", volume_id, status, asked["ex"], counts=bool(error))
         except Exception as problem:
-            complain(SEAM, problem)
+            log_internal_error(SEAM, problem)
         return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
     def _look(self, resource: Any, status: str) -> _Failure | None:
         kind, resource_id, account, ids = self._outcomes.failed_resource(resource)
         if not kind:
             return None
-        way_in = local_root.current()
-        own = way_in is None or self._is_own(way_in, resource, ids)
+        root = local_root.current()
+        own = root is None or self._is_own(root, resource, ids)
         if status:
             return _failure(kind, resource_id, status, account, own=own)
-        if way_in is None:
+        if root is None:
             return None
         # It has recovered, and may fail again.
-        way_in.failed = {told for told in way_in.failed if told[:2] != (kind, resource_id)}
-        again = "" if way_in.is_http or not own else resource.status
-        again = self._outcomes.not_deleted(way_in.operation, again)
+        root.failed = {told for told in root.failed if told[:2] != (kind, resource_id)}
+        again = "" if root.is_http or not own else resource.status
+        again = self._outcomes.not_deleted(root.operation, again)
         return _failure(kind, resource_id, again, account, counts=False) if again else None
 
-    def _is_own(self, way_in: Entry, resource: Any, ids: Collection[str]) -> bool:
-        of_backend = self._outcomes.concerns(way_in.operation, resource)
-        return way_in.is_about(ids) if of_backend is None else of_backend
+    def _is_own(self, root: LocalRoot, resource: Any, ids: Collection[str]) -> bool:
+        of_backend = self._outcomes.concerns(root.operation, resource)
+        return root.is_about(ids) if of_backend is None else of_backend
 
     def _not_saved(self, resource: Any, error: Exception) -> None:
         """Tell of a resource that stays in a status which it was to leave. Never raises."""
         try:
-            way_in = local_root.current()
-            if way_in is None or way_in.is_http or not self._outcomes.is_settled(resource.status):
+            root = local_root.current()
+            if root is None or root.is_http or not self._outcomes.is_settled(resource.status):
                 return
             kind, resource_id, _, ids = self._outcomes.failed_resource(resource)
-            own = self._is_own(way_in, resource, ids)
+            own = self._is_own(root, resource, ids)
             if kind:
                 failure = _failure(kind, resource_id, _UNSAVED, error, counts=False, own=own)
                 if failure is not None:
                     _tell(failure)
         except Exception as problem:
-            complain(SEAM, problem)
+            log_internal_error(SEAM, problem)
 
 
 def _failure(
@@ -330,15 +331,15 @@ def _failure(
     because = _reason.get()
     if because is _ORDERED:
         return None
-    way_in = local_root.current()
+    root = local_root.current()
     reason = local_root.why(given if because is None else because, about=resource_id)
-    if way_in is not None:
-        if way_in.is_http and reason.error_type == local_root.UNKNOWN:
+    if root is not None:
+        if root.is_http and reason.error_type == local_root.UNKNOWN:
             return None  # nothing failed: the request is to set this very status
         told = (kind, resource_id, status)
-        if told in way_in.failed:
+        if told in root.failed:
             return None
-        way_in.failed.add(told)
+        root.failed.add(told)
     attributes = {
         conventions.RESOURCE_TYPE: kind,
         conventions.RESOURCE_ID: resource_id,
@@ -381,7 +382,7 @@ def _tell(failure: _Failure) -> None:
                 },
             )
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
 
 
 @contextlib.contextmanager
@@ -430,7 +431,7 @@ def _thaw(
         if failure is not None:
             _tell(failure)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     return thawed
 
 
@@ -474,15 +475,15 @@ class _Told:
                 about = str(asked.get("resource_uuid") or "")
                 # Where nothing better is known, what the user is told has to do.
                 reason = local_root.why(asked.get("exception"), text, about)
-                way_in = local_root.current()
-                own = way_in is None or not about or way_in.is_http or way_in.is_about([about])
+                root = local_root.current()
+                own = root is None or not about or root.is_http or root.is_about([about])
                 local_root.fail(conventions.USER_MESSAGE_EVENT, attributes, reason, own=own)
             else:
                 span = trace.get_current_span()
                 if span.is_recording():
                     clock.add_event(span, conventions.USER_MESSAGE_EVENT, attributes)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return wrapped(*args, **kwargs)
 
     def reschedule(
@@ -495,7 +496,7 @@ class _Told:
             attributes = self._outcomes.attempt_made(asked.get("filter_properties"))
             local_root.fail(conventions.RESCHEDULE_EVENT, attributes, cause)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return wrapped(*args, **kwargs)
 
 

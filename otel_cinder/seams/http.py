@@ -30,15 +30,16 @@ from opentelemetry.util.http import (
 )
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.patching.stack_room import call_with_room
 from otel_cinder.redaction.places import MASK
 from otel_cinder.spans import carrier
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.failures import record_failure
-from otel_cinder.spans.local_root import Entry, enrich, enter
+from otel_cinder.spans.local_root import LocalRoot, enrich, enter
 from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
-from otel_cinder.spans.sampling import STRANGER
+from otel_cinder.spans.sampling import FROM_OUTSIDE
 
 SEAM: Final = "http"
 
@@ -107,7 +108,7 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
         try:
             return TracedApplication(app, Service(api), describe, patches)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return app
 
     def create_attachment(
@@ -117,7 +118,7 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
         try:
             enrich(made(attachment))
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return attachment
 
     patches.wrap(
@@ -170,7 +171,7 @@ class TracedApplication:
                 return None
             return _Request(self, environ, start_response)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return None
 
     def _is_quiet(self, environ: Environ) -> bool:
@@ -216,11 +217,11 @@ class _Request:
         }
         # Without ids, for requests that match no route.
         name = "HTTP" if method == "_OTHER" else method
-        stranger = otel_context.set_value(STRANGER, True, context)
+        stranger = otel_context.set_value(FROM_OUTSIDE, True, context)
         self.span: Span = runtime.start_span(name, stranger, kind, attributes)
         self._ended = False
-        entry = Entry(self.span, is_http=True)
-        self.context = enter(trace.set_span_in_context(self.span, context), entry)
+        root = LocalRoot(self.span, is_http=True)
+        self.context = enter(trace.set_span_in_context(self.span, context), root)
 
     def __del__(self) -> None:
         # The server has neither read the body to its end nor closed it.
@@ -233,7 +234,7 @@ class _Request:
             if self._patches.enabled and len(args) > 1:
                 args = self._answered(*args)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return self._start_response(*args, **kwargs)
 
     def answer(self, body: Iterable[bytes]) -> Iterable[bytes]:
@@ -245,7 +246,7 @@ class _Request:
                 if _is_stream(body, environ):
                     return _Stream(body, body, self)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         self.end()
         return body
 
@@ -273,7 +274,7 @@ class _Request:
                 self._error_type, _ = record_failure(self.span, error)
                 self._learn()
         except Exception as problem:
-            complain(SEAM, problem)
+            log_internal_error(SEAM, problem)
         self.end()
 
     def end(self) -> None:
@@ -284,7 +285,7 @@ class _Request:
         try:
             self._measure()
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         end_span(self.span)
 
     def _answered(self, status: Any, headers: Any, *rest: Any) -> tuple[Any, ...]:
@@ -325,7 +326,7 @@ class _Request:
                 if name:
                     self.span.update_name(name)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
 
     def _measure(self) -> None:
         """Record how long the request took, by attributes of few values."""
@@ -455,7 +456,7 @@ def _parent(headers: dict[str, str]) -> tuple[Context, SpanKind]:
     try:
         return propagate.extract(headers, getter=wsgi.wsgi_getter), SpanKind.SERVER
     except Exception as error:  # a propagator that can't stand what a stranger sends
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
         return Context(), SpanKind.SERVER
 
 
@@ -501,5 +502,5 @@ def _keep_ours_current(
         if not _somebody_else_traces():
             otel_context.attach(before)  # its own detach, at the response, leads back to this, too
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     return result

@@ -19,11 +19,12 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import local_root
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.failures import record_failure
-from otel_cinder.spans.local_root import Entry, Reason
+from otel_cinder.spans.local_root import LocalRoot, Reason
 from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
 
 SEAM: Final = "handled"
@@ -102,7 +103,7 @@ class _Jobs:
         try:
             context = self._serving(manager)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         token = attach(SEAM, context)
         try:
             return wrapped(*args, **kwargs)
@@ -120,7 +121,7 @@ class _Jobs:
             if status:
                 job = self._begin("clean up", self._serving(manager), resource, context, status)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
 
     def clean_up_leftovers(
@@ -134,7 +135,7 @@ class _Jobs:
             if not traced and self._resources.has_leftovers(backup):
                 job = self._begin("clean up", self._serving(manager), backup, context)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
 
     def migrate_key(
@@ -147,7 +148,7 @@ class _Jobs:
             context = getattr(migrator, "admin_context", None)
             job = self._begin("migrate key of", otel_context.get_current(), item, context)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
 
     def _serving(self, manager: Any) -> Context:
@@ -156,7 +157,7 @@ class _Jobs:
         try:
             service = self._service_of(manager)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             service = None
         return context if service is None else otel_context.set_value(SERVICE, service, context)
 
@@ -168,23 +169,23 @@ class _Jobs:
         if status:
             said[conventions.INTERRUPTED] = status
         span = runtime.start_span(f"{what} {kind}", context, attributes=said)
-        way_in = Entry(span, said, is_http=False)
-        context = local_root.enter(trace.set_span_in_context(span, context), way_in)
+        root = LocalRoot(span, said, is_http=False)
+        context = local_root.enter(trace.set_span_in_context(span, context), root)
         if not status or self._resources.is_resumed(status):
             return _Job(span, context)
         # Where Cinder gives no reason for what it makes of it, this is the reason.
-        way_in.failure = reason = Reason(INTERRUPTED, f"its service ended while it was {status}")
+        root.failure = reason = Reason(INTERRUPTED, f"its service ended while it was {status}")
         given_up = {
             conventions.RESOURCE_TYPE: kind,
             conventions.RESOURCE_ID: str(resource.id),
             conventions.RESOURCE_STATUS: status,
         }
-        return _Job(span, context, lambda: _tell(way_in, given_up, reason))
+        return _Job(span, context, lambda: _tell(root, given_up, reason))
 
 
-def _tell(way_in: Entry, given_up: Mapping[str, str], reason: Reason) -> None:
+def _tell(root: LocalRoot, given_up: Mapping[str, str], reason: Reason) -> None:
     """Tell of work that was given up, if no error status has told of it: an upload, say."""
-    if not way_in.failed:
+    if not root.failed:
         local_root.fail(conventions.RESOURCE_ERROR_EVENT, given_up, reason)
 
 
@@ -223,14 +224,14 @@ class _Job:
             try:
                 record_failure(self._span, error)
             except Exception as problem:
-                complain(SEAM, problem)
+                log_internal_error(SEAM, problem)
             raise
         else:
             try:
                 if self._tell is not None:
                     self._tell()
             except Exception as error:
-                complain(SEAM, error)
+                log_internal_error(SEAM, error)
             return result
         finally:
             detach(SEAM, token)

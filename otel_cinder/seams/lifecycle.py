@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from otel_cinder.export.native_thread import threads_are_green
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans.runtime import FLUSH_TIMEOUT, Service, runtime
 
 _RUNTIME: Final = "runtime"
@@ -78,7 +79,7 @@ class _Announced:
             if hasattr(type(server.app), "traced_service"):
                 self._serves(server.app.traced_service)
         except Exception as error:
-            complain(_RUNTIME, error)
+            log_internal_error(_RUNTIME, error)
         return result
 
     def after_rpc_server(
@@ -90,14 +91,14 @@ class _Announced:
             topic = getattr(getattr(server, "_target", None), "topic", "")
             self._serves(self._service_of(str(topic), list(endpoints)))
         except Exception as error:
-            complain(_RUNTIME, error)
+            log_internal_error(_RUNTIME, error)
         return result
 
     def _announce(self, service: Service | None) -> None:
         try:
             runtime.announce(service)
         except Exception as error:
-            complain(_RUNTIME, error)
+            log_internal_error(_RUNTIME, error)
 
     def _serves(self, service: Service | None) -> None:
         """Say so, and have the process report from now on: its first work may come in days."""
@@ -106,7 +107,7 @@ class _Announced:
             if service is not None:
                 runtime.begin(service)
         except Exception as error:
-            complain(_RUNTIME, error)
+            log_internal_error(_RUNTIME, error)
 
 
 class _Stop:
@@ -125,7 +126,7 @@ class _Stop:
             if args[:1] == (signal.SIGTERM,) and threads_are_green():
                 early = self._export()
         except Exception as error:
-            complain(_RUNTIME, error)
+            log_internal_error(_RUNTIME, error)
         result = wrapped(*args, **kwargs)
         if early and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             # It has waited for an export, and would have ended the process by now.

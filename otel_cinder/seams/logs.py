@@ -26,8 +26,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder import conventions, redaction
-from otel_cinder.export.native_thread import real
-from otel_cinder.patching.patch_set import PatchSet, complain, stand_in
+from otel_cinder.export.native_thread import unpatched
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import class_of, exception_attributes, stacktrace_of
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
@@ -114,7 +115,7 @@ class _Records:
                 try:
                     token = take(record)
                 except Exception as error:
-                    _complain(error)
+                    _log_internal_error(error)
             try:
                 original(self, record)
             finally:
@@ -141,7 +142,7 @@ class _Records:
                     for name, said in _ids(trace.get_current_span()).items():
                         values.setdefault(name, said)
                 except Exception as error:
-                    _complain(error)
+                    _log_internal_error(error)
             return values
 
         return stand_in(get_logging_values, original)
@@ -171,7 +172,7 @@ class _Records:
             else:
                 _add(record, span)
         except Exception as error:
-            _complain(error)
+            _log_internal_error(error)
         return token
 
     def _said_in(self, context: Context, span: Span) -> dict[str, Any]:
@@ -195,7 +196,7 @@ class _Records:
                 resource = getattr(provider, "resource", None) or runtime.resource(service)
                 name = str(resource.attributes.get(conventions.SERVICE_NAME, ""))
             except Exception as error:
-                _complain(error)
+                _log_internal_error(error)
             self._names[service] = name
         return name
 
@@ -240,7 +241,7 @@ class _Lines:
         self._more = [room for _, room in MORE]
         self._dropped = 0
         self._severe = 0
-        self._lock = real("_thread").allocate_lock()  # like the span's own, see `runtime`
+        self._lock = unpatched("_thread").allocate_lock()  # like the span's own, see `runtime`
 
     def one_more(self, span: Span, level: int) -> bool:
         """Whether ``span`` takes another of this level; else it says how many it has not taken."""
@@ -429,9 +430,9 @@ def _is_ours(name: str) -> bool:
     return name.startswith(_OURS) and name.partition(".")[0] in _OURS
 
 
-def _complain(error: Exception) -> None:
+def _log_internal_error(error: Exception) -> None:
     token = _recording.set(True)  # what it says comes here, too
     try:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     finally:
         _recording.reset(token)

@@ -13,7 +13,8 @@ from opentelemetry import trace
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import clock, local_root
 
 SEAM: Final = "scheduler"
@@ -67,7 +68,7 @@ class _Decisions:
             if span.is_recording():
                 args, kwargs, verdicts = self._watch(span, args, kwargs)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         passed = wrapped(*args, **kwargs)
         if verdicts is not None:
             verdicts.end(passed)
@@ -101,7 +102,7 @@ class _Decisions:
                 clock.add_event(span, conventions.CHOICE_EVENT, attributes)
                 local_root.enrich({conventions.HOST: attributes[conventions.HOST]})
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return chosen
 
 
@@ -124,14 +125,14 @@ class _Verdicts:
             self._say(found)
             self._filter, self._before = name, found
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
 
     def end(self, passed: Iterable[Any] | None) -> None:
         """All are through, or one has returned None and with that has let nothing pass."""
         try:
             self._say([] if passed is None else _listed(passed))
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
 
     def _say(self, after: list[Any]) -> None:
         if not self._filter:
@@ -171,7 +172,7 @@ class _WatchedClass(_Proxy):  # type: ignore[misc]
         try:
             return _WatchedFilter(made, self.__wrapped__.__name__, self._self_verdicts)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
             return made
 
 

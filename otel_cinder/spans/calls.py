@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.runtime import end_span
 
@@ -24,7 +24,7 @@ def attach(seam: str, context: Context | None) -> Any:
     try:
         return None if context is None else otel_context.attach(context)
     except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
-        complain(seam, error)
+        log_internal_error(seam, error)
         return None
 
 
@@ -34,7 +34,7 @@ def detach(seam: str, token: Any) -> None:
         if token is not None:
             otel_context.detach(token)
     except Exception as error:
-        complain(seam, error)
+        log_internal_error(seam, error)
 
 
 def call(
@@ -62,7 +62,7 @@ def call(
         if trace.get_current_span(current).is_recording():
             begun = begin(current)
     except Exception as error:
-        complain(seam, error)
+        log_internal_error(seam, error)
     if begun is None:
         return wrapped(*args, **kwargs)
     span, context = begun
@@ -73,14 +73,14 @@ def call(
         try:
             fail(span, error)
         except Exception as problem:
-            complain(seam, problem)
+            log_internal_error(seam, problem)
         raise
     else:
         if succeed is not None:
             try:
                 succeed(span)
             except Exception as problem:
-                complain(seam, problem)
+                log_internal_error(seam, problem)
         return result
     finally:
         detach(seam, token)

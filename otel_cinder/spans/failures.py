@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.spans import clock
 
 _REMOTE: Final = "_Remote"
@@ -135,7 +135,7 @@ def record_failure(
             said[conventions.EXCEPTION_STACKTRACE] = stacktrace_of(error, own)
             clock.add_event(span, conventions.EXCEPTION_EVENT, said)
     except Exception as problem:  # a processor or provider of the host's
-        complain("failures", problem)
+        log_internal_error("failures", problem)
     return name, message
 
 

@@ -48,7 +48,7 @@ class Reason(NamedTuple):
     """Its text, masked."""
 
 
-class Entry:
+class LocalRoot:
     """One request or message in a service."""
 
     __slots__ = ("failed", "failure", "failures", "is_http", "said", "span")
@@ -83,12 +83,12 @@ class Entry:
         return not subjects or any(subject in ids for subject in subjects)
 
 
-def enter(context: Context, entry: Entry) -> Context:
-    """``context`` with ``entry`` as the way in."""
-    return otel_context.set_value(_KEY, entry, context)
+def enter(context: Context, root: LocalRoot) -> Context:
+    """``context`` with ``root`` as the way in."""
+    return otel_context.set_value(_KEY, root, context)
 
 
-def current(context: Context | None = None) -> Entry | None:
+def current(context: Context | None = None) -> LocalRoot | None:
     """The way in to what is being done, if it is traced."""
     found: Any = otel_context.get_value(_KEY, context)
     return found  # type: ignore[no-any-return]
@@ -99,16 +99,16 @@ def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> Non
 
     What is about another volume is passed over: the one that a migration makes, say.
     """
-    entry = current(context)
-    if entry is None or not entry.span.is_recording():
+    root = current(context)
+    if root is None or not root.span.is_recording():
         return
-    volume = entry.said.get(conventions.VOLUME_ID)
+    volume = root.said.get(conventions.VOLUME_ID)
     if volume and attributes.get(conventions.VOLUME_ID, volume) != volume:
         return
-    new = {key: value for key, value in attributes.items() if key not in entry.said}
+    new = {key: value for key, value in attributes.items() if key not in root.said}
     if new:
-        entry.said.update(new)
-        entry.span.set_attributes(new)
+        root.said.update(new)
+        root.span.set_attributes(new)
 
 
 def remember(error: BaseException, about: Collection[str] = ()) -> None:
@@ -117,14 +117,14 @@ def remember(error: BaseException, about: Collection[str] = ()) -> None:
     Args:
         about: ids of the resources that it is about; none: of all that the message is about.
     """
-    entry = current()
-    if entry is None:
+    root = current()
+    if root is None:
         return
     failure = (class_of(error)[1], message_of(error))
     if not about:
-        entry.failure = failure
-    elif len(entry.failures) < _FAILURES_LIMIT:
-        entry.failures.update(dict.fromkeys(about, failure))
+        root.failure = failure
+    elif len(root.failures) < _FAILURES_LIMIT:
+        root.failures.update(dict.fromkeys(about, failure))
 
 
 def why(reason: object = None, otherwise: str = _NO_REASON, about: str = "") -> Reason:
@@ -135,13 +135,13 @@ def why(reason: object = None, otherwise: str = _NO_REASON, about: str = "") -> 
         otherwise: what to say where that leads to nothing.
         about: id of the resource in question: what failed last with it is the better reason.
     """
-    entry = current()
-    last = entry.failures.get(about, entry.failure) if entry is not None else None
+    root = current()
+    last = root.failures.get(about, root.failure) if root is not None else None
     handled = reason if isinstance(reason, BaseException) else sys.exc_info()[1]
     if handled is not None:
         last = (class_of(handled)[1], message_of(handled))
-        if entry is not None:
-            entry.failure = last
+        if root is not None:
+            root.failure = last
     if reason is None or reason is handled:
         return Reason(*last) if last else Reason(UNKNOWN, redaction.text(otherwise))
     # A text says why; of which class that was, what is being handled or has failed last says.
@@ -167,12 +167,12 @@ def fail(
         The reason.
     """
     found = reason if isinstance(reason, Reason) else why(reason)
-    entry = current()
+    root = current()
     spans = [trace.get_current_span()]
     if not own:
-        _forget(entry, found)
-    elif entry is not None and not entry.is_http and entry.span is not spans[0]:
-        spans.append(entry.span)
+        _forget(root, found)
+    elif root is not None and not root.is_http and root.span is not spans[0]:
+        spans.append(root.span)
     said = {
         **attributes,
         conventions.ERROR_TYPE: found.error_type,
@@ -182,17 +182,17 @@ def fail(
         if not span.is_recording():
             continue
         clock.add_event(span, event, said)
-        answered = entry is not None and entry.is_http and span is entry.span
+        answered = root is not None and root.is_http and span is root.span
         if own and not answered and _says_more(found, span):
             span.set_status(Status(StatusCode.ERROR, summary(found.error_type, found.message)))
             span.set_attribute(conventions.ERROR_TYPE, found.error_type)
     return found
 
 
-def _forget(entry: Entry | None, reason: Reason) -> None:
+def _forget(root: LocalRoot | None, reason: Reason) -> None:
     """Let what failed beside a message not be taken for the reason of what fails after it."""
-    if entry is not None and entry.failure == tuple(reason):
-        entry.failure = None
+    if root is not None and root.failure == tuple(reason):
+        root.failure = None
 
 
 def _says_more(reason: Reason, span: Span) -> bool:

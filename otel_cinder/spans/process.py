@@ -17,14 +17,14 @@ from opentelemetry.trace import Tracer
 
 from otel_cinder import conventions
 from otel_cinder.export import exporters, queues
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.metrics import Instruments, MetricQueue
 from otel_cinder.export.native_thread import threads_are_green
 from otel_cinder.export.queues import METRICS, SPANS, BatchSpanProcessor, ExportQueue
 from otel_cinder.spans.health import Health
 from otel_cinder.spans.instance_id import Names
-from otel_cinder.spans.sampling import EntrySampler, Tally
+from otel_cinder.spans.sampling import LocalRootSampler, Tally
 from otel_cinder.version import __version__
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Process:
         """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
         queues.shutdown(self._queues, timeout)
         self._names.release()
-        news.stop()
+        failure_log.stop()
 
     def withdraw(self) -> None:
         """Leave nothing of this in a child, whose threads may have the same idents."""
@@ -178,7 +178,7 @@ class Process:
     def _provider(self, service: Service | None) -> trace.TracerProvider:
         trusts = self._runtime.settings.trust_inbound
         provider = _TracerProvider(
-            sampler=EntrySampler(self._runtime.sampler, self._tally, trusts=trusts),
+            sampler=LocalRootSampler(self._runtime.sampler, self._tally, trusts=trusts),
             resource=self.resource(service),
             id_generator=_IdGenerator(),
             span_limits=_LIMITS,

@@ -20,7 +20,8 @@ from opentelemetry.environment_variables import (
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 
 from otel_cinder.export.native_thread import threads_are_green
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 
 _OTHERS: Final = {
     "osprofiler": "osprofiler",
@@ -106,7 +107,7 @@ class Providers:
         try:
             self._note(get(), _package_that_calls())
         except Exception as error:
-            complain("runtime", error)
+            log_internal_error("runtime", error)
         return result
 
     def _note(self, provider: Any, package: str) -> None:

@@ -26,8 +26,9 @@ from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from otel_cinder import conventions, notices, redaction
 from otel_cinder.export import exporters
-from otel_cinder.export.native_thread import real
-from otel_cinder.patching.patch_set import PatchSet, Seam, complain
+from otel_cinder.export.native_thread import unpatched
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, Seam
 from otel_cinder.settings import Settings
 from otel_cinder.spans import announcement, clock, sampling
 from otel_cinder.spans.process import Process
@@ -147,7 +148,7 @@ class Runtime:
             finally:
                 otel_context.detach(token)
         except Exception as error:
-            complain("runtime", error)
+            log_internal_error("runtime", error)
 
     def start_span(
         self,
@@ -200,7 +201,7 @@ class Runtime:
                 where = otel_context.get_current() if context is None else context
                 process.instruments.record(name, value, attributes, where)
         except Exception as error:
-            complain("metrics", error)
+            log_internal_error("metrics", error)
 
     def emit_log(self, record: LogRecord, context: Context | None = None) -> None:
         """Export ``record``, which has its span's ids already. Never blocks or raises.
@@ -214,7 +215,7 @@ class Runtime:
                 where = otel_context.get_current() if context is None else context
                 process.logs.put((where.get(SERVICE), record))
         except Exception as error:
-            complain("logs", error)
+            log_internal_error("logs", error)
 
     def tracer(self, context: Context) -> Tracer:
         """The tracer of the service at work in ``context``, in this process."""
@@ -301,7 +302,7 @@ class Runtime:
         that waits for one which a native thread holds is never woken. The metrics' are called again
         for once they are imported, in their export thread.
         """
-        threads = real("threading")
+        threads = unpatched("threading")
         green = sys.modules["threading"]
         if threads is green or not self._locks.enabled:
             return
@@ -322,7 +323,7 @@ class Runtime:
         try:
             self.flush()
         except Exception as error:
-            complain("runtime", error)
+            log_internal_error("runtime", error)
         return wrapped(*args, **kwargs)
 
 
@@ -336,7 +337,7 @@ def end_span(span: Span) -> None:
     try:
         clock.end(span)
     except Exception as error:
-        complain("runtime", error)
+        log_internal_error("runtime", error)
 
 
 runtime = Runtime()

@@ -27,7 +27,7 @@ from opentelemetry.util.types import Attributes
 
 from otel_cinder import notices
 
-STRANGER = create_key("otel-cinder-stranger")
+FROM_OUTSIDE = create_key("otel-cinder-stranger")
 """Set in the context in which a span is started whose remote parent came from an HTTP caller."""
 
 _ROOT = Context()
@@ -111,7 +111,7 @@ class Tally:
         self.dropped = 0
 
 
-class EntrySampler(Sampler):
+class LocalRootSampler(Sampler):
     """Asks the configured sampler for roots, follows the parent within Cinder, and counts.
 
     A remote parent that came over HTTP may be anybody's. Its flag can keep a trace from being
@@ -167,7 +167,7 @@ class EntrySampler(Sampler):
     ) -> bool:
         """Whether a child of ``parent`` is sampled."""
         sampled: bool = parent.trace_flags.sampled
-        if not (parent.is_remote and parent_context and parent_context.get(STRANGER)):
+        if not (parent.is_remote and parent_context and parent_context.get(FROM_OUTSIDE)):
             return sampled
         if self._parent_based and not sampled:
             return False
@@ -177,4 +177,4 @@ class EntrySampler(Sampler):
         return bool(result.decision is Decision.RECORD_AND_SAMPLE)
 
     def get_description(self) -> str:
-        return f"EntrySampler({self._configured.get_description()})"
+        return f"LocalRootSampler({self._configured.get_description()})"

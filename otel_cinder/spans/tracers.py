@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.spans.runtime import end_span, runtime
 
 Describe = Callable[[Span, Mapping[str, Any]], None]
@@ -68,7 +68,7 @@ class _ClientTracer(trace.NoOpTracer):
             span = runtime.start_span(name, context, kind) if begins else trace.INVALID_SPAN
             said = _Said(span, self._seam, self._describe)
         except Exception as error:
-            complain(self._seam, error)
+            log_internal_error(self._seam, error)
             begins = False
         if not begins:
             yield trace.INVALID_SPAN
@@ -81,7 +81,7 @@ class _ClientTracer(trace.NoOpTracer):
             try:
                 self._fail(span, error)
             except Exception as problem:
-                complain(self._seam, problem)
+                log_internal_error(self._seam, problem)
             raise
         finally:
             otel_context.detach(token)
@@ -106,4 +106,4 @@ class _Said:
         try:
             self._describe(self._span, attributes)
         except Exception as error:
-            complain(self._seam, error)
+            log_internal_error(self._seam, error)

@@ -173,11 +173,11 @@ def state() -> dict[str, Any]:
     seams, complaints = [], []
     if "otel_cinder.instrumentor" in sys.modules:
         from otel_cinder.instrumentor import CinderInstrumentor
-        from otel_cinder.patching import patch_set
+        from otel_cinder.patching import internal_errors
 
         rows = CinderInstrumentor().status()
         seams = sorted({row.seam for row in rows if row.state == "on"})
-        complaints = sorted(f"{seam}: {kind.__name__}" for seam, kind in patch_set._complained)
+        complaints = sorted(f"{seam}: {kind.__name__}" for seam, kind in internal_errors._logged)
     return {"cpu": time.process_time(), "seams": seams, "complaints": complaints}
 
 

@@ -29,8 +29,8 @@ _ENTERED: Final = frozenset(
         "call_with_room",
         "filter_all",
         # They say that another has failed.
-        "complain",
-        "_complain",
+        "log_internal_error",
+        "_log_internal_error",
         # It makes a dictionary of a tuple and a dictionary.
         "_named",
     }

@@ -16,9 +16,9 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 import otel_cinder
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.instrumentor import CinderInstrumentor
-from otel_cinder.patching import patch_set
+from otel_cinder.patching import internal_errors
 from otel_cinder.settings import Settings
 from tests.unit.drawing import draw
 from tests.unit.recording import Clock, Recorder
@@ -42,15 +42,15 @@ def _prompt_pools(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a span current, patches in place, or an unexpected complaint."""
-    patch_set._complained.clear()
+    internal_errors._logged.clear()
     before = (os._exit, threading.Thread.start)
     yield
     left = dict(otel_context.get_current())
     otel_context.attach(otel_context.Context())  # the next test is innocent
     was_on = CinderInstrumentor().is_instrumented_by_opentelemetry
     otel_cinder.uninstrument()
-    news.stop()
-    complaints = set(patch_set._complained)
+    failure_log.stop()
+    complaints = set(internal_errors._logged)
     assert not left, f"the context was left with {left}"
     assert not trace.get_current_span().get_span_context().is_valid
     assert not was_on, "the test left otel-cinder instrumented"

@@ -25,7 +25,7 @@ from taskflow.patterns import linear_flow
 
 import otel_cinder
 from otel_cinder.instrumentor import CinderInstrumentor
-from otel_cinder.patching import patch_set
+from otel_cinder.patching import internal_errors
 from otel_cinder.settings import Settings
 from tests.unit.breaking import Breaking, Odd, breaks
 from tests.unit.recording import Recorder
@@ -129,7 +129,7 @@ def test_every_place_calls_the_host_once(
 ) -> None:
     """In a request, with whatever arguments, and whichever call of ours fails."""
     # What is complained of is a line, too, and one of the places is what handles lines.
-    monkeypatch.setattr(patch_set._LOG, "disabled", True)
+    monkeypatch.setattr(internal_errors._LOG, "disabled", True)
     wrong, recorder = {}, Recorder()
     for target in targets:
         owner, attribute = owner_of(target)
@@ -145,7 +145,7 @@ def test_every_place_calls_the_host_once(
                         wrong[f"{target} {how}"] = said
             finally:
                 otel_cinder.uninstrument()
-                patch_set._complained.clear()
+                internal_errors._logged.clear()
     assert wrong == {}
 
 
@@ -301,7 +301,7 @@ WORK: dict[str, Callable[[list[Any]], Any]] = {
 @pytest.mark.parametrize("kind", WORK)
 def test_work_is_done_whatever_breaks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real work ends as it does untraced, whichever call of ours fails in it."""
-    monkeypatch.setattr(patch_set._LOG, "disabled", True)
+    monkeypatch.setattr(internal_errors._LOG, "disabled", True)
     monkeypatch.setattr(
         volume_manager.VolumeManager, "__init__", lambda self, made: setattr(self, "driver", made)
     )
@@ -319,7 +319,7 @@ def test_work_is_done_whatever_breaks(kind: str, monkeypatch: pytest.MonkeyPatch
                     said = done(WORK[kind])
                 if said != expected or otel_context.get_current() != current:
                     wrong[breaking.broken] = said
-                patch_set._complained.clear()
+                internal_errors._logged.clear()
     finally:
         otel_cinder.uninstrument()
     assert wrong == {}

@@ -16,7 +16,8 @@ from taskflow import states
 from taskflow.types.failure import Failure
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain, stand_in
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock, local_root
 from otel_cinder.spans.failures import record_failure, record_lost
 from otel_cinder.spans.runtime import end_span, runtime
@@ -132,7 +133,7 @@ def _submit(
             uuid = args[1] if len(args) > 1 else kwargs.get("task_uuid", "")
             _pending[id(task)] = _Place(task, context, listener, uuid)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     try:
         return wrapped(*args, **kwargs)
     except BaseException:
@@ -162,7 +163,7 @@ def _around_atom(
                     started = time.perf_counter()
                 token = otel_context.attach(context)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         if token is None or place is None:
             return original(*args, **kwargs)
         state = done
@@ -218,7 +219,7 @@ def _measure(place: _Place, state: str, started: float, context: Context) -> Non
         measured = _measured(type(place.atom).__name__, state, place.listener.name)
         runtime.measure(conventions.TASK_DURATION, seconds, measured, context)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
 
 
 def _describe(
@@ -269,7 +270,7 @@ def _tell(
         if verb == "execute" and kind is Task and span.is_recording():
             _tell_results(place.atom, result, span, context, describe)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     return True
 
 
@@ -297,11 +298,11 @@ def _fail(
         if verb == "execute":
             if kind is Task:
                 place.listener.failed = (short(place.atom.name), span.get_span_context())
-            way_in = local_root.current(place.context)
-            if way_in is not None:
-                way_in.failure = failure
+            root = local_root.current(place.context)
+            if root is not None:
+                root.failure = failure
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     return state
 
 

@@ -19,7 +19,8 @@ from taskflow.listeners import base
 from taskflow.types.notifier import Notifier
 
 from otel_cinder import conventions
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.flows import atoms
 from otel_cinder.seams.flows.atoms import SEAM, Kind, Retry, Task
 from otel_cinder.spans import clock
@@ -108,7 +109,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
                     self.register()
             self._token = otel_context.attach(self.context)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return self
 
     def __exit__(self, error_class: Any, error: Any, tb: Any) -> None:
@@ -143,7 +144,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
                 self.span.set_status(Status(StatusCode.ERROR, state))
             self._measure(state)
         except Exception as problem:
-            complain(SEAM, problem)
+            log_internal_error(SEAM, problem)
         finally:
             end_span(self.span)
 
@@ -206,7 +207,7 @@ def _listener(engine: Any) -> FlowListener | None:
             return None
         return FlowListener(engine)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
         return None
 
 
@@ -260,7 +261,7 @@ def _show(engine: Any, error: Exception) -> None:
             with listener:
                 record_failure(listener.span, error)
     except Exception as problem:
-        complain(SEAM, problem)
+        log_internal_error(SEAM, problem)
 
 
 def _somebody_else_traces() -> bool:

@@ -11,7 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations, stamps
 from otel_cinder.seams.rpc.destinations import topic_name
 from otel_cinder.seams.rpc.traced import (
@@ -30,16 +31,16 @@ from otel_cinder.seams.rpc.traced import (
     with_context,
 )
 from otel_cinder.spans import carrier
-from otel_cinder.spans.local_root import Entry, enrich, enter
+from otel_cinder.spans.local_root import LocalRoot, enrich, enter
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
 
 ServiceOf = Callable[[str, list[Any]], Service | None]
-IsChatter = Callable[[str], bool]
+IsPeriodic = Callable[[str], bool]
 Describe = Callable[[str, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 
 
 def patch(
-    patches: PatchSet, service_of: ServiceOf, is_chatter: IsChatter, describe: Describe
+    patches: PatchSet, service_of: ServiceOf, is_periodic: IsPeriodic, describe: Describe
 ) -> None:
     """Patch sending and dispatching.
 
@@ -48,8 +49,8 @@ def patch(
         is_chatter: whether a method is sent periodically, by nobody's request.
         describe: attributes from a message's topic, context dictionary and the message itself.
     """
-    sender = _Sender(is_chatter, describe)
-    receiver = _Receiver(service_of, is_chatter, describe)
+    sender = _Sender(is_periodic, describe)
+    receiver = _Receiver(service_of, is_periodic, describe)
     patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", sender.send)
     # The dispatcher does not know which server's it is: the topic is the server's.
     patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", taken_up)
@@ -58,8 +59,8 @@ def patch(
 
 
 class _Sender:
-    def __init__(self, is_chatter: IsChatter, describe: Describe) -> None:
-        self._is_chatter = is_chatter
+    def __init__(self, is_periodic: IsPeriodic, describe: Describe) -> None:
+        self._is_periodic = is_periodic
         self._describe = describe
 
     def send(
@@ -82,7 +83,7 @@ class _Sender:
             method = destinations.called(topic, message)
             fanout = bool(target.fanout)
             # As its receiver will: what is sent and what is taken up are compared.
-            if _is_asked_for(self._is_chatter, method, in_trace=current.is_valid, fanout=fanout):
+            if _is_asked_for(self._is_periodic, method, in_trace=current.is_valid, fanout=fanout):
                 kind = "call" if waits else "cast"
                 measured = Measured(kind, topic, method, transport, fanout=fanout)
             # Outside of a trace nothing is marked: whose request it is, its receiver says.
@@ -101,7 +102,7 @@ class _Sender:
                 keys = carrier.inject(sent, fanout=fanout)
                 args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return run(span, context, measured, wrapped, args, kwargs)
 
 
@@ -131,9 +132,9 @@ def _start_sent(
 
 
 class _Receiver:
-    def __init__(self, service_of: ServiceOf, is_chatter: IsChatter, describe: Describe) -> None:
+    def __init__(self, service_of: ServiceOf, is_periodic: IsPeriodic, describe: Describe) -> None:
         self._service_of = service_of
-        self._is_chatter = is_chatter
+        self._is_periodic = is_periodic
         self._describe = describe
 
     def dispatch(
@@ -158,7 +159,7 @@ class _Receiver:
             is_call = _is_call(incoming)
             transport = getattr(server, "transport", None)
             in_trace = remote.is_valid
-            if _is_asked_for(self._is_chatter, method, in_trace=in_trace, fanout=fanout):
+            if _is_asked_for(self._is_periodic, method, in_trace=in_trace, fanout=fanout):
                 kind = "answer" if is_call else "process"
                 measured = Measured(kind, topic, method, transport, fanout=fanout)
             service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
@@ -181,14 +182,14 @@ class _Receiver:
                         context, transport, target, method, asked, remote, is_call, fanout, received
                     )
                     context = trace.set_span_in_context(span, context)
-                entry = Entry(span or trace.get_current_span(context), asked, is_http=False)
-                context = enter(context, entry)
+                root = LocalRoot(span or trace.get_current_span(context), asked, is_http=False)
+                context = enter(context, root)
             if measured is not None:
                 measured.take_up(context)
             if sent is not None:
                 _say_wait(span, method, received, sent, context)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return run(span, context, measured, wrapped, args, kwargs)
 
     def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
@@ -197,13 +198,13 @@ class _Receiver:
         return self._describe(topic, incoming.ctxt, incoming.message)
 
 
-def _is_asked_for(is_chatter: IsChatter, method: str, *, in_trace: bool, fanout: bool) -> bool:
+def _is_asked_for(is_periodic: IsPeriodic, method: str, *, in_trace: bool, fanout: bool) -> bool:
     """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
     request: a search for the request would find each of these traces.
     """
     if runtime.settings.periodic or (in_trace and not fanout):
         return True
-    return not is_chatter(method.rpartition("/")[2])
+    return not is_periodic(method.rpartition("/")[2])
 
 
 def _start_received(

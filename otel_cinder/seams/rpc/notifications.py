@@ -17,7 +17,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_cinder import conventions, redaction
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations
 from otel_cinder.seams.rpc.traced import (
     Measured,
@@ -33,7 +34,7 @@ from otel_cinder.seams.rpc.traced import (
 )
 from otel_cinder.spans import carrier
 from otel_cinder.spans.carrier import Arrival
-from otel_cinder.spans.local_root import Entry, enter
+from otel_cinder.spans.local_root import LocalRoot, enter
 from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "notifications"
@@ -96,7 +97,7 @@ class _Sender:
                     keys = carrier.inject(sent, fanout=False)
                     args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return run(span, context, measured, wrapped, args, kwargs)
 
     def _start(
@@ -147,11 +148,11 @@ class _Receiver:
                 if sampled and not instrumented_by_another():
                     span = self._start(context, server, received, topic, batch, remotes)
                     context = trace.set_span_in_context(span, context)
-                    context = enter(context, Entry(span, is_http=False))
+                    context = enter(context, LocalRoot(span, is_http=False))
                 measured.take_up(context, len(batch))
                 _say_wait(span, received, arrivals)
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return run(span, context, measured, _given_back(wrapped, span, measured), args, kwargs)
 
     def _start(
@@ -201,7 +202,7 @@ def _given_back(
                 if measured is not None:
                     measured.error = "requeue"
         except Exception as error:
-            complain(SEAM, error)
+            log_internal_error(SEAM, error)
         return result
 
     return dispatch

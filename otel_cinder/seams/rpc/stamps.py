@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-from otel_cinder.patching.patch_set import PatchSet, complain
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import carrier
 
 _ENVELOPE: Final = "oslo.message"
@@ -34,7 +35,7 @@ def patch(patches: PatchSet, seam: str) -> None:
         try:
             args, kwargs = _renewed(args, kwargs, "msg", (_ENVELOPE, _PLAIN))
         except Exception as error:
-            complain(seam, error)
+            log_internal_error(seam, error)
         return wrapped(*args, **kwargs)
 
     def deliver(
@@ -43,7 +44,7 @@ def patch(patches: PatchSet, seam: str) -> None:
         try:
             args, kwargs = _renewed(args, kwargs, "ctxt", (carrier.TRACESTATE,))
         except Exception as error:
-            complain(seam, error)
+            log_internal_error(seam, error)
         return wrapped(*args, **kwargs)
 
     patches.wrap(seam, "oslo_messaging._drivers.impl_rabbit:Connection._publish", publish)

@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
 from otel_cinder import conventions
-from otel_cinder.patching.patch_set import complain
+from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.stack_room import call_with_room
 from otel_cinder.seams.rpc import destinations
 from otel_cinder.spans import carrier
@@ -113,7 +113,7 @@ def run(
             if span is not None:
                 _record(span, error)
         except Exception as problem:
-            complain(SEAM, problem)
+            log_internal_error(SEAM, problem)
         raise
     finally:
         detach(SEAM, token)
@@ -128,7 +128,7 @@ def _end(measured: Measured, context: Context | None) -> None:
     try:
         measured.end(otel_context.get_current() if context is None else context)
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
 
 
 def _record(span: Span, error: BaseException) -> None:
@@ -155,7 +155,7 @@ def taken_up(
     try:
         token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
     except Exception as error:
-        complain(SEAM, error)
+        log_internal_error(SEAM, error)
     try:
         return call_with_room(wrapped, *args, **kwargs)
     finally:

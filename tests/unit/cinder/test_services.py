@@ -38,7 +38,7 @@ def test_endpoint_without_a_host() -> None:
 )
 def test_chatter(method: str, chatter: bool) -> None:
     """What the services send each other all day is known by its method."""
-    assert services.is_chatter(method) is chatter
+    assert services.is_periodic(method) is chatter
 
 
 def test_resource_attributes_without_a_service() -> None:
@@ -61,5 +61,5 @@ def test_names_are_those_of_the_installed_cinder() -> None:
         (folder / service / "rpcapi.py").read_text()
         for service in ("scheduler", "volume", "backup")
     )
-    missing = {name for name in services._CHATTER if f"{name}" not in source}
+    missing = {name for name in services._PERIODIC if f"{name}" not in source}
     assert missing <= {"report_state", "request_service_capabilities", "update_host_capabilities"}

@@ -25,7 +25,7 @@ import otel_cinder
 from otel_cinder import conventions
 from otel_cinder.export import answers, exporters, queues
 from otel_cinder.export.answers import Answer, Verdict
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.queues import BatchSpanProcessor
 from otel_cinder.reading.receiver import Receiver
@@ -545,4 +545,4 @@ def test_losses_without_an_exporter_are_counted(make: Make) -> None:
     queue.force_flush()
     queue.shutdown()
     assert queue.failed == {"FileNotFoundError": 2}
-    news.stop()
+    failure_log.stop()

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 import otel_cinder
 from otel_cinder import conventions
 from otel_cinder.export import metrics
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.metrics import BOUNDARIES_S, SETS_LIMIT, Instruments, MetricQueue
 from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.records import MetricPoint
@@ -189,7 +189,7 @@ def test_overflow_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
     for _ in range(metrics.QUEUE_SIZE + 7):
         made.put((None, WAIT, 1.0, {}, Context()))
     assert (made.waiting, made.overflowed) == (metrics.QUEUE_SIZE, 7)
-    news.tell()
+    failure_log.tell()
     assert caplog.messages == [
         (
             "Look at what keeps the collector. otel-cinder drops metrics because 10000 wait to be "

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from otel_cinder.export import native_thread
-from otel_cinder.export.native_thread import Hush
+from otel_cinder.export.native_thread import LogSilencer
 from tests.unit import scripts
 
 
@@ -34,7 +34,7 @@ def test_real_module_under_eventlet() -> None:
 
 def test_hush_keeps_the_first_reason_of_its_thread() -> None:
     """What exporters log in the worker's thread is held back, its first warning kept."""
-    hush = Hush(threading.get_ident)
+    hush = LogSilencer(threading.get_ident)
     record = logging.LogRecord("urllib3", logging.WARNING, "x.py", 1, "token=abc", None, None)
     assert hush.filter(record)
     hush.begin()
@@ -48,10 +48,10 @@ def test_hush_keeps_the_first_reason_of_its_thread() -> None:
 
 def test_hush_comes_before_other_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter of the SDK's that hides what comes again does not hide it from us."""
-    monkeypatch.setattr(Hush, "_threads", {})
+    monkeypatch.setattr(LogSilencer, "_threads", {})
     logger = logging.getLogger("opentelemetry.tests.hushed")
     logger.addFilter(lambda _record: False)
-    hush = Hush(threading.get_ident)
+    hush = LogSilencer(threading.get_ident)
     hush.begin()
     hush.spread()
     hush.spread()
@@ -64,9 +64,9 @@ def test_hush_comes_before_other_filters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_hushed_thread_takes_no_lock_of_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the worker's thread an exporter's logger is asked for its level without logging's lock."""
-    monkeypatch.setattr(Hush, "_threads", {})
+    monkeypatch.setattr(LogSilencer, "_threads", {})
     logger = logging.getLogger("opentelemetry.tests.asked")
-    hush = Hush(threading.get_ident)
+    hush = LogSilencer(threading.get_ident)
     hush.begin()
     hush.spread()
     logger.manager._clear_cache()

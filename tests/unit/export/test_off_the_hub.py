@@ -209,7 +209,7 @@ def test_hub_that_was_exchanged_still_tells() -> None:
     """oslo.service gives each child a new hub, after which the timers of the old one are gone."""
     ran = scripts.run(
         scripts.EVENTLET,
-        "from otel_cinder.export import failure_log as news as told_late; told_late._LATE_S = 0.5",
+        "from otel_cinder.export import failure_log; failure_log._LATE_S = 0.5",
         scripts.EXPORTED,
         RECORD,
         IDLE,

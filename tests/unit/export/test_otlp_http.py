@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_cinder.export import answers
 from otel_cinder.export.answers import TAKEN, Answer, SettingError, Verdict
-from otel_cinder.export.failure_log import news
+from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.otlp_http import ANSWER_LIMIT, OtlpHttpExporter
 from otel_cinder.export.queues import LOGS, SPANS
 from tests.unit.export import collectors
@@ -158,7 +158,7 @@ def test_settings_that_are_done_without(
     with collector(answer()) as listener:
         for _ in range(2):
             assert deliver(listener.endpoint, **{name: value}) is TAKEN
-    news.tell()
+    failure_log.tell()
     (message,) = caplog.messages
     assert message.startswith(("Set ", "Correct "))
     assert f"OTEL_EXPORTER_OTLP_{name}" in message

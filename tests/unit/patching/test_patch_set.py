@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import wrapt
 
-from otel_cinder.patching import patch_set
-from otel_cinder.patching.patch_set import PatchSet, Seam, complain
+from otel_cinder.patching import internal_errors
+from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.patching.patch_set import PatchSet, Seam
 from tests.unit import scripts
 
 
@@ -219,8 +220,8 @@ def test_class_that_cannot_be_changed(patches: PatchSet) -> None:
 def test_complaint_is_made_once(caplog: pytest.LogCaptureFixture) -> None:
     """An error of our own is logged once for each seam and class, with a traceback."""
     for _ in range(3):
-        complain("flows", ValueError("broken"))
-    complain("rpc", ValueError("broken"))
+        log_internal_error("flows", ValueError("broken"))
+    log_internal_error("rpc", ValueError("broken"))
     assert len(caplog.records) == 2
     assert caplog.messages[0] == (
         "otel-cinder could not trace a part of flows because of ValueError: broken; Cinder is not "
@@ -236,8 +237,8 @@ def test_complaint_survives_a_broken_log(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_args: Any, **_kwargs: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(patch_set._LOG, "warning", broken)
-    complain("flows", ValueError("x"))
+    monkeypatch.setattr(internal_errors._LOG, "warning", broken)
+    log_internal_error("flows", ValueError("x"))
 
 
 # A patched function is a function

@@ -16,7 +16,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from otel_cinder import conventions
 from otel_cinder.spans import local_root
-from otel_cinder.spans.local_root import Entry
+from otel_cinder.spans.local_root import LocalRoot
 from tests.unit.recording import Recorder
 
 ERROR = conventions.RESOURCE_ERROR_EVENT
@@ -99,7 +99,7 @@ def work(
     said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
     span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
     context = trace.set_span_in_context(
-        span, local_root.enter(otel_context.get_current(), Entry(span, said, is_http=is_http))
+        span, local_root.enter(otel_context.get_current(), LocalRoot(span, said, is_http=is_http))
     )
     token = otel_context.attach(context)
     try:

@@ -15,7 +15,7 @@ from oslo_concurrency import processutils
 
 import otel_cinder
 from otel_cinder import redaction
-from otel_cinder.patching import patch_set
+from otel_cinder.patching import internal_errors
 from otel_cinder.seams import commands as seam
 from tests.unit import scripts
 from tests.unit.recording import Recorder
@@ -213,7 +213,7 @@ def test_broken_redaction_does_not_hurt(spans: Recorder, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(redaction, "command", broken)
     assert run(spans, "echo", "-n", "x") == ("x", "")
-    assert ("commands", RuntimeError) in patch_set._complained
+    assert ("commands", RuntimeError) in internal_errors._logged
     assert spans.names == ["request"]
 
 

@@ -18,7 +18,7 @@ from otel_cinder import conventions
 from otel_cinder.instrumentor import CinderInstrumentor
 from otel_cinder.seams import scheduler as seam
 from otel_cinder.spans import local_root
-from otel_cinder.spans.local_root import Entry
+from otel_cinder.spans.local_root import LocalRoot
 from tests.unit.recording import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Cinder's, and its libraries'
@@ -274,7 +274,7 @@ def test_choice(cinder: Any, scheduler: Any, spans: Recorder) -> None:
     message = spans.tracer.start_span("process")
     token = otel_context.attach(
         trace.set_span_in_context(
-            message, local_root.enter(otel_context.get_current(), Entry(message, is_http=False))
+            message, local_root.enter(otel_context.get_current(), LocalRoot(message, is_http=False))
         )
     )
     with spans.tracer.start_as_current_span("task"):

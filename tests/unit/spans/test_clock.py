@@ -21,7 +21,7 @@ from taskflow.patterns import linear_flow
 
 from otel_cinder.spans import clock, local_root
 from otel_cinder.spans.failures import record_failure
-from otel_cinder.spans.local_root import Entry
+from otel_cinder.spans.local_root import LocalRoot
 from otel_cinder.spans.runtime import end_span, runtime
 from tests.unit.recording import Recorder
 from tests.unit.seams.applications import Api, load
@@ -115,7 +115,7 @@ def test_start_that_is_given(spans: Recorder, wall: WallClock) -> None:
 def test_events_lie_within_their_span(spans: Recorder, wall: WallClock) -> None:
     """A log line, an exception and a failure that was handled have times within the span."""
     span = runtime.start_span("process", Context())
-    context = local_root.enter(trace.set_span_in_context(span), Entry(span, is_http=False))
+    context = local_root.enter(trace.set_span_in_context(span), LocalRoot(span, is_http=False))
     token = otel_context.attach(context)
     logger = logging.getLogger("cinder.volume.manager")
     logger.warning("before")

@@ -15,20 +15,20 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_cinder import conventions
 from otel_cinder.spans import local_root
 from otel_cinder.spans.failures import record_failure
-from otel_cinder.spans.local_root import Entry, Reason
+from otel_cinder.spans.local_root import LocalRoot, Reason
 from tests.unit.recording import Recorder
 
 EVENT = conventions.RESOURCE_ERROR_EVENT
 
 
 @contextmanager
-def inside(span: Span, *, is_http: bool = False) -> Iterator[Entry]:
+def inside(span: Span, *, is_http: bool = False) -> Iterator[LocalRoot]:
     """Work that came in by ``span``, which is current."""
-    way_in = Entry(span, is_http=is_http)
-    context = local_root.enter(trace.set_span_in_context(span), way_in)
+    root = LocalRoot(span, is_http=is_http)
+    context = local_root.enter(trace.set_span_in_context(span), root)
     token = otel_context.attach(context)
     try:
-        yield way_in
+        yield root
     finally:
         otel_context.detach(token)
         span.end()
@@ -119,16 +119,16 @@ def test_better_reason_takes_the_place(recorder: Recorder, reasons: list[Any], s
 
 def test_exception_that_passed_stays(recorder: Recorder) -> None:
     """A span that an exception has passed through keeps it."""
-    with inside(recorder.tracer.start_span("process")) as way_in:
-        record_failure(way_in.span, LookupError("none"))
+    with inside(recorder.tracer.start_span("process")) as root:
+        record_failure(root.span, LookupError("none"))
         local_root.fail(EVENT, {}, ValueError("later"))
     assert status_of(recorder, "process") == (StatusCode.ERROR, "LookupError: none")
 
 
 def test_error_without_a_word_is_explained(recorder: Recorder) -> None:
     """A status that somebody has set without a description gets one."""
-    with inside(recorder.tracer.start_span("process")) as way_in:
-        way_in.span.set_status(Status(StatusCode.ERROR))
+    with inside(recorder.tracer.start_span("process")) as root:
+        root.span.set_status(Status(StatusCode.ERROR))
         local_root.fail(EVENT, {}, LookupError("none"))
     assert status_of(recorder, "process") == (StatusCode.ERROR, "LookupError: none")
 
@@ -145,8 +145,8 @@ def test_what_is_being_handled_is_the_reason(recorder: Recorder) -> None:
 
 def test_what_failed_last_is_the_reason(recorder: Recorder) -> None:
     """Once it is handled, the last failure inside is still known."""
-    with inside(recorder.tracer.start_span("process")) as way_in:
-        way_in.failure = ("VolumeBackendAPIException", "no space")
+    with inside(recorder.tracer.start_span("process")) as root:
+        root.failure = ("VolumeBackendAPIException", "no space")
         assert local_root.why() == ("VolumeBackendAPIException", "no space")
         assert local_root.why("a text") == ("VolumeBackendAPIException", "a text")
         local_root.fail(EVENT, {}, LookupError("none"))
@@ -168,10 +168,10 @@ def test_remote_exceptions_go_by_their_own_name() -> None:
 
 def test_secrets_are_masked(recorder: Recorder) -> None:
     """Neither the status nor the event shows a password that is in the reason."""
-    with inside(recorder.tracer.start_span("process")) as way_in:
+    with inside(recorder.tracer.start_span("process")) as root:
         local_root.fail(EVENT, {}, ValueError("auth_password=hunter2"))
         local_root.fail(EVENT, {}, "auth_password=hunter2")
-        assert "hunter2" not in str(way_in.failure)
+        assert "hunter2" not in str(root.failure)
     assert "hunter2" not in recorder["process"].to_json()
     assert "auth_password=***" in recorder["process"].to_json()
 
@@ -194,11 +194,11 @@ def test_untraced_work_is_left_alone() -> None:
 
 def test_ended_span_is_left_alone(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     """What fails after the message's end, in a thread it left behind, is not told by its span."""
-    with inside(recorder.tracer.start_span("process")) as way_in:
-        span, way_in.span = way_in.span, recorder.tracer.start_span("ended")
-        way_in.span.end()
+    with inside(recorder.tracer.start_span("process")) as root:
+        span, root.span = root.span, recorder.tracer.start_span("ended")
+        root.span.end()
         local_root.fail(EVENT, {}, LookupError("none"))
-        way_in.span = span
+        root.span = span
     assert status_of(recorder, "ended") == (StatusCode.UNSET, None)
     assert caplog.messages == []
 
@@ -207,7 +207,9 @@ def test_enriching_overrides_nothing(recorder: Recorder) -> None:
     """What is found later is added to the entry's span, but does not replace what was asked."""
     span = recorder.tracer.start_span("process", attributes={"asked": 1})
     token = otel_context.attach(
-        local_root.enter(trace.set_span_in_context(span), Entry(span, {"asked": 1}, is_http=False))
+        local_root.enter(
+            trace.set_span_in_context(span), LocalRoot(span, {"asked": 1}, is_http=False)
+        )
     )
     with recorder.tracer.start_as_current_span("task"):
         local_root.enrich({"asked": 2, "found": 1})

@@ -127,11 +127,11 @@ def test_child_has_nothing_of_its_parents_threads() -> None:
         scripts.EXPORTED,
         """
         import json, logging, os
-        from otel_cinder.export.native_thread import Hush
+        from otel_cinder.export.native_thread import LogSilencer
         def kept():
             loggers = logging.root.manager.loggerDict.values()
             filters = [f for each in loggers for f in getattr(each, "filters", ())]
-            return len(Hush._threads), len({f for f in filters if isinstance(f, Hush)})
+            return len(LogSilencer._threads), len({f for f in filters if isinstance(f, LogSilencer)})
         span("a")
         flush()
         print(json.dumps(kept()), flush=True)

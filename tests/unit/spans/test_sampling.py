@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from otel_cinder.spans.sampling import STRANGER, EntrySampler, Tally, configured
+from otel_cinder.spans.sampling import FROM_OUTSIDE, LocalRootSampler, Tally, configured
 
 SMALL = 1
 """A trace id that every ratio sampler takes."""
@@ -33,8 +33,8 @@ def decide(
         parent = SpanContext(SMALL, 2, remote, TraceFlags(int(sampled)), state)
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
     if stranger:
-        context = Context({**context, STRANGER: True})
-    result = EntrySampler(sampler, Tally()).should_sample(
+        context = Context({**context, FROM_OUTSIDE: True})
+    result = LocalRootSampler(sampler, Tally()).should_sample(
         context, SMALL, "name", attributes={"a": 1}
     )
     if sampled is not None:
@@ -84,19 +84,19 @@ def test_strangers_trace_id_does_not_count(sampler: Sampler) -> None:
 
 def test_attributes_and_description() -> None:
     """A recorded span keeps its attributes; the description names the configured sampler."""
-    sampler = EntrySampler(ALWAYS_ON, Tally())
+    sampler = LocalRootSampler(ALWAYS_ON, Tally())
     parent = trace.NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(1)))
     result = sampler.should_sample(
         trace.set_span_in_context(parent, Context()), 1, "n", None, {"a": 1}
     )
     assert dict(result.attributes) == {"a": 1}
-    assert sampler.get_description() == "EntrySampler(AlwaysOnSampler)"
+    assert sampler.get_description() == "LocalRootSampler(AlwaysOnSampler)"
 
 
 def test_decisions_are_counted() -> None:
     """Each span that is started counts, by whether it is sampled."""
     tally = Tally()
-    sampler = EntrySampler(DEFAULT_ON, tally)
+    sampler = LocalRootSampler(DEFAULT_ON, tally)
     for flags in (1, 1, 0):
         parent = trace.NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(flags)))
         sampler.should_sample(trace.set_span_in_context(parent, Context()), 1, "n")
@@ -107,9 +107,9 @@ def test_decisions_are_counted() -> None:
 def test_trusting_sampler_is_the_configured_one() -> None:
     """Where inbound is trusted, the configured sampler decides for everybody, and is counted."""
     tally = Tally()
-    sampler = EntrySampler(DEFAULT_OFF, tally, trusts=True)
+    sampler = LocalRootSampler(DEFAULT_OFF, tally, trusts=True)
     parent = trace.NonRecordingSpan(SpanContext(1, 2, True, TraceFlags(1)))
-    context = Context({**trace.set_span_in_context(parent, Context()), STRANGER: True})
+    context = Context({**trace.set_span_in_context(parent, Context()), FROM_OUTSIDE: True})
     result = sampler.should_sample(context, 1, "n")
     assert result.decision is Decision.RECORD_AND_SAMPLE
     assert (tally.sampled, tally.dropped) == (1, 0)
