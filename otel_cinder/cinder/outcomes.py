@@ -1,8 +1,7 @@
-"""What Cinder did about a failure, and what the scheduler made of the backends."""
+"""Failures that Cinder has handled: error statuses, messages to the user, reschedules."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -135,22 +134,4 @@ def attempt_made(filter_properties: Any) -> dict[str, Any]:
     # The volume's own host has been emptied by now. "hosts" is the older name.
     backends = retry.get("backends") or retry.get("hosts") or [None]
     add(attributes, conventions.HOST, backends[-1])
-    return attributes
-
-
-def backend_name(state: Any) -> str:
-    """The name of a backend or pool that the scheduler looks at: ``host@backend#pool``."""
-    return str(getattr(state, "backend_id", None) or getattr(state, "host", state))
-
-
-def choice(weighed: Any) -> dict[str, Any]:
-    """The backend that the scheduler chose, and its weight, if that is a number.
-
-    It is infinite where a weigher takes a backend's capacity, which may be unknown or infinite, as
-    it is. Such an attribute may not be exported.
-    """
-    attributes: dict[str, Any] = {conventions.HOST: redaction.identifier(backend_name(weighed.obj))}
-    weight = float(weighed.weight)
-    if math.isfinite(weight):
-        attributes[conventions.WEIGHT] = weight
     return attributes

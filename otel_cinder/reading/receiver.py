@@ -4,7 +4,7 @@
         ...  # export to receiver.endpoint
         receiver.wait_for(lambda spans: len(spans) == 21, timeout=10)
 
-The demo shows what arrives here; tests use it as a collector that can be told to fail.
+The demo shows what arrives here.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _TRACES: Final = "/v1/traces"
 _NOT_FOUND: Final = 404
+OK: Final = 200
 
 _SIGNALS: Final[dict[str, type[Message]]] = {
     _TRACES: ExportTraceServiceRequest,
@@ -73,11 +74,6 @@ class Receiver:
         self._spans: list[SpanRecord] = []
         self._forward_errors: list[str] = []
         self._forwarding = 0
-        self._attempts = 0
-        self._status = 200
-        self._hang_seconds = 0.0
-        self._path = ""
-        self._stopping = threading.Event()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -97,7 +93,6 @@ class Receiver:
         """Listen; does nothing when it already listens."""
         if self._server is not None:
             return
-        self._stopping.clear()
         self._server = _Server(("127.0.0.1", self._port), self)
         self._port = int(self._server.server_address[1])
         self._thread = threading.Thread(
@@ -117,7 +112,6 @@ class Receiver:
         server.shutdown()
         server.server_close()
         thread.join()
-        self._stopping.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._forwarding, timeout=_FORWARD_TIMEOUT_S + 1)
 
@@ -146,12 +140,6 @@ class Receiver:
         """What was accepted of all signals, uncompressed, as it came; a copy."""
         with self._changed:
             return list(self._bodies)
-
-    @property
-    def attempts(self) -> int:
-        """How many requests came in, whatever the answer was."""
-        with self._changed:
-            return self._attempts
 
     @property
     def forward_errors(self) -> list[str]:
@@ -187,29 +175,13 @@ class Receiver:
             self._bodies.clear()
             self._spans.clear()
             self._forward_errors.clear()
-            self._attempts = 0
 
-    def respond(self, status: int = 200, hang_seconds: float = 0, path: str = "") -> None:
-        """Answer with this status from now on, after hanging for so long; all paths, or one alone.
+    def admit(self, path: str) -> int | None:  # noqa: ARG002
+        """Return the HTTP status to answer a request with: 200 accepts it, None hangs up.
 
-        Only exports that are answered with 200 are kept, and only once they are answered.
+        Always 200 here. Called for each request, in a thread of its own.
         """
-        with self._changed:
-            self._status = status
-            self._path = path
-            self._hang_seconds = hang_seconds
-
-    def _arrived(self, path: str) -> int | None:
-        """Count a request, hang if told to; the status to answer with, None to hang up."""
-        with self._changed:
-            self._attempts += 1
-            status, hang_seconds = self._status, self._hang_seconds
-            if self._path not in ("", path):
-                status, hang_seconds = 200, 0
-            self._changed.notify_all()
-        if hang_seconds and self._stopping.wait(hang_seconds):
-            return None
-        return status
+        return OK
 
     def _of(self, kind: type[Request]) -> list[Request]:
         with self._changed:
@@ -282,12 +254,12 @@ class _Handler(BaseHTTPRequestHandler):
         receiver = cast("_Server", self.server).receiver
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
-        status = receiver._arrived(path)
+        status = receiver.admit(path)
         if status is None:
             return
         if not path.startswith("/v1/"):
-            status = 404
-        if status != 200:
+            status = _NOT_FOUND
+        if status != OK:
             self._answer(status)
             return
         kind = _SIGNALS.get(path)
@@ -305,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if export is not None:
                 receiver._accept(export, plain)
-            self._answer(200)
+            self._answer(OK)
         finally:
             if forwards:
                 receiver._forward(path, body, self._payload_headers())

@@ -87,7 +87,7 @@ def _execute(
         kwargs["on_completion"] = functools.partial(_completed, span, then)
         return span, context
 
-    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
+    return calls.traced(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _ssh_execute(
@@ -103,7 +103,7 @@ def _ssh_execute(
         return _start(_split(str(line)), context), context
 
     # No exit code but a failure's: success may also mean that the other side has sent none.
-    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail)
+    return calls.traced(SEAM, begin, wrapped, args, kwargs, fail=_fail)
 
 
 def _privileged(
@@ -132,7 +132,7 @@ def _privileged(
         if exit_code is not None:
             span.set_attribute(conventions.EXIT_CODE, exit_code)
 
-    return calls.call(SEAM, begin, wrapped, args, kwargs, fail=_fail, succeed=succeed)
+    return calls.traced(SEAM, begin, wrapped, args, kwargs, fail=_fail, succeed=succeed)
 
 
 def _start(

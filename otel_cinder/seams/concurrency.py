@@ -20,9 +20,11 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from otel_cinder.cinder.packages import is_cinders
 from otel_cinder.patching import patch_set
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
+from otel_cinder.spans.calls import attach, detach
 
 SEAM: Final = "concurrency"
 
@@ -46,140 +48,132 @@ _BOOTSTRAP: Final = "_bootstrap_inner"
 
 _EMPTY: Final = Context()
 
-IsCinders = Callable[[str], bool]
 
-
-def patch(patches: PatchSet, is_cinders: IsCinders) -> None:
-    """Carry the context wherever Cinder hands work to.
-
-    Args:
-        is_cinders: whether a package, a top-level name, is Cinder's own code.
-    """
-    carrier = _Carrier(is_cinders)
-    patches.wrap(SEAM, "eventlet.greenthread:GreenThread.__init__", carrier.green_thread)
-    patches.wrap(SEAM, "eventlet.greenthread:_spawn_n", carrier.spawn_n)
-    patches.wrap(SEAM, "eventlet.tpool:execute", carrier.submit)
-    patches.wrap(SEAM, "futurist._futures:ThreadPoolExecutor.submit", carrier.submit)
-    patches.wrap(SEAM, "futurist._futures:GreenThreadPoolExecutor.submit", carrier.submit)
-    patches.wrap(SEAM, "concurrent.futures.thread:ThreadPoolExecutor.submit", carrier.submit)
+def patch(patches: PatchSet) -> None:
+    """Carry the context wherever Cinder hands work to."""
+    patches.wrap(SEAM, "eventlet.greenthread:GreenThread.__init__", _green_thread)
+    patches.wrap(SEAM, "eventlet.greenthread:_spawn_n", _spawn_n)
+    patches.wrap(SEAM, "eventlet.tpool:execute", _submit)
+    patches.wrap(SEAM, "futurist._futures:ThreadPoolExecutor.submit", _submit)
+    patches.wrap(SEAM, "futurist._futures:GreenThreadPoolExecutor.submit", _submit)
+    patches.wrap(SEAM, "concurrent.futures.thread:ThreadPoolExecutor.submit", _submit)
     # apply() and the maps that wait come here, too.
     for method in ("apply_async", "_map_async", "imap", "imap_unordered"):
-        patches.wrap(SEAM, f"multiprocessing.pool:Pool.{method}", carrier.submit_to_threads)
-    patches.wrap(SEAM, "threading:Thread.start", carrier.start)
+        patches.wrap(SEAM, f"multiprocessing.pool:Pool.{method}", _submit_to_threads)
+    patches.wrap(SEAM, "threading:Thread.start", _start)
 
 
-class _Carrier:
-    def __init__(self, is_cinders: IsCinders) -> None:
-        self._is_cinders = is_cinders
+def _green_thread(
+    wrapped: Callable[..., Any], green: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """``GreenThread(parent)``."""
+    made = wrapped(*args, **kwargs)
+    try:
+        _give(green)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return made
 
-    def green_thread(
-        self, wrapped: Callable[..., Any], green: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """``GreenThread(parent)``."""
-        made = wrapped(*args, **kwargs)
-        try:
-            self._give(green)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return made
 
-    def spawn_n(
-        self,
-        wrapped: Callable[..., Any],
-        _instance: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """``_spawn_n(seconds, function, ...)``: a timer, and a greenlet that is no `GreenThread`."""
-        timer_and_greenlet = wrapped(*args, **kwargs)
-        try:
-            self._give(timer_and_greenlet[1])
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return timer_and_greenlet
+def _spawn_n(
+    wrapped: Callable[..., Any],
+    _instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``_spawn_n(seconds, function, ...)``: a timer, and a greenlet that is no `GreenThread`."""
+    timer_and_greenlet = wrapped(*args, **kwargs)
+    try:
+        _give(timer_and_greenlet[1])
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return timer_and_greenlet
 
-    def _give(self, green: Any) -> None:
-        """Let a greenlet that has not run yet begin in the current context.
 
-        It gets a ``contextvars`` context with nothing but OpenTelemetry's variable: other libraries'
-        variables begin empty in a greenthread, as they always did.
-        """
+def _give(green: Any) -> None:
+    """Let a greenlet that has not run yet begin in the current context.
+
+    It gets a ``contextvars`` context with nothing but OpenTelemetry's variable: other libraries'
+    variables begin empty in a greenthread, as they always did.
+    """
+    context = otel_context.get_current()
+    if context and is_cinders(_starter()):
+        begin = contextvars.Context()
+        begin.run(otel_context.attach, context)
+        green.gr_context = begin
+
+
+def _submit_to_threads(
+    wrapped: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """``Pool.apply_async(function, ...)`` of a pool of threads; one of processes is left alone."""
+    if isinstance(pool, sys.modules["multiprocessing.pool"].ThreadPool):
+        return _submit(wrapped, pool, args, kwargs)
+    return wrapped(*args, **kwargs)
+
+
+def _submit(
+    wrapped: Callable[..., Any], _pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """``pool.submit(function, ...)``: a worker thread that this starts gets no context."""
+    token = None
+    try:
         context = otel_context.get_current()
-        if context and self._is_cinders(_starter()):
-            begin = contextvars.Context()
-            begin.run(otel_context.attach, context)
-            green.gr_context = begin
-
-    def submit_to_threads(
-        self, wrapped: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """``Pool.apply_async(function, ...)`` of a pool of threads; one of processes is left alone."""
-        if isinstance(pool, sys.modules["multiprocessing.pool"].ThreadPool):
-            return self.submit(wrapped, pool, args, kwargs)
+        if context:
+            token = otel_context.attach(_EMPTY)
+            if args and _is_work(args[0]):
+                args = (functools.partial(_run_in, context, args[0]), *args[1:])
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    try:
         return wrapped(*args, **kwargs)
+    finally:
+        detach(SEAM, token)
 
-    def submit(
-        self, wrapped: Callable[..., Any], _pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """``pool.submit(function, ...)``: a worker thread that this starts gets no context."""
-        token = None
-        try:
-            context = otel_context.get_current()
-            if context:
-                token = otel_context.attach(_EMPTY)
-                if args and self._is_work(args[0]):
-                    args = (functools.partial(_run_in, context, args[0]), *args[1:])
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        try:
-            return wrapped(*args, **kwargs)
-        finally:
-            if token is not None:
-                otel_context.detach(token)
 
-    def start(
-        self,
-        wrapped: Callable[..., Any],
-        thread: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """``Thread.start()``."""
-        token = None
-        try:
-            context = otel_context.get_current()
-            if context:
-                # Under eventlet a thread is a greenthread, and would get the context as one of those.
-                token = otel_context.attach(_EMPTY)
-                if self._carries(thread):
-                    # On the instance, and not run(), which is the host's; gone when it begins.
-                    vars(thread)[_BOOTSTRAP] = functools.partial(_bootstrap, context, thread)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        try:
-            return wrapped(*args, **kwargs)
-        except BaseException:
-            _forget(thread)
-            raise
-        finally:
-            if token is not None:
-                otel_context.detach(token)
+def _start(
+    wrapped: Callable[..., Any],
+    thread: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``Thread.start()``."""
+    token = None
+    try:
+        context = otel_context.get_current()
+        if context:
+            # Under eventlet a thread is a greenthread, and would get the context as one of those.
+            token = otel_context.attach(_EMPTY)
+            if _carries(thread):
+                # On the instance, and not run(), which is the host's; gone when it begins.
+                vars(thread)[_BOOTSTRAP] = functools.partial(_bootstrap, context, thread)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    try:
+        return wrapped(*args, **kwargs)
+    except BaseException:
+        _forget(thread)
+        raise
+    finally:
+        detach(SEAM, token)
 
-    def _is_work(self, function: Any) -> bool:
-        """Whether a piece of work is Cinder's, or was handed over by Cinder."""
-        return self._is_cinders(_starter()) or self._is_cinders(_package(function))
 
-    def _carries(self, thread: threading.Thread) -> bool:
-        """Whether a thread is Cinder's work. If its code is a library's, it is that library's own."""
-        if "run" in vars(thread):
-            return False
-        target = getattr(thread, "_target", None)
-        package = _package(type(thread) if target is None else target)
-        if package in _POOLS:
-            return False
-        if not package or package in _GO_BETWEEN:
-            package = _starter()
-        return self._is_cinders(package)
+def _is_work(function: Any) -> bool:
+    """Whether a piece of work is Cinder's, or was handed over by Cinder."""
+    return is_cinders(_starter()) or is_cinders(_package(function))
+
+
+def _carries(thread: threading.Thread) -> bool:
+    """Whether a thread is Cinder's work. If its code is a library's, it is that library's own."""
+    if "run" in vars(thread):
+        return False
+    target = getattr(thread, "_target", None)
+    package = _package(type(thread) if target is None else target)
+    if package in _POOLS:
+        return False
+    if not package or package in _GO_BETWEEN:
+        package = _starter()
+    return is_cinders(package)
 
 
 def _package(work: Any) -> str:
@@ -220,8 +214,8 @@ def _forget(thread: threading.Thread) -> None:
 
 def _run_in(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run ``function`` in ``context`` and leave the thread's own behind."""
-    token = otel_context.attach(context)
+    token = attach(SEAM, context)
     try:
         return function(*args, **kwargs)
     finally:
-        otel_context.detach(token)
+        detach(SEAM, token)

@@ -16,7 +16,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions
+from otel_cinder.cinder.drivers import QUIET_METHODS, backend_of, driver_of
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, Wrapper
 from otel_cinder.spans import calls, local_root
@@ -43,33 +44,17 @@ _UUID_LENGTH: Final = 36
 _AT_WORK: Final = otel_context.create_key("otel-cinder-driver")
 """Context key: ``id`` of the driver at work. Not the driver, which a thread might then keep."""
 
-DriverOf = Callable[[Any], tuple[type | None, Any]]
-BackendOf = Callable[[Any], str]
 
-
-def patch(
-    patches: PatchSet, driver_of: DriverOf, backend_of: BackendOf, quiet: Collection[str]
-) -> None:
-    """Patch the managers, so that each driver's class is patched once there is one.
-
-    Args:
-        driver_of: the class of a manager's driver and the driver, each None if there is none.
-        backend_of: the name of a driver's backend; empty if it has none.
-        quiet: methods that are not worth a span.
-    """
-    drivers = _Drivers(patches, driver_of, backend_of, quiet)
+def patch(patches: PatchSet) -> None:
+    """Patch the managers, so that each driver's class is patched once there is one."""
+    drivers = _Drivers(patches)
     for manager in _MANAGERS:
         patches.wrap(SEAM, manager, drivers.manager_made)
 
 
 class _Drivers:
-    def __init__(
-        self, patches: PatchSet, driver_of: DriverOf, backend_of: BackendOf, quiet: Collection[str]
-    ) -> None:
+    def __init__(self, patches: PatchSet) -> None:
         self._patches = patches
-        self._driver_of = driver_of
-        self._backend_of = backend_of
-        self._quiet = quiet
         self._classes: set[type] = set()
         """Of drivers."""
         self._patched: dict[type, set[str]] = {}
@@ -85,7 +70,7 @@ class _Drivers:
         """``Manager.__init__``: patch the class of its driver, which several managers may share."""
         result = wrapped(*args, **kwargs)
         try:
-            cls, driver = self._driver_of(manager)
+            cls, driver = driver_of(manager)
             if cls is not None:
                 self._patch(cls, driver)
         except Exception as error:
@@ -100,7 +85,7 @@ class _Drivers:
             wrappers = {
                 name: functools.partial(self._call, name, f"{_name(owner)}.{name}")
                 for name in methods
-                if name not in self._quiet
+                if name not in QUIET_METHODS
             }
             self._wrap(owner, wrappers)
             for name, wrapper in wrappers.items():
@@ -128,7 +113,7 @@ class _Drivers:
     ) -> Any:
         begin = functools.partial(self._begin, name, function, driver)
         fail = functools.partial(_fail, args)
-        return calls.call(SEAM, begin, wrapped, args, kwargs, fail=fail)
+        return calls.traced(SEAM, begin, wrapped, args, kwargs, fail=fail)
 
     def _begin(
         self, name: str, function: str, driver: Any, context: Context
@@ -140,7 +125,7 @@ class _Drivers:
         token = otel_context.attach(context)
         try:
             attributes = {conventions.CODE_FUNCTION: function}
-            backend = self._backend_of(driver)
+            backend = backend_of(driver)
             if backend:
                 attributes[conventions.BACKEND] = backend
             span_name = f"{type(driver).__name__}.{name}"

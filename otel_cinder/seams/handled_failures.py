@@ -10,15 +10,17 @@ import contextlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from otel_cinder import conventions
+from otel_cinder.cinder import outcomes
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import clock, local_root
+from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.local_root import LocalRoot, Reason
 from otel_cinder.spans.runtime import end_span, runtime
 
@@ -68,79 +70,37 @@ Arguments = tuple[Any, ...]
 Rows = list[tuple[Any, Mapping[str, Any]]]
 
 
-class Outcomes(Protocol):
-    """What is known of Cinder's own objects: `otel_cinder.cinder.outcomes`."""
-
-    def status_to_save(self, resource: Any) -> str | None:
-        """The error status that is about to be saved; "" if another, None if it has not changed."""
-
-    def error_status(self, values: Mapping[str, Any]) -> str:
-        """The error status among fields that are about to be written, or ""."""
-
-    def failed_resource(self, resource: Any) -> Any:
-        """Type, id, own account and all ids of an object."""
-
-    def failed_service(self, service: Any) -> tuple[str, str]:
-        """Host and replication status of a service."""
-
-    def replication_has_failed(self, service: Any) -> bool:
-        """Whether a service is about to be saved whose replication has failed."""
-
-    def concerns(self, operation: str, resource: Any) -> bool | None:
-        """Whether an operation on a backend has failed by this resource; None: it is none."""
-
-    def not_deleted(self, operation: str, status: object) -> str:
-        """The status that a resource has again which was to be deleted, or ""."""
-
-    def is_settled(self, status: object) -> bool:
-        """Whether a status is one that a resource stays in."""
-
-    def user_message(self, asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-        """Attributes from what a message to the user is made of; whether of an error."""
-
-    def attempt_made(self, filter_properties: Any) -> dict[str, Any]:
-        """Attributes from the scheduler's notes on a volume."""
-
-
-def patch(patches: PatchSet, outcomes: Outcomes) -> None:
-    """Patch the places where Cinder writes down that something has failed.
-
-    Args:
-        outcomes: reads Cinder's objects.
-    """
-    statuses = _Statuses(outcomes)
+def patch(patches: PatchSet) -> None:
+    """Patch the places where Cinder writes down that something has failed."""
     for target in _RESOURCES:
-        patches.wrap(SEAM, f"{target}.save", statuses.save)
+        patches.wrap(SEAM, f"{target}.save", _save)
     for target in _SERVICES:
-        patches.wrap(SEAM, f"{target}.save", statuses.save_service)
+        patches.wrap(SEAM, f"{target}.save", _save_service)
     # Beside the objects: what the managers write to the database by themselves.
-    patches.when_imported("cinder.db", lambda: _patch_database(patches, statuses))
-    patches.wrap(
-        SEAM, "cinder.objects.base:CinderPersistentObject.conditional_update", statuses.swap
-    )
+    patches.when_imported("cinder.db", lambda: _patch_database(patches))
+    patches.wrap(SEAM, "cinder.objects.base:CinderPersistentObject.conditional_update", _swap)
     patches.wrap(SEAM, "cinder.volume.flows.common:error_out", _error_out)
     volumes = "cinder.volume.manager:VolumeManager"
-    patches.wrap(SEAM, f"{volumes}._clear_db", statuses.clear)
+    patches.wrap(SEAM, f"{volumes}._clear_db", _clear)
     patches.wrap(SEAM, f"{volumes}.thaw_host", _thaw)
     manager = "cinder.scheduler.manager:SchedulerManager"
-    patches.wrap(SEAM, f"{manager}._set_volume_state_and_notify", statuses.set_volume)
+    patches.wrap(SEAM, f"{manager}._set_volume_state_and_notify", _set_volume)
     patches.wrap(SEAM, f"{manager}._set_snapshot_state_and_notify", _set_snapshot)
     patches.wrap(SEAM, "cinder.backup.manager:BackupManager.reset_status", _reset_status)
-    told = _Told(outcomes)
-    patches.wrap(SEAM, "cinder.message.api:API.create", told.create_message)
+    patches.wrap(SEAM, "cinder.message.api:API.create", _create_message)
     patches.wrap(
         SEAM,
         "cinder.volume.flows.manager.create_volume:OnFailureRescheduleTask._reschedule",
-        told.reschedule,
+        _reschedule,
     )
 
 
-def _patch_database(patches: PatchSet, statuses: _Statuses) -> None:
+def _patch_database(patches: PatchSet) -> None:
     """Where Cinder's modules look the functions up: older releases copy it to the package."""
     copied = hasattr(sys.modules["cinder.db"], "volume_update")
     module = "cinder.db" if copied else "cinder.db.api"
-    patches.wrap(SEAM, f"{module}:volume_update", statuses.update_volume)
-    patches.wrap(SEAM, f"{module}:volumes_update", statuses.update_volumes)
+    patches.wrap(SEAM, f"{module}:volume_update", _update_volume)
+    patches.wrap(SEAM, f"{module}:volumes_update", _update_volumes)
 
 
 class _Failure(NamedTuple):
@@ -154,168 +114,171 @@ class _Failure(NamedTuple):
     """Whether it is what the message is about."""
 
 
-class _Statuses:
-    """Resources that are put into an error status."""
+def _save(
+    wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Save an object's changes; if its status is one of them, it may tell of a failure."""
+    status = failure = None
+    try:
+        status = outcomes.status_to_save(resource)
+        if status is not None:
+            # Before, because a failing save would pass for the reason.
+            failure = _look(resource, status)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    if failure is not None:
+        return _then_tell([failure], wrapped, args, kwargs)
+    try:
+        return wrapped(*args, **kwargs)
+    except Exception as error:
+        if status is not None:
+            _not_saved(resource, error)
+        raise
 
-    def __init__(self, outcomes: Outcomes) -> None:
-        self._outcomes = outcomes
 
-    def save(
-        self, wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Save an object's changes; if its status is one of them, it may tell of a failure."""
-        status = failure = None
-        try:
-            status = self._outcomes.status_to_save(resource)
-            if status is not None:
-                # Before, because a failing save would pass for the reason.
-                failure = self._look(resource, status)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        if failure is not None:
-            return _then_tell([failure], wrapped, args, kwargs)
-        try:
-            return wrapped(*args, **kwargs)
-        except Exception as error:
-            if status is not None:
-                self._not_saved(resource, error)
-            raise
-
-    def save_service(
-        self, wrapped: Callable[..., Any], service: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Save a service's changes, or a cluster's: how a failover has ended is written there."""
-        failure = None
-        try:
-            root = local_root.current()
-            if root is not None and not root.is_http:  # else its heartbeat, or a request's wish
-                failed = self._outcomes.replication_has_failed(service)
-                if failed or sys.exc_info()[1] is not None:
-                    failure = _failure("service", *self._outcomes.failed_service(service), None)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return _then_tell([failure] if failure else [], wrapped, args, kwargs)
-
-    def clear(
-        self, wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """``_clear_db(volume, status)``: give a volume up that can't be deleted.
-
-        It gets that status, which tells. But a migration's volume is forgotten, and left behind.
-        """
-        failure = None
-        try:
-            volume = _named(("volume_ref", "status"), args, kwargs)["volume_ref"]
-            if volume.is_migration_target():
-                failure = _failure("volume", str(volume.id), "deleted", None, counts=False)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return _then_tell([failure] if failure else [], wrapped, args, kwargs)
-
-    def swap(
-        self, wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Compare and swap: a status that is only written if the resource is in a certain state."""
-        swapped = wrapped(*args, **kwargs)
-        try:
-            status = self._outcomes.error_status(args[0] if args else kwargs["values"])
-            failure = self._look(resource, status) if status and swapped else None
-        except Exception as error:
-            log_internal_error(SEAM, error)
-            return swapped
-        if failure is not None:
-            _tell(failure)
-        return swapped
-
-    def update_volume(
-        self, wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Update a volume's row. Its own ``save()`` comes here too, and has been told of then."""
-        asked = _named(("context", "volume_id", "values"), args, kwargs)
-        failures = self._written(lambda: [(asked["volume_id"], asked["values"])])
-        return _then_tell(failures, wrapped, args, kwargs)
-
-    def update_volumes(
-        self, wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Update the rows of a group's volumes, as the group's driver has said of each."""
-        asked = _named(("context", "values_list"), args, kwargs)
-        failures = self._written(lambda: [(row["id"], row) for row in asked["values_list"]])
-        return _then_tell(failures, wrapped, args, kwargs)
-
-    def _written(self, rows: Callable[[], Rows]) -> list[_Failure]:
-        """The failures among volumes' ids and what is about to be written of them. Never raises."""
-        try:
-            root = local_root.current()
-            # Of a request, it's the administrator's os-reset_status.
-            if root is None or root.is_http:
-                return []
-            found = [self._written_row(root, str(row), values) for row, values in rows()]
-            return [failure for failure in found if failure is not None]
-        except Exception as error:
-            log_internal_error(SEAM, error)
-            return []
-
-    def _written_row(
-        self, root: LocalRoot, volume_id: str, values: Mapping[str, Any]
-    ) -> _Failure | None:
-        error = self._outcomes.error_status(values)
-        status = error or self._outcomes.not_deleted(root.operation, values.get("status"))
-        own = root.is_about([volume_id])
-        if not status or not (error or own):
-            return None
-        return _failure("volume", volume_id, status, None, counts=bool(error), own=own)
-
-    def set_volume(
-        self, wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Fail to find a backend for a volume, which may go on with the status that it had."""
-        failure = None
-        try:
-            asked = _named(_SET_VOLUME, args, kwargs)
-            state = asked["updates"]["volume_state"]
-            error = self._outcomes.error_status(state)
-            status = error or str(state.get("status") or "unchanged")
-            volume_id = str(asked["request_spec"].get("volume_id") or "")
-            failure = _failure("volume", volume_id, status, asked["ex"], counts=bool(error))
-        except Exception as problem:
-            log_internal_error(SEAM, problem)
-        return _then_tell([failure] if failure else [], wrapped, args, kwargs)
-
-    def _look(self, resource: Any, status: str) -> _Failure | None:
-        kind, resource_id, account, ids = self._outcomes.failed_resource(resource)
-        if not kind:
-            return None
+def _save_service(
+    wrapped: Callable[..., Any], service: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Save a service's changes, or a cluster's: how a failover has ended is written there."""
+    failure = None
+    try:
         root = local_root.current()
-        own = root is None or self._is_own(root, resource, ids)
-        if status:
-            return _failure(kind, resource_id, status, account, own=own)
-        if root is None:
-            return None
-        # It has recovered, and may fail again.
-        root.failed = {told for told in root.failed if told[:2] != (kind, resource_id)}
-        again = "" if root.is_http or not own else resource.status
-        again = self._outcomes.not_deleted(root.operation, again)
-        return _failure(kind, resource_id, again, account, counts=False) if again else None
+        if root is not None and not root.is_http:  # else its heartbeat, or a request's wish
+            failed = outcomes.replication_has_failed(service)
+            if failed or sys.exc_info()[1] is not None:
+                failure = _failure("service", *outcomes.failed_service(service), None)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return _then_tell([failure] if failure else [], wrapped, args, kwargs)
 
-    def _is_own(self, root: LocalRoot, resource: Any, ids: Collection[str]) -> bool:
-        of_backend = self._outcomes.concerns(root.operation, resource)
-        return root.is_about(ids) if of_backend is None else of_backend
 
-    def _not_saved(self, resource: Any, error: Exception) -> None:
-        """Tell of a resource that stays in a status which it was to leave. Never raises."""
-        try:
-            root = local_root.current()
-            if root is None or root.is_http or not self._outcomes.is_settled(resource.status):
-                return
-            kind, resource_id, _, ids = self._outcomes.failed_resource(resource)
-            own = self._is_own(root, resource, ids)
-            if kind:
-                failure = _failure(kind, resource_id, _UNSAVED, error, counts=False, own=own)
-                if failure is not None:
-                    _tell(failure)
-        except Exception as problem:
-            log_internal_error(SEAM, problem)
+def _clear(
+    wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``_clear_db(volume, status)``: give a volume up that can't be deleted.
+
+    It gets that status, which tells. But a migration's volume is forgotten, and left behind.
+    """
+    failure = None
+    try:
+        volume = _named(("volume_ref", "status"), args, kwargs)["volume_ref"]
+        if volume.is_migration_target():
+            failure = _failure("volume", str(volume.id), "deleted", None, counts=False)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return _then_tell([failure] if failure else [], wrapped, args, kwargs)
+
+
+def _swap(
+    wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Compare and swap: a status that is only written if the resource is in a certain state."""
+    swapped = wrapped(*args, **kwargs)
+    try:
+        status = outcomes.error_status(args[0] if args else kwargs["values"])
+        failure = _look(resource, status) if status and swapped else None
+    except Exception as error:
+        log_internal_error(SEAM, error)
+        return swapped
+    if failure is not None:
+        _tell(failure)
+    return swapped
+
+
+def _update_volume(
+    wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Update a volume's row. Its own ``save()`` comes here too, and has been told of then."""
+    asked = _named(("context", "volume_id", "values"), args, kwargs)
+    failures = _written(lambda: [(asked["volume_id"], asked["values"])])
+    return _then_tell(failures, wrapped, args, kwargs)
+
+
+def _update_volumes(
+    wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Update the rows of a group's volumes, as the group's driver has said of each."""
+    asked = _named(("context", "values_list"), args, kwargs)
+    failures = _written(lambda: [(row["id"], row) for row in asked["values_list"]])
+    return _then_tell(failures, wrapped, args, kwargs)
+
+
+def _written(rows: Callable[[], Rows]) -> list[_Failure]:
+    """The failures among volumes' ids and what is about to be written of them. Never raises."""
+    try:
+        root = local_root.current()
+        # Of a request, it's the administrator's os-reset_status.
+        if root is None or root.is_http:
+            return []
+        found = [_written_row(root, str(row), values) for row, values in rows()]
+        return [failure for failure in found if failure is not None]
+    except Exception as error:
+        log_internal_error(SEAM, error)
+        return []
+
+
+def _written_row(root: LocalRoot, volume_id: str, values: Mapping[str, Any]) -> _Failure | None:
+    error = outcomes.error_status(values)
+    status = error or outcomes.not_deleted(root.operation, values.get("status"))
+    own = root.is_about([volume_id])
+    if not status or not (error or own):
+        return None
+    return _failure("volume", volume_id, status, None, counts=bool(error), own=own)
+
+
+def _set_volume(
+    wrapped: Callable[..., Any], _manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Fail to find a backend for a volume, which may go on with the status that it had."""
+    failure = None
+    try:
+        asked = _named(_SET_VOLUME, args, kwargs)
+        state = asked["updates"]["volume_state"]
+        error = outcomes.error_status(state)
+        status = error or str(state.get("status") or "unchanged")
+        volume_id = str(asked["request_spec"].get("volume_id") or "")
+        failure = _failure("volume", volume_id, status, asked["ex"], counts=bool(error))
+    except Exception as problem:
+        log_internal_error(SEAM, problem)
+    return _then_tell([failure] if failure else [], wrapped, args, kwargs)
+
+
+def _look(resource: Any, status: str) -> _Failure | None:
+    kind, resource_id, account, ids = outcomes.failed_resource(resource)
+    if not kind:
+        return None
+    root = local_root.current()
+    own = root is None or _is_own(root, resource, ids)
+    if status:
+        return _failure(kind, resource_id, status, account, own=own)
+    if root is None:
+        return None
+    # It has recovered, and may fail again.
+    root.failed = {told for told in root.failed if told[:2] != (kind, resource_id)}
+    again = "" if root.is_http or not own else resource.status
+    again = outcomes.not_deleted(root.operation, again)
+    return _failure(kind, resource_id, again, account, counts=False) if again else None
+
+
+def _is_own(root: LocalRoot, resource: Any, ids: Collection[str]) -> bool:
+    of_backend = outcomes.concerns(root.operation, resource)
+    return root.is_about(ids) if of_backend is None else of_backend
+
+
+def _not_saved(resource: Any, error: Exception) -> None:
+    """Tell of a resource that stays in a status which it was to leave. Never raises."""
+    try:
+        root = local_root.current()
+        if root is None or root.is_http or not outcomes.is_settled(resource.status):
+            return
+        kind, resource_id, _, ids = outcomes.failed_resource(resource)
+        own = _is_own(root, resource, ids)
+        if kind:
+            failure = _failure(kind, resource_id, _UNSAVED, error, counts=False, own=own)
+            if failure is not None:
+                _tell(failure)
+    except Exception as problem:
+        log_internal_error(SEAM, problem)
 
 
 def _failure(
@@ -402,11 +365,11 @@ def _at_work(failure: _Failure) -> Iterator[None]:
     span = runtime.start_span(
         f"set {kind} to error", context, attributes={attribute: resource_id} if attribute else {}
     )
-    token = otel_context.attach(trace.set_span_in_context(span, context))
+    token = attach(SEAM, trace.set_span_in_context(span, context))
     try:
         yield
     finally:
-        otel_context.detach(token)
+        detach(SEAM, token)
         end_span(span)
 
 
@@ -457,47 +420,42 @@ def _because(
         _reason.reset(token)
 
 
-class _Told:
-    """What the user, or the scheduler, is told of a failure."""
+def _create_message(
+    wrapped: Callable[..., Any], _api: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Leave the user a message."""
+    try:
+        asked = _named(_CREATE_MESSAGE, args, kwargs)
+        attributes, is_error = outcomes.user_message(asked)
+        if is_error:
+            text = attributes.get(conventions.MESSAGE_TEXT, "")
+            about = str(asked.get("resource_uuid") or "")
+            # Where nothing better is known, what the user is told has to do.
+            reason = local_root.why(asked.get("exception"), text, about)
+            root = local_root.current()
+            own = root is None or not about or root.is_http or root.is_about([about])
+            local_root.fail(conventions.USER_MESSAGE_EVENT, attributes, reason, own=own)
+        else:
+            span = trace.get_current_span()
+            if span.is_recording():
+                clock.add_event(span, conventions.USER_MESSAGE_EVENT, attributes)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return wrapped(*args, **kwargs)
 
-    def __init__(self, outcomes: Outcomes) -> None:
-        self._outcomes = outcomes
 
-    def create_message(
-        self, wrapped: Callable[..., Any], _api: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Leave the user a message."""
-        try:
-            asked = _named(_CREATE_MESSAGE, args, kwargs)
-            attributes, is_error = self._outcomes.user_message(asked)
-            if is_error:
-                text = attributes.get(conventions.MESSAGE_TEXT, "")
-                about = str(asked.get("resource_uuid") or "")
-                # Where nothing better is known, what the user is told has to do.
-                reason = local_root.why(asked.get("exception"), text, about)
-                root = local_root.current()
-                own = root is None or not about or root.is_http or root.is_about([about])
-                local_root.fail(conventions.USER_MESSAGE_EVENT, attributes, reason, own=own)
-            else:
-                span = trace.get_current_span()
-                if span.is_recording():
-                    clock.add_event(span, conventions.USER_MESSAGE_EVENT, attributes)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return wrapped(*args, **kwargs)
-
-    def reschedule(
-        self, wrapped: Callable[..., Any], _task: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """Send a volume back to the scheduler. The cast is a span of its own, and no failure."""
-        try:
-            asked = _named(_RESCHEDULE, args, kwargs)
-            cause = getattr(asked.get("cause"), "exception", None)  # in TaskFlow's Failure
-            attributes = self._outcomes.attempt_made(asked.get("filter_properties"))
-            local_root.fail(conventions.RESCHEDULE_EVENT, attributes, cause)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return wrapped(*args, **kwargs)
+def _reschedule(
+    wrapped: Callable[..., Any], _task: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """Send a volume back to the scheduler. The cast is a span of its own, and no failure."""
+    try:
+        asked = _named(_RESCHEDULE, args, kwargs)
+        cause = getattr(asked.get("cause"), "exception", None)  # in TaskFlow's Failure
+        attributes = outcomes.attempt_made(asked.get("filter_properties"))
+        local_root.fail(conventions.RESCHEDULE_EVENT, attributes, cause)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return wrapped(*args, **kwargs)
 
 
 def _named(names: tuple[str, ...], args: Arguments, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -30,6 +30,8 @@ from opentelemetry.util.http import (
 )
 
 from otel_cinder import conventions, redaction
+from otel_cinder.cinder.requests import attachment_attributes, request_attributes
+from otel_cinder.cinder.services import API
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.patching.stack_room import call_with_room
@@ -85,28 +87,18 @@ _ADDRESS: Final = re.compile(r"(?i)location$|^link$|^refresh$|^referer$")
 _QUERY: Final = re.compile(r"""([?#])[^\s,;"'<>]+""")
 
 Environ = dict[str, Any]
-Describe = Callable[..., tuple[str | None, dict[str, Any]]]
-Made = Callable[[Any], Mapping[str, Any]]
 App = Callable[[Environ, Any], Iterable[bytes]]
 
 
-def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
-    """Wrap the application that the loader returns.
-
-    Args:
-        api: name of the service that serves it.
-        describe: says the name (or None) and attributes of a request from its environment, after
-            the application has run;
-            with ``whole=False`` only those that a metric needs.
-        made: attributes of an attachment that was made: one that Nova reserves is in no message.
-    """
+def patch(patches: PatchSet) -> None:
+    """Wrap the application that the loader returns."""
 
     def load_app(
         wrapped: Callable[..., App], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> App:
         app = wrapped(*args, **kwargs)
         try:
-            return TracedApplication(app, Service(api), describe, patches)
+            return TracedApplication(app, Service(API), patches)
         except Exception as error:
             log_internal_error(SEAM, error)
             return app
@@ -116,7 +108,7 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
     ) -> Any:
         attachment = wrapped(*args, **kwargs)
         try:
-            enrich(made(attachment))
+            enrich(attachment_attributes(attachment))
         except Exception as error:
             log_internal_error(SEAM, error)
         return attachment
@@ -131,10 +123,9 @@ def patch(patches: PatchSet, api: str, describe: Describe, made: Made) -> None:
 class TracedApplication:
     """The API's WSGI application in its span. Passes through once the patches are undone."""
 
-    def __init__(self, app: App, service: Service, describe: Describe, patches: PatchSet) -> None:
+    def __init__(self, app: App, service: Service, patches: PatchSet) -> None:
         self._app = app
         self._service = service
-        self._describe = describe
         self._patches = patches
         self._excluded = get_excluded_urls("WSGI")
         self._propagated = _propagated()
@@ -189,7 +180,6 @@ class _Request:
 
     def __init__(self, traced: TracedApplication, environ: Environ, start_response: Any) -> None:
         self._started = time.perf_counter()
-        self._describe = traced._describe
         self._patches = traced._patches
         self._environ: Environ | None = environ
         self._start_response = start_response
@@ -317,7 +307,7 @@ class _Request:
             return
         try:
             recording = self.span.is_recording()
-            name, attributes = self._describe(environ, whole=recording)
+            name, attributes = request_attributes(environ, whole=recording)
             for key in (conventions.HTTP_ROUTE, conventions.ACTION):
                 if key in attributes:
                     self._measured[key] = attributes[key]

@@ -98,7 +98,7 @@ def _call(
         if found is not None:
             span.set_attribute(conventions.IMAGE_BYTES, found)
 
-    return calls.call(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
+    return calls.traced(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
 
 
 _signature = functools.lru_cache(maxsize=16)(inspect.signature)

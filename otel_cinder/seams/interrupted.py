@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -19,13 +19,15 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions
+from otel_cinder.cinder import resources
+from otel_cinder.cinder.services import service_of_manager
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import local_root
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.local_root import LocalRoot, Reason
-from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.spans.runtime import SERVICE, end_span, runtime
 
 SEAM: Final = "handled"
 
@@ -38,45 +40,19 @@ _JOB: Final = otel_context.create_key("otel-cinder-job")
 _BACKUPS: Final = "cinder.backup.manager:BackupManager"
 
 Arguments = tuple[Any, ...]
-ServiceOf = Callable[[Any], Service | None]
 
 
-class Resources(Protocol):
-    """What is known of Cinder's resources: `otel_cinder.cinder.resources`."""
-
-    def kind_of(self, resource: Any) -> str:
-        """``cinder.resource.type``."""
-
-    def attributes_of(self, resource: Any, context: Any) -> dict[str, Any]:
-        """What a span says of a resource, and of the request context it is worked on with."""
-
-    def interrupted(self, resource: Any) -> str:
-        """The status in which a resource was left that is to be cleaned up, or ""."""
-
-    def is_resumed(self, status: str) -> bool:
-        """Whether Cinder goes on with what was being done in that status, or gives it up."""
-
-    def has_leftovers(self, backup: Any) -> bool:
-        """Whether a failed backup has left temporary volumes or snapshots."""
-
-
-def patch(patches: PatchSet, service_of: ServiceOf, resources: Resources) -> None:
-    """Patch the places where the managers take up what was interrupted.
-
-    Args:
-        service_of: the service that a manager works for.
-        resources: reads Cinder's objects.
-    """
-    jobs = _Jobs(service_of, resources)
+def patch(patches: PatchSet) -> None:
+    """Patch the places where the managers take up what was interrupted."""
     for manager in ("cinder.volume.manager:VolumeManager", _BACKUPS):
-        patches.wrap(SEAM, f"{manager}.init_host", jobs.start)
+        patches.wrap(SEAM, f"{manager}.init_host", _start)
     for manager in ("volume.manager:VolumeManager", "scheduler.manager:SchedulerManager"):
-        patches.wrap(SEAM, f"cinder.{manager}._do_cleanup", jobs.clean_up)
-    patches.wrap(SEAM, f"{_BACKUPS}._cleanup_one_backup", jobs.clean_up)
+        patches.wrap(SEAM, f"cinder.{manager}._do_cleanup", _clean_up)
+    patches.wrap(SEAM, f"{_BACKUPS}._cleanup_one_backup", _clean_up)
     temporaries = "_cleanup_temp_volumes_snapshots_for_one_backup"
-    patches.wrap(SEAM, f"{_BACKUPS}.{temporaries}", jobs.clean_up_leftovers)
+    patches.wrap(SEAM, f"{_BACKUPS}.{temporaries}", _clean_up_leftovers)
     migrator = "cinder.keymgr.migration:KeyMigrator"
-    patches.wrap(SEAM, f"{migrator}._update_encryption_key_id", jobs.migrate_key)
+    patches.wrap(SEAM, f"{migrator}._update_encryption_key_id", _migrate_key)
     patches.when_imported("cinder.manager", lambda: _patch_thread_pools(patches))
 
 
@@ -88,99 +64,109 @@ def _patch_thread_pools(patches: PatchSet) -> None:
             patches.wrap(SEAM, f"cinder.manager:{name}._add_to_threadpool", _hand_over)
 
 
-class _Jobs:
-    """Spans for what managers take up of themselves."""
+def _start(
+    wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``init_host``: what is traced of it belongs to the manager's service."""
+    context = None
+    try:
+        context = _serving(manager)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    token = attach(SEAM, context)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        detach(SEAM, token)
 
-    def __init__(self, service_of: ServiceOf, resources: Resources) -> None:
-        self._service_of = service_of
-        self._resources = resources
 
-    def start(
-        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """``init_host``: what is traced of it belongs to the manager's service."""
-        context = None
-        try:
-            context = self._serving(manager)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        token = attach(SEAM, context)
-        try:
-            return wrapped(*args, **kwargs)
-        finally:
-            detach(SEAM, token)
+def _clean_up(
+    wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``(context, resource)``: take up what was being done to a resource."""
 
-    def clean_up(
-        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """``(context, resource)``: take up what was being done to a resource."""
-        job = None
-        try:
-            context, resource = _two(args, kwargs)
-            status = self._resources.interrupted(resource)
-            if status:
-                job = self._begin("clean up", self._serving(manager), resource, context, status)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+    def begin() -> _Job | None:
+        context, resource = _two(args, kwargs)
+        status = resources.interrupted(resource)
+        if not status:
+            return None
+        return _begin("clean up", _serving(manager), resource, context, status)
 
-    def clean_up_leftovers(
-        self, wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """``(context, backup)``: delete what a failed backup has left, if it has left anything."""
-        job = None
-        try:
-            context, backup = _two(args, kwargs)
-            traced = trace.get_current_span().get_span_context().is_valid  # a message asks for it
-            if not traced and self._resources.has_leftovers(backup):
-                job = self._begin("clean up", self._serving(manager), backup, context)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+    return _work(begin, wrapped, args, kwargs)
 
-    def migrate_key(
-        self, wrapped: Callable[..., Any], migrator: Any, args: Arguments, kwargs: dict[str, Any]
-    ) -> Any:
-        """``(item)``: give a volume or backup a key of its own, in a thread that a start began."""
-        job = None
-        try:
-            item = args[0] if args else kwargs["item"]
-            context = getattr(migrator, "admin_context", None)
-            job = self._begin("migrate key of", otel_context.get_current(), item, context)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
 
-    def _serving(self, manager: Any) -> Context:
-        """The current context, in which the manager's service is at work. Never raises."""
-        context = otel_context.get_current()
-        try:
-            service = self._service_of(manager)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-            service = None
-        return context if service is None else otel_context.set_value(SERVICE, service, context)
+def _clean_up_leftovers(
+    wrapped: Callable[..., Any], manager: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``(context, backup)``: delete what a failed backup has left, if it has left anything."""
 
-    def _begin(
-        self, what: str, context: Context, resource: Any, asked_with: Any, status: str = ""
-    ) -> _Job:
-        kind = self._resources.kind_of(resource)
-        said = self._resources.attributes_of(resource, asked_with)
-        if status:
-            said[conventions.INTERRUPTED] = status
-        span = runtime.start_span(f"{what} {kind}", context, attributes=said)
-        root = LocalRoot(span, said, is_http=False)
-        context = local_root.enter(trace.set_span_in_context(span, context), root)
-        if not status or self._resources.is_resumed(status):
-            return _Job(span, context)
-        # Where Cinder gives no reason for what it makes of it, this is the reason.
-        root.failure = reason = Reason(INTERRUPTED, f"its service ended while it was {status}")
-        given_up = {
-            conventions.RESOURCE_TYPE: kind,
-            conventions.RESOURCE_ID: str(resource.id),
-            conventions.RESOURCE_STATUS: status,
-        }
-        return _Job(span, context, lambda: _tell(root, given_up, reason))
+    def begin() -> _Job | None:
+        context, backup = _two(args, kwargs)
+        traced = trace.get_current_span().get_span_context().is_valid  # a message asks for it
+        if traced or not resources.has_leftovers(backup):
+            return None
+        return _begin("clean up", _serving(manager), backup, context)
+
+    return _work(begin, wrapped, args, kwargs)
+
+
+def _migrate_key(
+    wrapped: Callable[..., Any], migrator: Any, args: Arguments, kwargs: dict[str, Any]
+) -> Any:
+    """``(item)``: give a volume or backup a key of its own, in a thread that a start began."""
+
+    def begin() -> _Job:
+        item = args[0] if args else kwargs["item"]
+        context = getattr(migrator, "admin_context", None)
+        return _begin("migrate key of", otel_context.get_current(), item, context)
+
+    return _work(begin, wrapped, args, kwargs)
+
+
+def _work(
+    begin: Callable[[], _Job | None],
+    wrapped: Callable[..., Any],
+    args: Arguments,
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call ``wrapped`` in the job that ``begin`` starts, if it starts one."""
+    job = None
+    try:
+        job = begin()
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return wrapped(*args, **kwargs) if job is None else job.run(wrapped, args, kwargs)
+
+
+def _serving(manager: Any) -> Context:
+    """The current context, in which the manager's service is at work. Never raises."""
+    context = otel_context.get_current()
+    try:
+        service = service_of_manager(manager)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+        service = None
+    return context if service is None else otel_context.set_value(SERVICE, service, context)
+
+
+def _begin(what: str, context: Context, resource: Any, asked_with: Any, status: str = "") -> _Job:
+    kind = resources.kind_of(resource)
+    said = resources.attributes_of(resource, asked_with)
+    if status:
+        said[conventions.INTERRUPTED] = status
+    span = runtime.start_span(f"{what} {kind}", context, attributes=said)
+    root = LocalRoot(span, said, is_http=False)
+    context = local_root.enter(trace.set_span_in_context(span, context), root)
+    if not status or resources.is_resumed(status):
+        return _Job(span, context)
+    # Where Cinder gives no reason for what it makes of it, this is the reason.
+    root.failure = reason = Reason(INTERRUPTED, f"its service ended while it was {status}")
+    given_up = {
+        conventions.RESOURCE_TYPE: kind,
+        conventions.RESOURCE_ID: str(resource.id),
+        conventions.RESOURCE_STATUS: status,
+    }
+    return _Job(span, context, lambda: _tell(root, given_up, reason))
 
 
 def _tell(root: LocalRoot, given_up: Mapping[str, str], reason: Reason) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from otel_cinder.cinder.services import API, service_of
 from otel_cinder.export.native_thread import threads_are_green
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
@@ -28,86 +29,78 @@ _RUNTIME: Final = "runtime"
 
 _POLL_S: Final = 0.01
 
-ServiceOf = Callable[[str, list[Any]], Service | None]
 
-
-def patch(patches: PatchSet, service_of: ServiceOf, api: str) -> None:
-    """Patch the places where services start and stop.
-
-    Args:
-        service_of: the service that listens on a topic, from the topic and its endpoints.
-        api: the name of the service that answers HTTP.
-    """
-    announced = _Announced(service_of, Service(api))
+def patch(patches: PatchSet) -> None:
+    """Patch the places where services start and stop."""
     for target, wrapper in (
-        ("cinder.wsgi.wsgi:initialize_application", announced.after_application),
-        ("oslo_service.service:ProcessLauncher.wait", announced.before_waiting),
-        ("oslo_service.service:ServiceLauncher.wait", announced.before_waiting),
-        ("oslo_service.wsgi:Server.start", announced.after_wsgi_server),
-        ("oslo_messaging.server:MessageHandlingServer.start", announced.after_rpc_server),
+        ("cinder.wsgi.wsgi:initialize_application", _after_application),
+        ("oslo_service.service:ProcessLauncher.wait", _before_waiting),
+        ("oslo_service.service:ServiceLauncher.wait", _before_waiting),
+        ("oslo_service.wsgi:Server.start", _after_wsgi_server),
+        ("oslo_messaging.server:MessageHandlingServer.start", _after_rpc_server),
         ("oslo_service.service:SignalHandler._handle_signal_cb", _Stop().handle_signal),
     ):
         patches.wrap(_RUNTIME, target, wrapper)
 
 
-class _Announced:
-    def __init__(self, service_of: ServiceOf, api: Service) -> None:
-        self._service_of = service_of
-        self._api = api
+def _before_waiting(
+    wrapped: Callable[..., Any], _launcher: Any, args: tuple[Any, ...], kwargs: Any
+) -> Any:
+    """A parent, whose workers have been forked; or a service that is a process alone."""
+    _announce(None)
+    return wrapped(*args, **kwargs)
 
-    def before_waiting(
-        self, wrapped: Callable[..., Any], _launcher: Any, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        """A parent, whose workers have been forked; or a service that is a process alone."""
-        self._announce(None)
-        return wrapped(*args, **kwargs)
 
-    def after_application(
-        self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        """Under uWSGI. The process may be the master, which serves nothing and forks."""
-        result = wrapped(*args, **kwargs)
-        self._announce(self._api)
-        return result
+def _after_application(
+    wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
+) -> Any:
+    """Under uWSGI. The process may be the master, which serves nothing and forks."""
+    result = wrapped(*args, **kwargs)
+    _announce(Service(API))
+    return result
 
-    def after_wsgi_server(
-        self, wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        """A server in a worker: of the API's application, as the http seam hands it out, or another."""
-        result = wrapped(*args, **kwargs)
-        try:
-            if hasattr(type(server.app), "traced_service"):
-                self._serves(server.app.traced_service)
-        except Exception as error:
-            log_internal_error(_RUNTIME, error)
-        return result
 
-    def after_rpc_server(
-        self, wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        result = wrapped(*args, **kwargs)
-        try:
-            endpoints = getattr(getattr(server, "dispatcher", None), "endpoints", ())
-            topic = getattr(getattr(server, "_target", None), "topic", "")
-            self._serves(self._service_of(str(topic), list(endpoints)))
-        except Exception as error:
-            log_internal_error(_RUNTIME, error)
-        return result
+def _after_wsgi_server(
+    wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
+) -> Any:
+    """A server in a worker: of the API's application, as the http seam hands it out, or another."""
+    result = wrapped(*args, **kwargs)
+    try:
+        if hasattr(type(server.app), "traced_service"):
+            _serves(server.app.traced_service)
+    except Exception as error:
+        log_internal_error(_RUNTIME, error)
+    return result
 
-    def _announce(self, service: Service | None) -> None:
-        try:
-            runtime.announce(service)
-        except Exception as error:
-            log_internal_error(_RUNTIME, error)
 
-    def _serves(self, service: Service | None) -> None:
-        """Say so, and have the process report from now on: its first work may come in days."""
-        self._announce(service)
-        try:
-            if service is not None:
-                runtime.begin(service)
-        except Exception as error:
-            log_internal_error(_RUNTIME, error)
+def _after_rpc_server(
+    wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: Any
+) -> Any:
+    result = wrapped(*args, **kwargs)
+    try:
+        endpoints = getattr(getattr(server, "dispatcher", None), "endpoints", ())
+        topic = getattr(getattr(server, "_target", None), "topic", "")
+        _serves(service_of(str(topic), list(endpoints)))
+    except Exception as error:
+        log_internal_error(_RUNTIME, error)
+    return result
+
+
+def _announce(service: Service | None) -> None:
+    try:
+        runtime.announce(service)
+    except Exception as error:
+        log_internal_error(_RUNTIME, error)
+
+
+def _serves(service: Service | None) -> None:
+    """Say so, and have the process report from now on: its first work may come in days."""
+    _announce(service)
+    try:
+        if service is not None:
+            runtime.begin(service)
+    except Exception as error:
+        log_internal_error(_RUNTIME, error)
 
 
 class _Stop:

@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span
 
 from otel_cinder import conventions, redaction
+from otel_cinder.cinder.scheduling import backend_name, choice
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import clock, local_root
@@ -24,86 +25,66 @@ _Proxy: Any = wrapt.ObjectProxy  # generic to mypy, but not at run time
 _REJECTED_LIMIT: Final = 16
 """Backends that are named of those that a filter has rejected."""
 
-BackendName = Callable[[Any], str]
-Choice = Callable[[Any], dict[str, Any]]
 
-
-def patch(patches: PatchSet, backend_name: BackendName, choice: Choice) -> None:
-    """Patch filtering and choosing.
-
-    Args:
-        backend_name: the name of what is filtered.
-        choice: attributes from the weighed backend that was chosen.
-    """
-    decisions = _Decisions(backend_name, choice)
-    patches.wrap(
-        SEAM,
-        "cinder.scheduler.base_filter:BaseFilterHandler.get_filtered_objects",
-        decisions.filter,
-    )
+def patch(patches: PatchSet) -> None:
+    """Patch filtering and choosing."""
+    handler = "cinder.scheduler.base_filter:BaseFilterHandler"
+    patches.wrap(SEAM, f"{handler}.get_filtered_objects", _filter)
     for method in ("_choose_top_backend", "_choose_top_backend_generic_group"):
-        patches.wrap(
-            SEAM,
-            f"cinder.scheduler.filter_scheduler:FilterScheduler.{method}",
-            decisions.choose,
-        )
+        scheduler = "cinder.scheduler.filter_scheduler:FilterScheduler"
+        patches.wrap(SEAM, f"{scheduler}.{method}", _choose)
 
 
-class _Decisions:
-    def __init__(self, backend_name: BackendName, choice: Choice) -> None:
-        self._backend_name = backend_name
-        self._choice = choice
+def _filter(
+    wrapped: Callable[..., Any],
+    _handler: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Filter backends, and say what each filter made of those that came to it."""
+    verdicts = None
+    try:
+        span = trace.get_current_span()
+        if span.is_recording():
+            args, kwargs, verdicts = _watch(span, args, kwargs)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    passed = wrapped(*args, **kwargs)
+    if verdicts is not None:
+        verdicts.end(passed)
+    return passed
 
-    def filter(
-        self,
-        wrapped: Callable[..., Any],
-        _handler: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Filter backends, and say what each filter made of those that came to it."""
-        verdicts = None
-        try:
-            span = trace.get_current_span()
-            if span.is_recording():
-                args, kwargs, verdicts = self._watch(span, args, kwargs)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        passed = wrapped(*args, **kwargs)
-        if verdicts is not None:
-            verdicts.end(passed)
-        return passed
 
-    def _watch(
-        self, span: Span, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], _Verdicts | None]:
-        filters = args[0] if args else kwargs.get("filter_classes")
-        if not isinstance(filters, list):  # by no release of Cinder's
-            return args, kwargs, None
-        verdicts = _Verdicts(span, self._backend_name)
-        watched = [_WatchedClass(each, verdicts) for each in filters]
-        if args:
-            return (watched, *args[1:]), kwargs, verdicts
-        return args, {**kwargs, "filter_classes": watched}, verdicts
+def _watch(
+    span: Span, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], _Verdicts | None]:
+    filters = args[0] if args else kwargs.get("filter_classes")
+    if not isinstance(filters, list):  # by no release of Cinder's
+        return args, kwargs, None
+    verdicts = _Verdicts(span)
+    watched = [_WatchedClass(each, verdicts) for each in filters]
+    if args:
+        return (watched, *args[1:]), kwargs, verdicts
+    return args, {**kwargs, "filter_classes": watched}, verdicts
 
-    def choose(
-        self,
-        wrapped: Callable[..., Any],
-        _scheduler: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Choose the best of the weighed backends."""
-        chosen = wrapped(*args, **kwargs)
-        try:
-            span = trace.get_current_span()
-            if span.is_recording():
-                attributes = self._choice(chosen)
-                clock.add_event(span, conventions.CHOICE_EVENT, attributes)
-                local_root.enrich({conventions.HOST: attributes[conventions.HOST]})
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return chosen
+
+def _choose(
+    wrapped: Callable[..., Any],
+    _scheduler: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Choose the best of the weighed backends."""
+    chosen = wrapped(*args, **kwargs)
+    try:
+        span = trace.get_current_span()
+        if span.is_recording():
+            attributes = choice(chosen)
+            clock.add_event(span, conventions.CHOICE_EVENT, attributes)
+            local_root.enrich({conventions.HOST: attributes[conventions.HOST]})
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return chosen
 
 
 class _Verdicts:
@@ -112,9 +93,8 @@ class _Verdicts:
     So nothing that a filter returns has to be touched: many return generators.
     """
 
-    def __init__(self, span: Span, backend_name: BackendName) -> None:
+    def __init__(self, span: Span) -> None:
         self._span = span
-        self._backend_name = backend_name
         self._filter = ""
         self._before: list[Any] = []
 
@@ -146,7 +126,7 @@ class _Verdicts:
         }
         if rejected:
             # The scheduler keeps its backends in no order: sorted, so that traces can be compared.
-            names = sorted(str(self._backend_name(backend)) for backend in rejected)
+            names = sorted(str(backend_name(backend)) for backend in rejected)
             attributes[conventions.HOSTS_REJECTED] = [
                 redaction.identifier(name) for name in names[:_REJECTED_LIMIT]
             ]

@@ -37,7 +37,7 @@ def detach(seam: str, token: Any) -> None:
         log_internal_error(seam, error)
 
 
-def call(
+def traced(
     seam: str,
     begin: Begin,
     wrapped: Callable[..., Any],

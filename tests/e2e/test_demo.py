@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver, from_json_line
+from otel_cinder.reading.receiver import from_json_line
 from otel_cinder.reading.trace import Trace, spans_of, traces_of
+from tests.receiver import Receiver
 
 pytest.importorskip("cinder")
 

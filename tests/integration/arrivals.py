@@ -2,8 +2,8 @@
 
 import time
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord
+from tests.receiver import Receiver
 
 # The services export every 200 ms; a loaded machine may be late by some of that.
 QUIET_SECONDS = 1.5

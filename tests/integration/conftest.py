@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.broker import Broker
 from tests.integration.complaints import complaints
 from tests.integration.configuration import SMALL, Extent, Mode
@@ -17,6 +16,7 @@ from tests.integration.operations import Operations
 from tests.integration.processes import server_binary
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
+from tests.receiver import Receiver
 
 LOG_TAIL = 4_000
 

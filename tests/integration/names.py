@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord
+from tests.receiver import Receiver
 
 # What an angle-bracketed part of a listed name stands for.
 PARTS = {

@@ -12,7 +12,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 from otel_cinder.settings import Settings
 from tests.integration.arrivals import settle
@@ -20,6 +19,7 @@ from tests.integration.configuration import SERVICES, Mode, Tracing
 from tests.integration.database import Database
 from tests.integration.stack import Answer, CinderStack
 from tests.integration.whole_create import TREE, create_traces, draw
+from tests.receiver import Receiver
 from tests.unit.recording import Recorder
 
 SECRET = "tenants-own"

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import arrived, settle
 from tests.integration.configuration import API, MODES, SCHEDULER, SERVICES, VOLUME, Mode, Tracing
 from tests.integration.stack import Answer, CinderStack
 from tests.integration.whole_create import SPANS, assert_whole_create, create_traces, request_id
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.faults
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import arrived, settle
 from tests.integration.broker import Broker
 from tests.integration.configuration import API, SERVICES, Mode, Tracing
@@ -18,6 +17,7 @@ from tests.integration.whole_create import (
     create_traces,
     request_id,
 )
+from tests.receiver import Receiver
 
 # Each request of a load may hang for as long as its client waits, which is 90 s.
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.records import MetricPoint
 from otel_cinder.reading.trace import SpanRecord, traces_of
 from tests.integration.arrivals import arrived, settle
@@ -25,6 +24,7 @@ from tests.integration.whole_create import (
     draw,
     request_id,
 )
+from tests.receiver import Receiver
 
 COUNT = 50
 # Spans leave only with a full batch, which no test here makes, or when the process ends.

@@ -8,7 +8,6 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord
 from tests.integration.arrivals import settle
 from tests.integration.broker import Broker
@@ -26,6 +25,7 @@ from tests.integration.configuration import (
 from tests.integration.operations import Operations, place
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch, errors
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.faults
 DISK = "the disk is gone"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord, Trace
 from tests.integration.configuration import BACKUP, HOST, PROJECT, SERVICES, Extent, Tracing
 from tests.integration.glance import Glance
@@ -16,6 +15,7 @@ from tests.integration.operations import Operations, place
 from tests.integration.processes import root_access, wait_until
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch, errors
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.faults
 DISK = "the disk is gone"

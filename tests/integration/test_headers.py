@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import Trace
 from tests.integration.arrivals import arrived, settle
 from tests.integration.broker import Broker
@@ -21,6 +20,7 @@ from tests.integration.whole_create import (
     create_traces,
 )
 from tests.integration.wiretap import Wiretap, context_of
+from tests.receiver import Receiver
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord
 from tests.integration.broker import Broker
 from tests.integration.configuration import API, SCHEDULER, VOLUME, Extent, Tracing
@@ -15,6 +14,7 @@ from tests.integration.stack import CinderStack
 from tests.integration.totals import totals
 from tests.integration.watch import Watch
 from tests.integration.wiretap import context_of
+from tests.receiver import Receiver
 
 QUEUE = "notifications.info"
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.configuration import (
     API,
     BACKUP,
@@ -19,6 +18,7 @@ from tests.integration.operations import Operations, place
 from tests.integration.processes import root_access
 from tests.integration.stack import CinderStack
 from tests.integration.watch import Watch
+from tests.receiver import Receiver
 
 MIB = 1 << 20
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import Trace, traces_of
 from tests.integration.arrivals import settle
 from tests.integration.configuration import API, SCHEDULER, SERVICES, VOLUME, Mode, Tracing
 from tests.integration.stack import CinderStack
 from tests.integration.whole_create import API_TREE, SPANS, create_traces, draw
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.faults
 COUNT = 16

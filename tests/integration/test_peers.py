@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from osprofiler import _utils as osprofiler
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import arrived, settle
 from tests.integration.configuration import Extent, Mode, Tracing
 from tests.integration.installation import Installation
@@ -18,6 +17,7 @@ from tests.integration.whole_create import (
     create_traces,
     request_id,
 )
+from tests.receiver import Receiver
 
 HMAC_KEY = "c1nder-hmac-k3y"
 FACTORY = "oslo_middleware.tracing:TracingMiddleware.factory"

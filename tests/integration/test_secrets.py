@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.corpus import COMMAND, CONFIGURED, CORPUS, EXCEPTION, Planted, drawn, survivors
 from tests.integration.arrivals import settle
 from tests.integration.broker import Broker
@@ -28,6 +27,7 @@ from tests.integration.installation import Installation
 from tests.integration.operations import CONNECTOR, Operations, place
 from tests.integration.processes import root_access
 from tests.integration.stack import CinderStack
+from tests.receiver import Receiver
 
 UNMASKED_FOLDER = Path(__file__).parent / "unmasked"
 GIB = 1 << 24

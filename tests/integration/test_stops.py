@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
 from tests.integration.arrivals import settle
 from tests.integration.configuration import MODES, Mode, Tracing
 from tests.integration.stack import CinderStack
@@ -18,6 +17,7 @@ from tests.integration.whole_create import (
     create_traces,
     request_id,
 )
+from tests.receiver import Receiver
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

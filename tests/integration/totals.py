@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.records import MetricPoint
 from tests.integration.processes import wait_until
+from tests.receiver import Receiver
 
 
 def totals(points: Iterable[MetricPoint], *by: str) -> Counter[tuple[object, ...]]:

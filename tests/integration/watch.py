@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import requests
 
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 from tests.integration import drawing
 from tests.integration.arrivals import settle
 from tests.integration.operations import Operations
+from tests.receiver import Receiver
 
 ASKED = ("request_id", "project_id", "user_id")
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 PARKED = """

@@ -215,7 +215,7 @@ def test_broken_seam_leaves_the_others(
     def broken(_patches: Any) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setitem(SEAMS, "flows", ("threading", broken))
+    monkeypatch.setattr("otel_cinder.seams.flows.patch", broken)
     instrumented()
     rows = CinderInstrumentor().status()
     assert {row.seam for row in rows} == {*SEAMS, "runtime"} - {"flows", "clients"}

@@ -15,17 +15,12 @@ from __future__ import annotations
 
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.flows import atoms, listener
-from otel_cinder.seams.flows.atoms import Describe
 from otel_cinder.seams.flows.listener import FlowListener
 
 __all__ = ["FlowListener", "patch"]
 
 
-def patch(patches: PatchSet, describe: Describe) -> None:
-    """Attach a `FlowListener` to every engine that runs, and time the atoms it runs.
-
-    Args:
-        describe: says what a task's result tells of the request: attributes of its entry.
-    """
+def patch(patches: PatchSet) -> None:
+    """Attach a `FlowListener` to every engine that runs, and time the atoms it runs."""
     listener.patch(patches)
-    atoms.patch(patches, describe)
+    atoms.patch(patches)

@@ -5,32 +5,30 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span
+from opentelemetry.trace import Link, Span, SpanContext, Tracer
 from taskflow import states
 from taskflow.types.failure import Failure
 
 from otel_cinder import conventions, redaction
+from otel_cinder.cinder.requests import result_attributes
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock, local_root
 from otel_cinder.spans.failures import record_failure, record_lost
 from otel_cinder.spans.runtime import end_span, runtime
 
-if TYPE_CHECKING:
-    from otel_cinder.seams.flows.listener import FlowListener
-
 SEAM: Final = "flows"
 
 _EXECUTOR: Final = "taskflow.engines.action_engine.executor"
 
 _LISTENER: Final = otel_context.create_key("otel-cinder-flow-listener")
-"""Context key: a weak reference to the `FlowListener` whose engine is at work. Weak, because a
+"""Context key: a weak reference to the `Flow` whose engine is at work. Weak, because a
 context may be kept by a thread that outlives the flow, and the engine holds all its results."""
 
 _MARK: Final = "_otel_cinder"
@@ -39,22 +37,35 @@ _MARK: Final = "_otel_cinder"
 _pending: dict[int, _Place] = {}
 """Atoms handed to an executor, by ``id``. Left when the atom starts, or its flow ends."""
 
-Describe = Callable[[Any], Mapping[str, Any]]
 
-
-def patch(patches: PatchSet, describe: Describe) -> None:
-    """Time the atoms; ``describe`` says what a task's result tells of the request."""
+def patch(patches: PatchSet) -> None:
+    """Time the atoms."""
     # Only where another thread may run the task; the serial executor runs it right there.
     for method in ("execute_task", "revert_task"):
         patches.wrap(SEAM, f"{_EXECUTOR}:ParallelTaskExecutor.{method}", _submit)
     # Plain functions, not wrapt proxies: a process executor pickles them by name.
-    for kind in (Task, Retry):
+    for kind in (TASK, RETRY):
         for verb in ("execute", "revert"):
             patches.replace(
                 SEAM,
                 f"{_EXECUTOR}:_{verb}_{kind.noun}",
-                functools.partial(_around_atom, kind, verb, describe),
+                functools.partial(_around_atom, kind, verb),
             )
+
+
+class Flow(Protocol):
+    """The run of a flow to which atoms belong: a `FlowListener`."""
+
+    failed: tuple[str, SpanContext] | None
+    measures: bool
+    name: str
+    span: Span
+    times_atoms: bool
+    tracer: Tracer
+
+    @property
+    def engine(self) -> Any:
+        """The engine that runs them."""
 
 
 class _Place(NamedTuple):
@@ -62,12 +73,12 @@ class _Place(NamedTuple):
 
     atom: Any
     context: Context
-    listener: FlowListener
+    listener: Flow
     uuid: str
 
 
-class Kind:
-    """What tasks and retries are called, in TaskFlow and in our conventions."""
+class Kind(NamedTuple):
+    """The names of tasks, and of retries, in TaskFlow and in our conventions."""
 
     noun: str
     prefix: str
@@ -76,24 +87,10 @@ class Kind:
     state: str
 
 
-class Task(Kind):
-    """A task."""
-
-    noun = "task"
-    prefix = ""
-    name = conventions.TASK_NAME
-    uuid = conventions.TASK_UUID
-    state = conventions.TASK_STATE
-
-
-class Retry(Kind):
-    """A retry controller."""
-
-    noun = "retry"
-    prefix = "retry "
-    name = conventions.RETRY_NAME
-    uuid = conventions.RETRY_UUID
-    state = conventions.RETRY_STATE
+TASK: Final = Kind("task", "", conventions.TASK_NAME, conventions.TASK_UUID, conventions.TASK_STATE)
+RETRY: Final = Kind(
+    "retry", "retry ", conventions.RETRY_NAME, conventions.RETRY_UUID, conventions.RETRY_STATE
+)
 
 
 def listened(context: Context, listener: Any) -> Context:
@@ -101,22 +98,22 @@ def listened(context: Context, listener: Any) -> Context:
     return otel_context.set_value(_LISTENER, listener, context)
 
 
-def forget(listener: FlowListener) -> None:
+def forget(listener: Flow) -> None:
     """Drop the atoms that were handed to an executor which never ran them."""
     for key, place in list(_pending.items()):
         if place.listener is listener:
             _pending.pop(key, None)
 
 
-def causes(listener: FlowListener) -> tuple[Link, ...]:
+def causes(listener: Flow) -> tuple[Link, ...]:
     """A link to the atom whose failure is why others revert."""
     return () if listener.failed is None else (Link(listener.failed[1]),)
 
 
-def _listener(context: Context) -> FlowListener | None:
+def _listener(context: Context) -> Flow | None:
     """The listener whose atoms are to be timed here, and not by notification."""
     found: Any = context.get(_LISTENER)
-    listener: FlowListener | None = found() if found is not None else None
+    listener: Flow | None = found() if found is not None else None
     return listener if listener is not None and listener.times_atoms else None
 
 
@@ -141,9 +138,7 @@ def _submit(
         raise
 
 
-def _around_atom(
-    kind: type[Kind], verb: str, describe: Describe, original: Callable[..., Any]
-) -> Callable[..., Any]:
+def _around_atom(kind: Kind, verb: str, original: Callable[..., Any]) -> Callable[..., Any]:
     """The function that runs an atom, in a span that is current while it runs."""
     done = states.SUCCESS if verb == "execute" else states.REVERTED
 
@@ -173,13 +168,13 @@ def _around_atom(
             state = _fail(place, kind, verb, span, error)
             raise
         else:
-            if not _tell(place, kind, verb, span, outcome, context, describe):
+            if not _tell(place, kind, verb, span, outcome, context):
                 state = _FAILED[verb]
             return outcome
         finally:
             otel_context.detach(token)
             end_span(span)
-            if started and kind is Task:
+            if started and kind is TASK:
                 _measure(place, state, started, context)
 
     run.__dict__[_MARK] = True
@@ -200,7 +195,7 @@ def _place(atom: Any) -> _Place | None:
     return None if listener is None else _Place(atom, context, listener, "")
 
 
-def _start(kind: type[Kind], verb: str, place: _Place, arguments: Any, state: str) -> Span:
+def _start(kind: Kind, verb: str, place: _Place, arguments: Any, state: str) -> Span:
     executes = verb == "execute"
     prefix = kind.prefix if executes else f"revert {kind.prefix}"
     return clock.start(
@@ -222,9 +217,7 @@ def _measure(place: _Place, state: str, started: float, context: Context) -> Non
         log_internal_error(SEAM, error)
 
 
-def _describe(
-    kind: type[Kind], verb: str, place: _Place, arguments: Any, state: str
-) -> dict[str, Any]:
+def _describe(kind: Kind, verb: str, place: _Place, arguments: Any, state: str) -> dict[str, Any]:
     atom, uuid = place.atom, place.uuid
     attributes: dict[str, Any] = {
         kind.name: plain(atom.name),
@@ -234,7 +227,7 @@ def _describe(
     }
     if not uuid:
         uuid = _uuid(place.listener.engine.storage, atom.name)
-    if kind is Retry:
+    if kind is RETRY:
         history = arguments.get("history")
         # On revert the history holds the last attempt; on execute it's about to be made.
         attempts = len(history) if history is not None else 0
@@ -254,12 +247,11 @@ def _uuid(storage: Any, name: str) -> str:
 
 def _tell(
     place: _Place,
-    kind: type[Kind],
+    kind: Kind,
     verb: str,
     span: Span,
     outcome: Any,
     context: Context,
-    describe: Describe,
 ) -> bool:
     """Say what came of an atom; whether it succeeded. Never raises."""
     try:
@@ -267,16 +259,16 @@ def _tell(
         if isinstance(result, Failure):
             _fail(place, kind, verb, span, result)
             return False
-        if verb == "execute" and kind is Task and span.is_recording():
-            _tell_results(place.atom, result, span, context, describe)
+        if verb == "execute" and kind is TASK and span.is_recording():
+            _tell_results(place.atom, result, span, context)
     except Exception as error:
         log_internal_error(SEAM, error)
     return True
 
 
-def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe: Describe) -> None:
+def _tell_results(atom: Any, result: Any, span: Span, context: Context) -> None:
     """Say what the results tell of the request, and the results themselves where it is wanted."""
-    told = describe(result)
+    told = result_attributes(result)
     if told:
         local_root.enrich(told, context)
     if runtime.settings.result_values and atom.save_as:
@@ -287,7 +279,7 @@ def _tell_results(atom: Any, result: Any, span: Span, context: Context, describe
 
 
 def _fail(
-    place: _Place, kind: type[Kind], verb: str, span: Span, problem: Failure | BaseException
+    place: _Place, kind: Kind, verb: str, span: Span, problem: Failure | BaseException
 ) -> str:
     """Mark the atom as failed, remember it as what the others revert for; returns its state."""
     state = _FAILED[verb]
@@ -296,7 +288,7 @@ def _fail(
         if isinstance(problem, BaseException):
             failure = record_failure(span, problem)
         if verb == "execute":
-            if kind is Task:
+            if kind is TASK:
                 place.listener.failed = (short(place.atom.name), span.get_span_context())
             root = local_root.current(place.context)
             if root is not None:
@@ -306,7 +298,7 @@ def _fail(
     return state
 
 
-def set_outcome(span: Span, kind: type[Kind], state: str, result: Any) -> tuple[str, str] | None:
+def set_outcome(span: Span, kind: Kind, state: str, result: Any) -> tuple[str, str] | None:
     """Say how an atom ended; returns class and message of what it failed by, if it did."""
     span.set_attribute(kind.state, state)
     if not isinstance(result, Failure):

@@ -22,7 +22,7 @@ from otel_cinder import conventions
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.flows import atoms
-from otel_cinder.seams.flows.atoms import SEAM, Kind, Retry, Task
+from otel_cinder.seams.flows.atoms import RETRY, SEAM, TASK, Kind
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.runtime import end_span, runtime
@@ -164,13 +164,13 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         self._states.append(state)
 
     def _task_receiver(self, state: str, details: dict[str, Any]) -> None:
-        self._follow(Task, state, details["task_name"], details["task_uuid"], details)
+        self._follow(TASK, state, details["task_name"], details["task_uuid"], details)
 
     def _retry_receiver(self, state: str, details: dict[str, Any]) -> None:
-        self._follow(Retry, state, details["retry_name"], details["retry_uuid"], details)
+        self._follow(RETRY, state, details["retry_name"], details["retry_uuid"], details)
 
     def _follow(
-        self, kind: type[Kind], state: str, name: str, uuid: str, details: dict[str, Any]
+        self, kind: Kind, state: str, name: str, uuid: str, details: dict[str, Any]
     ) -> None:
         """Open and close the span of an atom by its notifications."""
         if state in (states.RUNNING, states.REVERTING):
@@ -185,7 +185,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         elif state in _FINISHED and uuid in self._open:
             span = self._open.pop(uuid)
             atoms.set_outcome(span, kind, state, details.get("result"))
-            if state == states.FAILURE and kind is Task:
+            if state == states.FAILURE and kind is TASK:
                 self.failed = (atoms.short(name), span.get_span_context())
             end_span(span)
 

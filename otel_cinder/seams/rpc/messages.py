@@ -11,6 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otel_cinder import conventions, redaction
+from otel_cinder.cinder.requests import message_attributes
+from otel_cinder.cinder.services import is_periodic, service_of
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations, stamps
@@ -32,78 +34,58 @@ from otel_cinder.seams.rpc.traced import (
 )
 from otel_cinder.spans import carrier
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
-
-ServiceOf = Callable[[str, list[Any]], Service | None]
-IsPeriodic = Callable[[str], bool]
-Describe = Callable[[str, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+from otel_cinder.spans.runtime import SERVICE, runtime
 
 
-def patch(
-    patches: PatchSet, service_of: ServiceOf, is_periodic: IsPeriodic, describe: Describe
-) -> None:
-    """Patch sending and dispatching.
-
-    Args:
-        service_of: the service that listens on a topic, from the topic and its endpoints.
-        is_chatter: whether a method is sent periodically, by nobody's request.
-        describe: attributes from a message's topic, context dictionary and the message itself.
-    """
-    sender = _Sender(is_periodic, describe)
-    receiver = _Receiver(service_of, is_periodic, describe)
-    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", sender.send)
+def patch(patches: PatchSet) -> None:
+    """Patch sending and dispatching."""
+    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", _send)
     # The dispatcher does not know which server's it is: the topic is the server's.
     patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", taken_up)
-    patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", receiver.dispatch)
+    patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", _dispatch)
     stamps.patch(patches, SEAM)
 
 
-class _Sender:
-    def __init__(self, is_periodic: IsPeriodic, describe: Describe) -> None:
-        self._is_periodic = is_periodic
-        self._describe = describe
-
-    def send(
-        self,
-        wrapped: Callable[..., Any],
-        transport: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Send a message in a span, and with it in the message's context."""
-        context: Context | None = None
-        span: Span | None = None
-        measured: Measured | None = None
-        try:
-            context = otel_context.get_current()
-            current = trace.get_current_span(context).get_span_context()
-            target, sent_context, message = arguments(args, kwargs)
-            waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
-            topic = topic_name(target.topic)
-            method = destinations.called(topic, message)
-            fanout = bool(target.fanout)
-            # As its receiver will: what is sent and what is taken up are compared.
-            if _is_asked_for(self._is_periodic, method, in_trace=current.is_valid, fanout=fanout):
-                kind = "call" if waits else "cast"
-                measured = Measured(kind, topic, method, transport, fanout=fanout)
-            # Outside of a trace nothing is marked: whose request it is, its receiver says.
-            if (
-                (current.is_valid or runtime.settings.periodic)
-                and isinstance(sent_context, dict)
-                and not carries(sent_context, current)
-            ):
-                recorded = current.trace_flags.sampled or not current.is_valid
-                if recorded and not instrumented_by_another():
-                    asked = self._describe(topic, sent_context, message)
-                    span = _start_sent(context, transport, target, method, asked, waits)
-                    enrich(asked, context)
-                    context = trace.set_span_in_context(span, context)
-                sent = current if span is None else span.get_span_context()
-                keys = carrier.inject(sent, fanout=fanout)
-                args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return run(span, context, measured, wrapped, args, kwargs)
+def _send(
+    wrapped: Callable[..., Any],
+    transport: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Send a message in a span, and with it in the message's context."""
+    context: Context | None = None
+    span: Span | None = None
+    measured: Measured | None = None
+    try:
+        context = otel_context.get_current()
+        current = trace.get_current_span(context).get_span_context()
+        target, sent_context, message = arguments(args, kwargs)
+        waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
+        topic = topic_name(target.topic)
+        method = destinations.called(topic, message)
+        fanout = bool(target.fanout)
+        # As its receiver will: what is sent and what is taken up are compared.
+        if _is_asked_for(method, in_trace=current.is_valid, fanout=fanout):
+            kind = "call" if waits else "cast"
+            measured = Measured(kind, topic, method, transport, fanout=fanout)
+        # Outside of a trace nothing is marked: whose request it is, its receiver says.
+        if (
+            (current.is_valid or runtime.settings.periodic)
+            and isinstance(sent_context, dict)
+            and not carries(sent_context, current)
+        ):
+            recorded = current.trace_flags.sampled or not current.is_valid
+            if recorded and not instrumented_by_another():
+                asked = message_attributes(topic, sent_context, message)
+                span = _start_sent(context, transport, target, method, asked, waits)
+                enrich(asked, context)
+                context = trace.set_span_in_context(span, context)
+            sent = current if span is None else span.get_span_context()
+            keys = carrier.inject(sent, fanout=fanout)
+            args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return run(span, context, measured, wrapped, args, kwargs)
 
 
 def _start_sent(
@@ -131,74 +113,68 @@ def _start_sent(
     )
 
 
-class _Receiver:
-    def __init__(self, service_of: ServiceOf, is_periodic: IsPeriodic, describe: Describe) -> None:
-        self._service_of = service_of
-        self._is_periodic = is_periodic
-        self._describe = describe
-
-    def dispatch(
-        self,
-        wrapped: Callable[..., Any],
-        dispatcher: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Dispatch a message in a span under the sender's, and without the keys in its context."""
-        context: Context | None = None
-        span: Span | None = None
-        measured: Measured | None = None
-        try:
-            context = base = otel_context.get_current()
-            incoming = args[0] if args else kwargs["incoming"]
-            server, received = taken(base)
-            target = getattr(server, "_target", None)
-            remote, sent, fanout = take(incoming)
-            topic = topic_name(getattr(target, "topic", None))
-            method = destinations.called(topic, incoming.message)
-            is_call = _is_call(incoming)
-            transport = getattr(server, "transport", None)
-            in_trace = remote.is_valid
-            if _is_asked_for(self._is_periodic, method, in_trace=in_trace, fanout=fanout):
-                kind = "answer" if is_call else "process"
-                measured = Measured(kind, topic, method, transport, fanout=fanout)
-            service = self._service_of(getattr(target, "topic", ""), dispatcher.endpoints)
-            if service is not None:
-                context = otel_context.set_value(SERVICE, service, context)
-            if isinstance(incoming.ctxt, dict):
-                context = redaction.hiding(context, incoming.ctxt.get("auth_token"))
-            current = trace.get_current_span(base).get_span_context()
-            if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
-                # Otherwise somebody else's span of this message is current already.
-                # Unsampled, a fan-out's parent stays: what it decided is not decided again.
-                if remote.is_valid and not (fanout and remote.trace_flags.sampled):
-                    parent = trace.NonRecordingSpan(remote)
-                    context = trace.set_span_in_context(parent, context)
-                asked: dict[str, Any] = {}
-                sampled = remote.trace_flags.sampled or not remote.is_valid
-                if measured and sampled and not instrumented_by_another():
-                    asked = self._ask(topic, incoming)
-                    span = _start_received(
-                        context, transport, target, method, asked, remote, is_call, fanout, received
-                    )
-                    context = trace.set_span_in_context(span, context)
-                root = LocalRoot(span or trace.get_current_span(context), asked, is_http=False)
-                context = enter(context, root)
-            if measured is not None:
-                measured.take_up(context)
-            if sent is not None:
-                _say_wait(span, method, received, sent, context)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return run(span, context, measured, wrapped, args, kwargs)
-
-    def _ask(self, topic: str, incoming: Any) -> dict[str, Any]:
-        if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, dict)):
-            return {}
-        return self._describe(topic, incoming.ctxt, incoming.message)
+def _dispatch(
+    wrapped: Callable[..., Any],
+    dispatcher: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Dispatch a message in a span under the sender's, and without the keys in its context."""
+    context: Context | None = None
+    span: Span | None = None
+    measured: Measured | None = None
+    try:
+        context = base = otel_context.get_current()
+        incoming = args[0] if args else kwargs["incoming"]
+        server, received = taken(base)
+        target = getattr(server, "_target", None)
+        remote, sent, fanout = take(incoming)
+        topic = topic_name(getattr(target, "topic", None))
+        method = destinations.called(topic, incoming.message)
+        is_call = _is_call(incoming)
+        transport = getattr(server, "transport", None)
+        in_trace = remote.is_valid
+        if _is_asked_for(method, in_trace=in_trace, fanout=fanout):
+            kind = "answer" if is_call else "process"
+            measured = Measured(kind, topic, method, transport, fanout=fanout)
+        service = service_of(getattr(target, "topic", ""), dispatcher.endpoints)
+        if service is not None:
+            context = otel_context.set_value(SERVICE, service, context)
+        if isinstance(incoming.ctxt, dict):
+            context = redaction.hiding(context, incoming.ctxt.get("auth_token"))
+        current = trace.get_current_span(base).get_span_context()
+        if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
+            # Otherwise somebody else's span of this message is current already.
+            # Unsampled, a fan-out's parent stays: what it decided is not decided again.
+            if remote.is_valid and not (fanout and remote.trace_flags.sampled):
+                parent = trace.NonRecordingSpan(remote)
+                context = trace.set_span_in_context(parent, context)
+            asked: dict[str, Any] = {}
+            sampled = remote.trace_flags.sampled or not remote.is_valid
+            if measured and sampled and not instrumented_by_another():
+                asked = _ask(topic, incoming)
+                span = _start_received(
+                    context, transport, target, method, asked, remote, is_call, fanout, received
+                )
+                context = trace.set_span_in_context(span, context)
+            root = LocalRoot(span or trace.get_current_span(context), asked, is_http=False)
+            context = enter(context, root)
+        if measured is not None:
+            measured.take_up(context)
+        if sent is not None:
+            _say_wait(span, method, received, sent, context)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return run(span, context, measured, wrapped, args, kwargs)
 
 
-def _is_asked_for(is_periodic: IsPeriodic, method: str, *, in_trace: bool, fanout: bool) -> bool:
+def _ask(topic: str, incoming: Any) -> dict[str, Any]:
+    if not (isinstance(incoming.ctxt, dict) and isinstance(incoming.message, dict)):
+        return {}
+    return message_attributes(topic, incoming.ctxt, incoming.message)
+
+
+def _is_asked_for(method: str, *, in_trace: bool, fanout: bool) -> bool:
     """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
     request: a search for the request would find each of these traces.
     """

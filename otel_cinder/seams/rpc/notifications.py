@@ -8,7 +8,7 @@ There are none as long as no notification driver is configured, or only one that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_cinder import conventions, redaction
+from otel_cinder.cinder.requests import context_attributes
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations
@@ -39,8 +40,6 @@ from otel_cinder.spans.runtime import runtime
 
 SEAM: Final = "notifications"
 
-DescribeContext = Callable[[Mapping[str, Any]], dict[str, Any]]
-
 _EVENT: Final = re.compile(r"[A-Za-z][\w.-]{0,127}")
 """``volume.create.start``: what may be a part of a name. Others than Cinder send notifications."""
 
@@ -49,140 +48,124 @@ _TOPIC: Final = "notifications"
 """oslo.messaging's default; for a listener on several topics, which does not know by which it came."""
 
 
-def patch(patches: PatchSet, describe: DescribeContext) -> None:
-    """Patch sending and dispatching.
-
-    Args:
-        describe: attributes from a notification's context dictionary.
-    """
-    receiver = _Receiver(describe)
+def patch(patches: PatchSet) -> None:
+    """Patch sending and dispatching."""
     listener, dispatcher = "oslo_messaging.notify.listener", "oslo_messaging.notify.dispatcher"
-    patches.wrap(
-        SEAM, "oslo_messaging.transport:Transport._send_notification", _Sender(describe).send
-    )
+    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send_notification", _send)
     for batch in ("", "Batch"):
         # The dispatcher does not know which listener's it is.
         patches.wrap(SEAM, f"{listener}:{batch}NotificationServer._process_incoming", taken_up)
-    patches.wrap(SEAM, f"{dispatcher}:NotificationDispatcher.dispatch", receiver.dispatch)
-    patches.wrap(SEAM, f"{dispatcher}:BatchNotificationDispatcher.dispatch", receiver.dispatch)
+    patches.wrap(SEAM, f"{dispatcher}:NotificationDispatcher.dispatch", _dispatch)
+    patches.wrap(SEAM, f"{dispatcher}:BatchNotificationDispatcher.dispatch", _dispatch)
 
 
-class _Sender:
-    def __init__(self, describe: DescribeContext) -> None:
-        self._describe = describe
-
-    def send(
-        self,
-        wrapped: Callable[..., Any],
-        transport: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Send a notification of a request in a span, and with it in the notification's context."""
-        context: Context | None = None
-        span: Span | None = None
-        measured: Measured | None = None
-        try:
-            context = otel_context.get_current()
-            current = trace.get_current_span(context).get_span_context()
-            if current.is_valid or runtime.settings.periodic:
-                target, sent_context, message = arguments(args, kwargs)
-                measured = Measured("notify", str(target.topic), "", transport)
-                if isinstance(sent_context, dict) and not carries(sent_context, current):
-                    recorded = current.trace_flags.sampled or not current.is_valid
-                    if recorded and not instrumented_by_another():
-                        span = self._start(context, transport, target, sent_context, message)
-                        context = trace.set_span_in_context(span, context)
-                    sent = current if span is None else span.get_span_context()
-                    keys = carrier.inject(sent, fanout=False)
-                    args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return run(span, context, measured, wrapped, args, kwargs)
-
-    def _start(
-        self, context: Context, transport: Any, target: Any, sent_context: Any, message: Any
-    ) -> Span:
-        attributes = {
-            **destinations.published(transport, target.exchange, str(target.topic), sends=True),
-            conventions.MESSAGING_OPERATION_NAME: "notify",
-            conventions.MESSAGING_OPERATION_TYPE: "send",
-            **_about(message),
-            **self._describe(sent_context),
-        }
-        name = _name(str(target.topic), message)
-        return runtime.start_span(f"notify {name}", context, SpanKind.PRODUCER, attributes)
-
-
-class _Receiver:
-    def __init__(self, describe: DescribeContext) -> None:
-        self._describe = describe
-
-    def dispatch(
-        self,
-        wrapped: Callable[..., Any],
-        _dispatcher: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Dispatch a notification, or a batch of them, in a span, without the keys in the context."""
-        context: Context | None = None
-        span: Span | None = None
-        measured: Measured | None = None
-        try:
-            context = base = otel_context.get_current()
-            incoming = args[0] if args else kwargs["incoming"]
-            batch = list(incoming) if isinstance(incoming, (list, tuple)) else [incoming]
-            arrivals = [take(each) for each in batch]
-            remotes = [each.remote for each in arrivals if each.remote.is_valid]
-            current = trace.get_current_span(base).get_span_context()
-            doubled = current.is_valid and current.trace_id in {each.trace_id for each in remotes}
-            if (remotes or runtime.settings.periodic) and not doubled:
-                server, received = taken(base)
-                topic = _topic(server, batch)
-                measured = Measured("process", topic, "", getattr(server, "transport", None))
-                if len(remotes) == len(batch) == 1:
-                    parent = trace.NonRecordingSpan(remotes[0])
-                    context = trace.set_span_in_context(parent, context)
-                sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
-                if sampled and not instrumented_by_another():
-                    span = self._start(context, server, received, topic, batch, remotes)
+def _send(
+    wrapped: Callable[..., Any],
+    transport: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Send a notification of a request in a span, and with it in the notification's context."""
+    context: Context | None = None
+    span: Span | None = None
+    measured: Measured | None = None
+    try:
+        context = otel_context.get_current()
+        current = trace.get_current_span(context).get_span_context()
+        if current.is_valid or runtime.settings.periodic:
+            target, sent_context, message = arguments(args, kwargs)
+            measured = Measured("notify", str(target.topic), "", transport)
+            if isinstance(sent_context, dict) and not carries(sent_context, current):
+                recorded = current.trace_flags.sampled or not current.is_valid
+                if recorded and not instrumented_by_another():
+                    span = _start_sent(context, transport, target, sent_context, message)
                     context = trace.set_span_in_context(span, context)
-                    context = enter(context, LocalRoot(span, is_http=False))
-                measured.take_up(context, len(batch))
-                _say_wait(span, received, arrivals)
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return run(span, context, measured, _given_back(wrapped, span, measured), args, kwargs)
+                sent = current if span is None else span.get_span_context()
+                keys = carrier.inject(sent, fanout=False)
+                args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return run(span, context, measured, wrapped, args, kwargs)
 
-    def _start(
-        self,
-        context: Context,
-        server: Any,
-        received: int,
-        topic: str,
-        batch: Sequence[Any],
-        remotes: Sequence[SpanContext],
-    ) -> Span:
-        transport = getattr(server, "transport", None)
-        attributes: dict[str, Any] = {
-            **destinations.published(transport, _exchange(server), topic, sends=False),
-            conventions.MESSAGING_OPERATION_NAME: "process",
-            conventions.MESSAGING_OPERATION_TYPE: "process",
-        }
-        name = topic.partition(".")[0]
-        if len(batch) == 1:
-            (only,) = batch
-            name = _name(topic, only.message)
-            attributes |= _about(only.message)
-            if isinstance(only.ctxt, dict):
-                attributes |= self._describe(only.ctxt)
-        else:
-            attributes[conventions.MESSAGING_BATCH] = len(batch)
-        links = [Link(remote) for remote in remotes]
-        return runtime.start_span(
-            f"process {name}", context, SpanKind.CONSUMER, attributes, links, received
-        )
+
+def _start_sent(
+    context: Context, transport: Any, target: Any, sent_context: Any, message: Any
+) -> Span:
+    attributes = {
+        **destinations.published(transport, target.exchange, str(target.topic), sends=True),
+        conventions.MESSAGING_OPERATION_NAME: "notify",
+        conventions.MESSAGING_OPERATION_TYPE: "send",
+        **_about(message),
+        **context_attributes(sent_context),
+    }
+    name = _name(str(target.topic), message)
+    return runtime.start_span(f"notify {name}", context, SpanKind.PRODUCER, attributes)
+
+
+def _dispatch(
+    wrapped: Callable[..., Any],
+    _dispatcher: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Dispatch a notification, or a batch of them, in a span, without the keys in the context."""
+    context: Context | None = None
+    span: Span | None = None
+    measured: Measured | None = None
+    try:
+        context = base = otel_context.get_current()
+        incoming = args[0] if args else kwargs["incoming"]
+        batch = list(incoming) if isinstance(incoming, (list, tuple)) else [incoming]
+        arrivals = [take(each) for each in batch]
+        remotes = [each.remote for each in arrivals if each.remote.is_valid]
+        current = trace.get_current_span(base).get_span_context()
+        doubled = current.is_valid and current.trace_id in {each.trace_id for each in remotes}
+        if (remotes or runtime.settings.periodic) and not doubled:
+            server, received = taken(base)
+            topic = _topic(server, batch)
+            measured = Measured("process", topic, "", getattr(server, "transport", None))
+            if len(remotes) == len(batch) == 1:
+                parent = trace.NonRecordingSpan(remotes[0])
+                context = trace.set_span_in_context(parent, context)
+            sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
+            if sampled and not instrumented_by_another():
+                span = _start_received(context, server, received, topic, batch, remotes)
+                context = trace.set_span_in_context(span, context)
+                context = enter(context, LocalRoot(span, is_http=False))
+            measured.take_up(context, len(batch))
+            _say_wait(span, received, arrivals)
+    except Exception as error:
+        log_internal_error(SEAM, error)
+    return run(span, context, measured, _given_back(wrapped, span, measured), args, kwargs)
+
+
+def _start_received(
+    context: Context,
+    server: Any,
+    received: int,
+    topic: str,
+    batch: Sequence[Any],
+    remotes: Sequence[SpanContext],
+) -> Span:
+    transport = getattr(server, "transport", None)
+    attributes: dict[str, Any] = {
+        **destinations.published(transport, _exchange(server), topic, sends=False),
+        conventions.MESSAGING_OPERATION_NAME: "process",
+        conventions.MESSAGING_OPERATION_TYPE: "process",
+    }
+    name = topic.partition(".")[0]
+    if len(batch) == 1:
+        (only,) = batch
+        name = _name(topic, only.message)
+        attributes |= _about(only.message)
+        if isinstance(only.ctxt, dict):
+            attributes |= context_attributes(only.ctxt)
+    else:
+        attributes[conventions.MESSAGING_BATCH] = len(batch)
+    links = [Link(remote) for remote in remotes]
+    return runtime.start_span(
+        f"process {name}", context, SpanKind.CONSUMER, attributes, links, received
+    )
 
 
 def _given_back(

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from otel_cinder import __version__
 from otel_cinder.cli.commands import cli
 from otel_cinder.cli.demo import cinder_conf
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:

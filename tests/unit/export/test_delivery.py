@@ -28,9 +28,9 @@ from otel_cinder.export.answers import Answer, Verdict
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.queues import BatchSpanProcessor
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.records import points_of
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.export.collectors import answer, collector
 from tests.unit.spans.test_health import last

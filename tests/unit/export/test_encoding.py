@@ -30,8 +30,8 @@ import otel_cinder
 from otel_cinder.export import answers, encoding
 from otel_cinder.export.otlp_http import OtlpHttpExporter
 from otel_cinder.export.queues import SPANS, BatchSpanProcessor
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import runtime
+from tests.receiver import Receiver
 
 REMOTE = SpanContext(
     0xABC << 100,

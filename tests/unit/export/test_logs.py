@@ -11,8 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, TraceFlags
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 EMITTED = """

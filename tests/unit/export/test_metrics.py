@@ -23,9 +23,9 @@ from otel_cinder import conventions
 from otel_cinder.export import metrics
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.metrics import BOUNDARIES_S, SETS_LIMIT, Instruments, MetricQueue
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.records import MetricPoint
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 WAIT = conventions.RPC_QUEUE_DURATION

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.export import collectors
 

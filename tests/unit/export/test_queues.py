@@ -25,7 +25,7 @@ from otel_cinder.export.queues import (
     flush,
     shutdown,
 )
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "200"}

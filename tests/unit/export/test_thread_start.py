@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from otel_cinder.export import thread_start
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 

@@ -24,7 +24,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from otel_cinder.reading.receiver import Receiver, from_json_line, to_json_line
+from otel_cinder.reading.receiver import from_json_line, to_json_line
+from tests.receiver import Receiver
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 

@@ -23,10 +23,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 from requests.sessions import Session
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams import clients
 from otel_cinder.settings import Settings
 from otel_cinder.spans.runtime import SERVICE, Service, flush, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

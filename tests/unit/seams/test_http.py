@@ -28,10 +28,10 @@ from webob.response import EmptyResponse
 
 import otel_cinder
 from otel_cinder import redaction
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams import http as seam
 from otel_cinder.spans import local_root
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit.recording import Recorder, exception_of
 from tests.unit.seams.applications import Api, App, load
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.seams.served import APPS
 

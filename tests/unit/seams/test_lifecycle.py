@@ -16,7 +16,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

@@ -20,8 +20,8 @@ from oslo_context.context import RequestContext
 from oslo_log import log as oslo_log
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

@@ -20,9 +20,9 @@ from oslo_messaging._drivers import common as driver_common
 
 import otel_cinder
 from otel_cinder.patching import internal_errors
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.seams.rpc import destinations, messages
 from otel_cinder.spans import carrier, local_root
+from tests.receiver import Receiver
 from tests.unit.recording import Recorder, exception_of
 
 REMOTE_TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -12,8 +12,8 @@ from opentelemetry.context import Context
 import otel_cinder
 from otel_cinder import conventions
 from otel_cinder.instrumentor import CinderInstrumentor
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 

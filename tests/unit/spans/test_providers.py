@@ -8,7 +8,7 @@ import pytest
 from opentelemetry import metrics, trace
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 QUIET = "import warnings; warnings.simplefilter('ignore')"

@@ -16,9 +16,9 @@ from opentelemetry.context import Context
 
 import otel_cinder
 from otel_cinder.cinder import services
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans import runtime as module
 from otel_cinder.spans.runtime import SERVICE, Service, process_name, runtime, worker_instance
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 
