@@ -33,7 +33,7 @@ SPANS: dict[str, str] = {}
 """Span name, with its variable parts in angle brackets -> kind and what it covers."""
 
 EVENTS: dict[str, str] = {}
-"""Event name -> what it says and on which span it stands."""
+"""Event name -> its meaning, and the span that has it."""
 
 METRICS: dict[str, Metric] = {}
 """Metric name -> its instrument, unit, meaning and attributes."""
@@ -230,7 +230,7 @@ COMMAND_LINE = _attribute(
 )
 EXIT_CODE = _attribute(
     "process.exit.code",
-    "what the program returned; not 0 is no error by itself. Over SSH only of one that failed",
+    "what the program returned; not 0 alone is no error. Over SSH only of one that failed",
 )
 IMAGE_ID = _attribute("cinder.image.id", "the image")
 IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
@@ -556,7 +556,7 @@ _setting(
 _setting(
     settings.TEXTS,
     "`templates` records no free text, for who must be certain that no secret leaves: log lines as the "
-    "templates that stand in the source, exceptions by class and place, commands by program, no "
+    "templates as in the source, exceptions by class and place, commands by program, no "
     "paths of URLs, no results (default: `masked`, which records texts with their secrets masked, "
     "as far as they are known for secrets)",
 )

@@ -23,7 +23,7 @@ _OSLO_LOG: Final = "oslo_log.log"
 _hooks = ImportHooks()
 _waiting: list[tuple[int, str, tuple[Any, ...]]] = []
 _replaced: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
-"""oslo.log's ``setup`` and what stands in for it, while something waits."""
+"""oslo.log's ``setup`` and its replacement, while a message waits."""
 
 
 def warn(message: str, *arguments: Any) -> None:

@@ -1,6 +1,6 @@
 """The ``OTEL_CINDER_*`` settings, read once; `otel_cinder.export.exporters` reads the standard ones.
 
-Imported at interpreter start, so with the standard library alone: what the settings mean stands in
+Imported at interpreter start, so with the standard library alone: the meaning of each is in
 `otel_cinder.conventions`.
 """
 

@@ -59,7 +59,7 @@ _BELONGS_TO: Final = ("volume_id", "group_id", "group_snapshot_id")
 
 
 def failed_resource(resource: Any) -> Resource:
-    """What is to be known of a versioned object that fails."""
+    """Return what a failure's event needs from a versioned object."""
     kind = KINDS.get(resource.obj_name(), "")
     reason = None
     if kind == "backup" and "fail_reason" in resource.obj_what_changed():
@@ -76,7 +76,7 @@ def failed_service(service: Any) -> tuple[str, str]:
 
 
 def replication_has_failed(service: Any) -> bool:
-    """Whether a service or cluster is about to be saved whose replication has just failed."""
+    """Return whether a service or cluster is about to be saved whose replication has just failed."""
     changed = getattr(service, "_changed_fields", ())
     return "replication_status" in changed and _replication_error(service)
 
@@ -86,7 +86,7 @@ def _replication_error(resource: Any) -> bool:
 
 
 def concerns(operation: str, resource: Any) -> bool | None:
-    """Whether an operation on a whole backend has failed by what it did to one of its resources.
+    """Return whether an operation on a whole backend has failed by what it did to one of its resources.
 
     None for all other operations, which are about single resources. A failover gives up what is not
     replicated, as it is meant to: that fails nothing.
@@ -103,12 +103,16 @@ def not_deleted(operation: str, status: object) -> str:
 
 
 def is_settled(status: object) -> bool:
-    """Whether a status is one that a resource stays in: not ``downloading``, say."""
+    """Return whether a status is one that a resource stays in: not ``downloading``, say."""
     return isinstance(status, str) and not status.endswith(("ing", "backing-up", "-backup"))
 
 
 def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-    """What the user is told, from the arguments of ``message.api.API.create``; whether of an error."""
+    """Return a user message's attributes, and whether it tells of an error.
+
+    Args:
+        asked: the arguments of ``message.api.API.create``.
+    """
     attributes: dict[str, str] = {}
     level = str(asked.get("level", "ERROR"))
     add(attributes, conventions.MESSAGE_LEVEL, level)
@@ -127,7 +131,7 @@ def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
 
 
 def attempt_made(filter_properties: Any) -> dict[str, Any]:
-    """Which attempt to create a volume has failed, and where, as the scheduler wrote it down."""
+    """Return the number and host of the failed attempt, as the scheduler has noted them."""
     attributes: dict[str, Any] = {}
     retry = (filter_properties or {}).get("retry") or {}
     add(attributes, conventions.ATTEMPT, retry.get("num_attempts"))

@@ -14,7 +14,7 @@ _INSTALLED: Final = ("/dist-packages/", "/site-packages/")
 
 @functools.lru_cache(maxsize=256)
 def is_cinders(package: str) -> bool:
-    """Whether ``package``, a top-level name, is Cinder's own code or plugs into Cinder.
+    """Return whether ``package``, a top-level name, is Cinder's own code or plugs into Cinder.
 
     A library is installed, and knows nothing of Cinder: a client of an array, or SSH. A driver from
     elsewhere uses Cinder's modules. Looked up once for each package.
@@ -31,7 +31,7 @@ def _is_installed(module: Any) -> bool:
 
 
 def _uses_cinder(package: str) -> bool:
-    """Whether one of the package's modules has a module, class or function of Cinder's."""
+    """Return whether one of the package's modules has a module, class or function of Cinder's."""
     return any(
         _is_of_cinder(value)
         for name, module in list(sys.modules.items())

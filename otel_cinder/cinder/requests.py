@@ -1,4 +1,4 @@
-"""What was asked, by whom: from a request, and from the messages that come of it."""
+"""Attributes of API requests, and of the messages that follow from them: who asked for what."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _OLD_STYLE: Final = re.compile(r":\((\w+)\)|(?<=/):(\w+)")
 """Routes' other way to write a variable: ``/volumes/:(id)``, ``/volumes/:id``."""
 
 _VERSION: Final = re.compile(r"/v\d{1,2}$")
-"""Where Cinder mounts its API. What stands before it is the deployment's, or a proxy's header's,
-which anybody may have written."""
+"""The path at which Cinder mounts its API. A prefix before it is the deployment's choice, or comes
+from a proxy's header, which any client may write."""
 
 _BODY_LIMIT: Final = 128 * 1024
 """Bytes of a request's body that are read to find what was asked; Cinder's own limit is less."""
@@ -97,7 +97,7 @@ def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result_attributes(result: Any) -> dict[str, Any]:
-    """What a task's result says of the volume: the id that `EntryCreateTask` gave it."""
+    """Return the volume's id from a task's result: `EntryCreateTask` gives it."""
     attributes: dict[str, Any] = {}
     if isinstance(result, dict):
         add(attributes, conventions.VOLUME_ID, result.get("volume_id"))
@@ -105,7 +105,7 @@ def result_attributes(result: Any) -> dict[str, Any]:
 
 
 def attachment_attributes(attachment: Any) -> dict[str, Any]:
-    """What an attachment that was made says of itself."""
+    """Return the attributes of a new attachment."""
     attributes: dict[str, Any] = {}
     add(attributes, conventions.ATTACHMENT_ID, getattr(attachment, "id", None))
     return attributes
@@ -146,7 +146,7 @@ _SOURCES: Final = (
     ("image", "imageRef"),
     ("backup", "backup_id"),
 )
-"""What a volume may be made from, and the key that says which."""
+"""Source of a volume, and the key that has its id."""
 
 
 def _body(environ: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _add_path_ids(attributes: dict[str, Any], template: str, routing: Mapping[st
 
 
 def _add_asked(attributes: dict[str, Any], asked: Mapping[str, Any], *, creates: bool) -> None:
-    """What the body of a request says, below its only key."""
+    """Add the attributes from a request's body, below its only key."""
     if creates:
         _add_size(attributes, asked.get("size"))
         add(attributes, conventions.VOLUME_TYPE, asked.get("volume_type"))
@@ -196,7 +196,7 @@ def _add_asked(attributes: dict[str, Any], asked: Mapping[str, Any], *, creates:
 
 
 def _add_size(attributes: dict[str, Any], size: Any) -> None:
-    """A size in GiB; Cinder's 0 stands for one that it does not know yet."""
+    """A size in GiB; Cinder's 0 means that it does not know it yet."""
     add(attributes, conventions.VOLUME_SIZE, _whole(size) or None)
 
 
@@ -208,7 +208,7 @@ def _whole(value: Any) -> Any:
 
 
 def _add_subject(attributes: dict[str, Any], args: Mapping[str, Any]) -> None:
-    """What an RPC is about, from its arguments."""
+    """Add the resources that an RPC is about, from its arguments."""
     for key in ("snapshot", "backup", "request_spec"):  # they belong to a volume
         add(attributes, conventions.VOLUME_ID, _fields(args.get(key)).get("volume_id"))
     for key, attribute in _IN_ARGUMENTS.items():

@@ -1,4 +1,4 @@
-"""What a volume, a snapshot or a backup says of itself."""
+"""Attributes of volumes, snapshots and backups, from Cinder's versioned objects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def kind_of(resource: Any) -> str:
 
 
 def attributes_of(resource: Any, context: Any) -> dict[str, Any]:
-    """What a span says of a resource, and of the request context it is worked on with."""
+    """Return a span's attributes for a resource, and for the request context of the work on it."""
     attributes: dict[str, Any] = {}
     kind = kind_of(resource)
     add(attributes, conventions.REQUEST_ID, getattr(context, "request_id", None))
@@ -77,12 +77,12 @@ def interrupted(resource: Any) -> str:
 
 
 def is_resumed(status: str) -> bool:
-    """Whether Cinder goes on with what was being done in that status, or gives it up."""
+    """Return whether Cinder goes on with what was being done in that status, or gives it up."""
     return status == "deleting"
 
 
 def has_leftovers(backup: Any) -> bool:
-    """Whether a failed backup has left temporary volumes or snapshots."""
+    """Return whether a failed backup has left temporary volumes or snapshots."""
     return field(backup, "status") == "error" and bool(
         field(backup, "temp_volume_id") or field(backup, "temp_snapshot_id")
     )

@@ -1,4 +1,4 @@
-"""What the configuration keeps to itself."""
+"""The configuration's secret options."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from urllib.parse import unquote
 from otel_cinder import redaction
 
 _NEXT_HOST: Final = re.compile(r"@[^@,/\s]*,")
-"""Where the next host begins of an URL of more: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
+"""Splits a URL of several hosts: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
-"""What tells too little to be masked wherever it stands: token_cache_time."""
+"""Options whose values say too little to be masked everywhere: token_cache_time."""
 
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -118,9 +118,9 @@ def _secrets_in(value: Any, is_secret: bool) -> Iterator[str]:
 
 
 def _passwords_in(url: str) -> Iterator[str]:
-    """The passwords of an URL, as they stand there and plain; they may have any sign in them.
+    """The passwords of a URL, as written and decoded; they may have any sign in them.
 
-    One that is too short to be masked wherever it stands is known behind its user: ``admin/1234``.
+    One that is too short to be masked everywhere is known behind its user: ``admin/1234``.
     """
     logins, at, _ = url.partition("://")[2].rpartition("@")
     for login in _NEXT_HOST.split(logins) if at else ():

@@ -77,5 +77,5 @@ def service_of_manager(manager: Any) -> Service | None:
 
 
 def is_periodic(method: str) -> bool:
-    """Whether an RPC method is sent periodically, by nobody's request."""
+    """Return whether an RPC method is sent periodically, without a request."""
     return method in _PERIODIC

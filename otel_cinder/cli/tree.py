@@ -79,7 +79,7 @@ def lines_of(trace: Trace) -> list[Line]:
 
 
 def _notes(trace: Trace, span: SpanRecord) -> tuple[str, ...]:
-    """What the span's events tell, but for what a span below it in the same service tells too."""
+    """Return notes from the span's events, except those that a span below it in the same service has."""
     if not span.events:
         return ()
     below = [e for child in _below(trace, span) for e in child.events]
@@ -143,7 +143,7 @@ def _line(trace: Trace, span: SpanRecord, guides: str, below: str) -> Line:
 
 
 def _state(span: SpanRecord) -> tuple[str, str]:
-    """What became of the span, and how to colour that."""
+    """Return the span's outcome, and the colour for it."""
     for key in _STATE_KEYS:
         if span.attributes.get(key):
             state = _one_line(str(span.attributes[key]))
@@ -181,7 +181,7 @@ def _error(span: SpanRecord) -> str:
 
 
 def _note(event: EventRecord) -> str:
-    """What an event tells, if it is what somebody looks for who reads the tree."""
+    """Return the note for an event; empty for an event that the tree does not show."""
     said = {key: _one_line(str(value)) for key, value in event.attributes.items()}
     match event.name:
         case "cinder.scheduler.filter":

@@ -137,7 +137,7 @@ class Receiver:
 
     @property
     def bodies(self) -> list[bytes]:
-        """What was accepted of all signals, uncompressed, as it came; a copy."""
+        """Every accepted body, of all signals, uncompressed, in order of arrival; a copy."""
         with self._changed:
             return list(self._bodies)
 
@@ -222,7 +222,7 @@ class Receiver:
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """What opens a URL by way of the caller's proxy, if it has one and the URL is of another host."""
+    """Return an opener that uses the caller's proxy, unless the URL is on this host."""
     if urlsplit(url).hostname in _LOOPBACK:
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()

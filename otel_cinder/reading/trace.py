@@ -57,14 +57,14 @@ class SpanRecord:
 
     @property
     def duration_ns(self) -> int:
-        """How long the span took, in ns; never negative, whatever a clock did meanwhile."""
+        """The span's duration in ns; never negative, even if a clock was set back."""
         return max(0, self.end_ns - self.start_ns)
 
 
 class Trace:
     """The spans of one trace id, put in their places.
 
-    A span whose parent did not arrive is an orphan: it is kept and stands beside the roots.
+    A span whose parent did not arrive is an orphan: it is kept, and drawn beside the roots.
     A span that was exported twice counts once.
     """
 
@@ -90,7 +90,7 @@ class Trace:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is exactly one root and every other span's parent arrived."""
+        """Return whether there is exactly one root and every other span's parent arrived."""
         return len(self.roots) == 1 and not self.orphans
 
     @property
@@ -121,7 +121,7 @@ class Trace:
         return tuple(self._children.get(span.span_id, ()))
 
     def tops(self) -> tuple[SpanRecord, ...]:
-        """Where drawing starts: the roots, then the orphans."""
+        """The spans at which drawing starts: the roots, then the orphans."""
         return self.roots + self.orphans
 
     def walk(self) -> Iterator[tuple[int, SpanRecord]]:

@@ -1,4 +1,4 @@
-"""What Cinder asks of others: CLIENT spans of HTTP (requests) and SQL (PyMySQL).
+"""CLIENT spans of Cinder's own calls by HTTP (requests) and SQL (PyMySQL).
 
 By opentelemetry-instrumentation-requests and -dbapi, where `OTEL_CINDER_CLIENTS` is true. Both run
 in the tracer of `otel_cinder.spans.tracers`, which lets only the attributes below onto a span: no
@@ -112,7 +112,7 @@ def _http(patches: PatchSet) -> Callable[[Any], Any]:
         from requests.sessions import Session
 
         # Not instrument(): the instrumentor stays the host's to switch on and off. This has put
-        # the method that it has made into Session by itself.
+        # the method that it has itself put into Session.
         RequestsInstrumentor()._instrument(
             tracer_provider=tracers, meter_provider=NoOpMeterProvider()
         )
@@ -211,7 +211,7 @@ def _describe_statement(span: Span, attributes: Mapping[str, Any]) -> None:
 
 
 def _without_values(text: str) -> str:
-    """SQLAlchemy sends values apart from the statement; what somebody has written into one goes."""
+    """SQLAlchemy sends values apart from the statement; values that are written into one are removed."""
     return _LITERAL.sub(lambda found: found[0] if found[0][0] == "`" else "?", text)
 
 
@@ -222,7 +222,7 @@ def _shortened(text: str) -> str:
 
 
 def _summary(text: str) -> str:
-    """What a statement does, and to which table first: ``SELECT volumes``."""
+    """Return a statement's verb and its first table: ``SELECT volumes``."""
     words = text[:_HEAD].split(None, 2)
     operation = words[0].upper() if words else ""
     if not operation.isalpha():
@@ -267,6 +267,6 @@ def _host_traces_sql() -> bool:
 
 
 def _instrumented(package: str, name: str) -> bool:
-    """Whether the host has switched on an instrumentation of its own."""
+    """Return whether the host has switched on an instrumentation of its own."""
     instrumentor = getattr(sys.modules.get(f"opentelemetry.instrumentation.{package}"), name, None)
     return instrumentor is not None and bool(instrumentor().is_instrumented_by_opentelemetry)

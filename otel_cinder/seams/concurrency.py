@@ -36,7 +36,7 @@ _GO_BETWEEN: Final = sys.stdlib_module_names | {
     "taskflow",
     "wrapt",
 }
-"""Packages that run what others hand to them, and stand between the two on the stack."""
+"""Packages that run work for others: on the stack they are between the two."""
 
 _POOLS: Final = frozenset({"concurrent", "futurist", "multiprocessing"})
 """Packages whose threads are workers of a pool."""
@@ -44,7 +44,7 @@ _POOLS: Final = frozenset({"concurrent", "futurist", "multiprocessing"})
 _HERE: Final = frozenset({__name__, patch_set.__name__})
 
 _BOOTSTRAP: Final = "_bootstrap_inner"
-"""The method that is a thread's whole life, since Python 3.0. Nobody but ``Thread`` uses the name."""
+"""The method that is a thread's whole life, since Python 3.0. Only ``Thread`` uses the name."""
 
 _EMPTY: Final = Context()
 
@@ -159,12 +159,12 @@ def _start(
 
 
 def _is_work(function: Any) -> bool:
-    """Whether a piece of work is Cinder's, or was handed over by Cinder."""
+    """Return whether a piece of work is Cinder's, or was handed over by Cinder."""
     return is_cinders(_starter()) or is_cinders(_package(function))
 
 
 def _carries(thread: threading.Thread) -> bool:
-    """Whether a thread is Cinder's work. If its code is a library's, it is that library's own."""
+    """Return whether a thread is Cinder's work. If its code is a library's, it is that library's own."""
     if "run" in vars(thread):
         return False
     target = getattr(thread, "_target", None)
@@ -185,7 +185,7 @@ def _package(work: Any) -> str:
 
 
 def _starter() -> str:
-    """The package of whoever hands work to a go-between right now."""
+    """Return the package that hands work to a go-between right now."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__")

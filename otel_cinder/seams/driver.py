@@ -176,7 +176,7 @@ def _methods(driver: type) -> dict[type, list[str]]:
 
 
 def _is_pythons(owner: type) -> bool:
-    """Whether a class is the standard library's, as all of a mock's are: not a driver's work."""
+    """Return whether a class is the standard library's, as all of a mock's are: not a driver's work."""
     return str(owner.__module__).partition(".")[0] in sys.stdlib_module_names
 
 

@@ -64,7 +64,7 @@ _reason: Final[ContextVar[object]] = ContextVar("otel_cinder_reason", default=No
 """Why Cinder is setting a status right now, where a function was told that calls ``save()``."""
 
 _ORDERED: Final = object()
-"""For a reason: somebody has asked for that status. Nothing failed."""
+"""As a reason: a user has asked for that status. Nothing failed."""
 
 Arguments = tuple[Any, ...]
 Rows = list[tuple[Any, Mapping[str, Any]]]
@@ -96,7 +96,7 @@ def patch(patches: PatchSet) -> None:
 
 
 def _patch_database(patches: PatchSet) -> None:
-    """Where Cinder's modules look the functions up: older releases copy it to the package."""
+    """Patch the module in which Cinder looks the functions up: older releases copy them to the package."""
     copied = hasattr(sys.modules["cinder.db"], "volume_update")
     module = "cinder.db" if copied else "cinder.db.api"
     patches.wrap(SEAM, f"{module}:volume_update", _update_volume)
@@ -109,9 +109,9 @@ class _Failure(NamedTuple):
     attributes: dict[str, str]
     reason: Reason
     counts: bool
-    """Whether the resource is in an error status now."""
+    """True if the resource is in an error status now."""
     own: bool
-    """Whether it is what the message is about."""
+    """True if it is what the message is about."""
 
 
 def _save(
@@ -290,7 +290,7 @@ def _failure(
     counts: bool = True,
     own: bool = True,
 ) -> _Failure | None:
-    """What is to be told of a resource; None if nothing is, or it has been already."""
+    """Return the failure to record for a resource; None if there is none, or it has been recorded."""
     because = _reason.get()
     if because is _ORDERED:
         return None

@@ -72,12 +72,12 @@ _TOKENS: Final = (
     "HTTP_X_STORAGE_TOKEN",
     "HTTP_AUTHORIZATION",
 )
-"""Headers that are masked, word for word, wherever they stand while the request is handled."""
+"""Headers whose values are masked in every text, word for word, while the request is handled."""
 
 _TRACESTATE: Final = "HTTP_TRACESTATE"
 _TRACERESPONSE: Final = "traceresponse"
 _HEALTHCHECK: Final = "/healthcheck"
-"""Where oslo.middleware answers load balancers, every second or so."""
+"""The path on which oslo.middleware answers load balancers, every second or so."""
 
 _HEADER_LIMIT: Final = 256
 """Characters of a captured header that are kept."""
@@ -134,7 +134,7 @@ class TracedApplication:
 
     @property
     def traced_service(self) -> Service:
-        """The service that this application is, for whoever serves it."""
+        """The service that this application belongs to; its server asks."""
         return self._service
 
     def __getattr__(self, name: str) -> Any:
@@ -228,7 +228,7 @@ class _Request:
         return self._start_response(*args, **kwargs)
 
     def answer(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """What the server gets for ``body``: the same, or the same made in the span. Never raises."""
+        """Return ``body`` as the server gets it: the same, or one that is made in the span. Never raises."""
         try:
             if self._patches.enabled:
                 environ = self._environ
@@ -337,7 +337,7 @@ class _Stream:
     def __init__(self, body: Any, parts: Any, request: _Request) -> None:
         self._body = body
         self._parts = parts
-        """What gives the parts: the body, or its iterator."""
+        """The source of the parts: the body, or its iterator."""
         self._request = request
 
     def __getattr__(self, name: str) -> Any:
@@ -367,7 +367,7 @@ def _close(body: Any) -> None:
 
 
 def _is_stream(body: Any, environ: Environ | None) -> bool:
-    """Whether the parts of ``body`` are still to be made, and the server only iterates over them.
+    """Return whether the parts of ``body`` are still to be made, and the server only iterates over them.
 
     A server asks for the length of a body, and sends a file in a way of its own. Such a body must
     reach it as it is, and so must one that is no body.
@@ -437,7 +437,7 @@ def _captured(environ: Environ) -> dict[str, Any]:
 
 
 def _parent(headers: dict[str, str]) -> tuple[Context, SpanKind]:
-    """The context to start the span in, and its kind: no SERVER within somebody else's span."""
+    """Return the context to start the span in, and its kind: no SERVER within another tracer's span."""
     context = otel_context.get_current()
     if trace.get_current_span(context) is not trace.INVALID_SPAN:
         return context, SpanKind.INTERNAL
@@ -445,13 +445,13 @@ def _parent(headers: dict[str, str]) -> tuple[Context, SpanKind]:
         return Context(), SpanKind.SERVER
     try:
         return propagate.extract(headers, getter=wsgi.wsgi_getter), SpanKind.SERVER
-    except Exception as error:  # a propagator that can't stand what a stranger sends
+    except Exception as error:  # a propagator that fails on a client's headers
         log_internal_error(SEAM, error)
         return Context(), SpanKind.SERVER
 
 
 def _tokens(environ: Environ) -> list[str]:
-    """What the request proves itself with, without Bearer or Basic before it."""
+    """The request's credentials, without the word Bearer or Basic."""
     return [str(environ[key]).rpartition(" ")[2] for key in _TOKENS if key in environ]
 
 
@@ -468,7 +468,7 @@ def _trace_headers(environ: Environ, keys: frozenset[str]) -> dict[str, str]:
 
 
 def _propagated() -> frozenset[str]:
-    """The headers that the configured propagators read, but for baggage, a stranger's to fill."""
+    """Return the headers that the configured propagators read, except baggage: any client may fill it."""
     fields = propagate.get_global_textmap().fields
     return frozenset(
         "HTTP_" + field.upper().replace("-", "_") for field in fields if field.lower() != "baggage"
@@ -476,7 +476,7 @@ def _propagated() -> frozenset[str]:
 
 
 def _somebody_else_traces() -> bool:
-    """Whether oslo.middleware's own tracing makes SERVER spans here, and they leave the process."""
+    """Return whether oslo.middleware's own tracing makes SERVER spans here, and they leave the process."""
     tracing = sys.modules.get("oslo_middleware.tracing")
     provider = getattr(tracing, "_TRACER_PROVIDER", None)
     return provider is not None and runtime.providers.exports_here(provider)
@@ -485,7 +485,7 @@ def _somebody_else_traces() -> bool:
 def _keep_ours_current(
     wrapped: Callable[..., Any], _middleware: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """oslo.middleware's span is current for what is inside: not where nobody will ever see it."""
+    """oslo.middleware's span is current inside its filter: not if it is never exported."""
     before = otel_context.get_current()
     result = wrapped(*args, **kwargs)
     try:

@@ -53,7 +53,7 @@ def _convert(arguments: Arguments) -> dict[str, Any]:
 
 
 def _converted(arguments: Arguments) -> int | None:
-    """What was written; for a device or what is no file here (``rbd:…``), what was read."""
+    """Return the bytes written; for a device, or a name that is no file here (``rbd:…``), the bytes read."""
     written = _size(arguments.get("dest"), devices=False)
     return _size(arguments.get("source")) if written is None else written
 

@@ -1,4 +1,4 @@
-"""What a service does about work that was interrupted, when it starts or is asked to.
+"""Work that a stop has interrupted: a service takes it up when it starts, or when it is asked to.
 
 A service that was killed leaves volumes in ``creating`` or ``deleting``. At its next start Cinder puts
 the first into an error status and deletes the others. No message tells it to, so each of these is a
@@ -57,7 +57,7 @@ def patch(patches: PatchSet) -> None:
 
 
 def _patch_thread_pools(patches: PatchSet) -> None:
-    """Where a manager hands a long deletion to a thread: two classes have it since 2026.2."""
+    """Patch the method that hands a long deletion to a thread: two classes have it since 2026.2."""
     for name in ("ThreadPoolManager", "SizedThreadPoolManager"):
         owner = getattr(sys.modules["cinder.manager"], name, None)
         if owner is not None and "_add_to_threadpool" in vars(owner):
@@ -185,7 +185,7 @@ class _Job:
         self._context = otel_context.set_value(_JOB, self, context)
         self._tell = tell
         self.is_handed_over = False
-        """Whether a thread goes on with it, and ends the span."""
+        """True if a thread goes on with it, and ends the span."""
 
     def run(self, wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> Any:
         """Do the work, in the span, which ends unless a thread goes on."""

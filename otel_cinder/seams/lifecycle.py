@@ -1,4 +1,4 @@
-"""Where a service starts, to say that it is traced; and where it is told to stop, to export first.
+"""Patches the start of a service, to log that it is traced, and its stop, to export first.
 
 Not a seam that can be switched off. The places are oslo.service's, oslo.messaging's and Cinder's
 own, in the order in which a process comes by them: the application under uWSGI, a launcher in

@@ -1,6 +1,6 @@
 """Log lines as events of the span in which they were written, and the trace's ids on every record.
 
-The ids have the names that opentelemetry-instrumentation-logging gives them. They stand on the
+The ids have the names that opentelemetry-instrumentation-logging gives them. They are on the
 record, where oslo.log's format strings find them, and among the values that Cinder's request context
 gives to oslo.log: there ``logging_user_identity_format`` and JSON find them.
 
@@ -43,7 +43,7 @@ MORE: Final = ((logging.WARNING, 16), (logging.ERROR, 16))
 room for other events among the 128 that the SDK keeps. The rest is counted in ``log.dropped``."""
 
 _PATIENCE_S: Final = 0.01
-"""How long a line waits for a span's lock."""
+"""Seconds that a line waits for a span's lock."""
 
 _LINES: Final = "_otel_cinder_lines"
 """Attribute of a span: its `_Lines`, which goes when the span goes."""
@@ -57,7 +57,7 @@ _LOGGING: Final = logging.Logger.handle.__code__.co_filename
 _PLACE: Final = re.compile(
     r"%(?:\((?P<name>\w+)\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?(?P<kind>[diouxXeEfFgGcrsa%])"
 )
-"""Where an argument goes in a template."""
+"""The place of an argument in a template."""
 _PROBE: Final = "otelcinderprobe"
 _LONGEST: Final = 2048
 
@@ -76,7 +76,7 @@ _SEVERITIES: Final = (
 )
 
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("otel-cinder-log", default=False)
-"""Whether a record is being taken or handled. What is logged meanwhile, by an argument's ``__str__``
+"""True while a record is being taken or handled. What is logged meanwhile, by an argument's ``__str__``
 or a handler that sends messages, is no line of Cinder's work, and could go on for ever. Greenthreads
 have one each."""
 
@@ -103,7 +103,7 @@ class _Records:
         self._patches = patches
         self._names: dict[Service | None, str] = {}
         self._outside: dict[str, Any] = {}
-        """What a record outside of every request says."""
+        """The attributes of a record outside of every request."""
 
     def around(self, original: Handle) -> Handle:
         """``Logger.callHandlers`` that takes each record before the handlers do."""
@@ -184,7 +184,7 @@ class _Records:
         return self._outside
 
     def _name(self, service: Service | None) -> str:
-        """What a span's resource says, or would say, of ``service``. Never raises: a format string
+        """Return the attributes that a span's resource has, or would have, for ``service``. Never raises: a format string
         that does not find its names loses the line.
         """
         name = self._names.get(service)
@@ -244,7 +244,7 @@ class _Lines:
         self._lock = unpatched("_thread").allocate_lock()  # like the span's own, see `runtime`
 
     def one_more(self, span: Span, level: int) -> bool:
-        """Whether ``span`` takes another of this level; else it says how many it has not taken."""
+        """Return whether ``span`` takes another of this level; else it says how many it has not taken."""
         with self._lock:
             self._room -= 1
             if self._room >= 0:
@@ -262,7 +262,7 @@ class _Lines:
 
 
 def _never() -> bool:
-    """For a lock that can't be asked: Python's own RLock, before 3.14, which is nobody's here."""
+    """For a lock that can't be asked: Python's own RLock, before 3.14, which no thread holds here."""
     return False
 
 
@@ -379,7 +379,7 @@ def _named(template: str, args: Any) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _promised(template: str) -> frozenset[object]:
-    """Which arguments a template calls secrets, by their places or names: ``password %s``."""
+    """Return the arguments that a template calls secrets, by place or name: ``password %s``."""
     places = [found for found in _PLACE.finditer(template) if found["kind"] != "%"]
     if any("*" in found[0] for found in places):
         return frozenset()  # a width that is an argument itself
@@ -397,7 +397,7 @@ def _promised(template: str) -> frozenset[object]:
 
 
 def _template(said: object) -> str:
-    """What was logged, if it stands in the source that way; else a sign that something was."""
+    """Return the logged text if the source has it word for word; else a sign that something was logged."""
     if isinstance(said, BaseException):
         return ".".join(class_of(said))
     template = getattr(said, "msgid", said)  # of one that is translated later
@@ -407,7 +407,7 @@ def _template(said: object) -> str:
 
 
 def _stands_in_source(said: str) -> bool:
-    """Whether a function that is at work has this text among its constants."""
+    """Return whether a function that is at work has this text among its constants."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_DEEPEST):
         if frame is None:

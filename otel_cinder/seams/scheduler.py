@@ -88,7 +88,7 @@ def _choose(
 
 
 class _Verdicts:
-    """What the filters of one run let pass: what came to each is what the one before it let pass.
+    """The results of one run's filters: each gets what the one before it has let pass.
 
     So nothing that a filter returns has to be touched: many return generators.
     """

@@ -49,11 +49,11 @@ class Broker:
                 )
 
     def is_served(self) -> bool:
-        """Whether the scheduler and the volume service both listen."""
+        """Return whether the scheduler and the volume service both listen."""
         return all(self._consumers(name) for name in self._served)
 
     def tidy(self) -> None:
-        """Delete what the demo's services declared; what has an expiry goes by itself."""
+        """Delete what the demo's services declared; queues with an expiry go without that."""
         # The broker may have gone meanwhile; then there is nothing left to do.
         with contextlib.suppress(Problem, *self._errors), self._channel() as channel:
             for queue in self._queues:
@@ -63,7 +63,7 @@ class Broker:
             channel.exchange_delete(self._exchange)
 
     def _consumers(self, queue: str) -> int | None:
-        """How many consumers the queue has; None when there is no such queue."""
+        """Return the number of the queue's consumers; None if there is no such queue."""
         not_found: type[Exception] = self._amqp.NotFound
         try:
             with self._channel() as channel:

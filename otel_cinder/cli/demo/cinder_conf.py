@@ -1,4 +1,4 @@
-"""What the demo's Cinder is configured with, and the environment its processes get."""
+"""The configuration of the demo's Cinder, and the environment of its processes."""
 
 from __future__ import annotations
 

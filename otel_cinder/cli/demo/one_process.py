@@ -37,7 +37,7 @@ def main(config_file: str, config_folder: str, port: int) -> None:
     from otel_cinder.spans import runtime
 
     runtime.flush(timeout_s=5.0)
-    # Periodic tasks of three services may be sleeping in threads that nobody needs to wait for.
+    # Periodic tasks of three services may be sleeping in threads. There is no need to wait for them.
     os._exit(0)
 
 

@@ -28,7 +28,7 @@ _POLL_S = 0.2
 
 
 class Pipeline:
-    """Where a trace can be seen once the collector has it; raises Problem when it can't be."""
+    """Return the address of a trace in Jaeger; raise Problem when the collector does not have it."""
 
     def __init__(self, jaeger: str, grafana: str) -> None:
         import requests
@@ -94,7 +94,7 @@ class Pipeline:
         return {span.span_id for span in spans_of(part)}
 
     def _get(self, url: str) -> Any:
-        """What is answered as JSON, None when it is something else; raises OSError."""
+        """Return the answer's JSON, None if it is not JSON; raises OSError."""
         # requests' own exceptions are OSErrors, those of a wrong URL included.
         response = self._http.get(url, timeout=_REQUEST_S)
         try:

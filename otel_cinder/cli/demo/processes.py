@@ -49,11 +49,11 @@ class Processes:
             )
 
     def check(self) -> None:
-        """Raise Problem when a process has ended by itself."""
+        """Raise Problem when a process has ended too early."""
         for name, process in self._running.items():
             status = process.poll()
             if status is not None:
-                raise Problem(f"{name} ended by itself with exit status {status}")
+                raise Problem(f"{name} ended too early, with exit status {status}")
 
     def stop(self) -> None:
         """End all processes with whatever they forked; after a grace period, by force."""

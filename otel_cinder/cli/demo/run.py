@@ -1,4 +1,4 @@
-"""What `otel-cinder demo` does, from its checks to the trace on the screen."""
+"""`otel-cinder demo`, from its checks to the trace on the screen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PIPELINE_S = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said; ``timeout`` is in seconds, ``size`` in GiB."""
+    """The options of the command line; ``timeout`` is in seconds, ``size`` in GiB."""
 
     size: int = 1
     name: str = "demo"
@@ -156,7 +156,7 @@ class _Cinder:
             time.sleep(_POLL_S)
 
     def is_ready(self) -> bool:
-        """Whether the API answers and the scheduler has heard from the volume service."""
+        """Return whether the API answers and the scheduler has heard from the volume service."""
         import requests
 
         try:
@@ -227,7 +227,7 @@ def _start_services(processes: Processes, folder: Path, deadline: float) -> None
 
 
 def _is_activated() -> bool:
-    """Whether Python reads our .pth at its start, which is what traces separate programs."""
+    """Return whether Python reads our .pth at its start, which is what traces separate programs."""
     folders = [*site.getsitepackages(), site.getusersitepackages()]
     return any(Path(folder, "otel_cinder.pth").is_file() for folder in folders)
 
@@ -250,7 +250,7 @@ def _trace(receiver: Receiver, request_id: str) -> Trace:
 
 
 def _is_complete(trace: Trace) -> bool:
-    """Whether every message that was cast has been seen at its receiver, too."""
+    """Return whether every message that was cast has been seen at its receiver, too."""
     casts = [span for span in trace.spans if span.kind == "producer"]
     return trace.is_whole and bool(casts) and all(trace.children(span) for span in casts)
 

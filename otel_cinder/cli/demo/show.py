@@ -1,4 +1,4 @@
-"""What the demo shows and writes once it has a trace."""
+"""Shows and writes the demo's trace."""
 
 from __future__ import annotations
 

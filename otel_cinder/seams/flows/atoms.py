@@ -32,7 +32,7 @@ _LISTENER: Final = otel_context.create_key("otel-cinder-flow-listener")
 context may be kept by a thread that outlives the flow, and the engine holds all its results."""
 
 _MARK: Final = "_otel_cinder"
-"""Attribute of the functions that stand in for TaskFlow's own."""
+"""Attribute of the functions that replace TaskFlow's own."""
 
 _pending: dict[int, _Place] = {}
 """Atoms handed to an executor, by ``id``. Left when the atom starts, or its flow ends."""
@@ -69,7 +69,7 @@ class Flow(Protocol):
 
 
 class _Place(NamedTuple):
-    """Where an atom belongs."""
+    """An atom, and the flow and context to which it belongs."""
 
     atom: Any
     context: Context
@@ -185,7 +185,7 @@ _FAILED: Final[dict[str, str]] = {"execute": states.FAILURE, "revert": states.RE
 
 
 def _place(atom: Any) -> _Place | None:
-    """Where an atom that is about to run belongs; None if nobody wants to know."""
+    """Return the place of an atom that is about to run; None if it gets no span."""
     place = _pending.pop(id(atom), None)
     if place is not None and place.atom is atom:
         return place
@@ -345,7 +345,7 @@ def _function(atom_class: type, verb: str) -> str:
 
 
 def run_in_process(engine: Any) -> bool:
-    """Whether the engine's atoms run in this process: serially, in threads or greenthreads."""
+    """Return whether the engine's atoms run in this process: serially, in threads or greenthreads."""
     return _is_local(type(getattr(engine, "_task_executor", None)))  # type: ignore[arg-type]
 
 
@@ -355,5 +355,5 @@ def _is_local(executor: type) -> bool:
 
 
 def are_timed() -> bool:
-    """Whether `patch` is in force."""
+    """Return whether `patch` is in force."""
     return hasattr(getattr(sys.modules.get(_EXECUTOR), "_execute_task", None), _MARK)

@@ -52,7 +52,7 @@ def patch(patches: PatchSet) -> None:
 class FlowListener(base.Listener):  # type: ignore[misc]
     """Opens the flow's span when entered, makes it current, closes it when left.
 
-    While `otel_cinder.instrument()` is in force each engine gets one by itself and atoms are timed
+    While `otel_cinder.instrument()` is in force each engine gets one automatically, and atoms are timed
     by their own code. By hand, the atoms' spans follow the notifications.
     """
 
@@ -67,7 +67,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         self.failed: tuple[str, SpanContext] | None = None
         """The task that failed, and its span: why others revert. The last one, after retries."""
         self.measures = False
-        """Whether anybody wants to know how long the flow and its atoms take."""
+        """True if the durations of the flow and its atoms are measured."""
         self._started = 0.0
         self._states: list[str] = []
         self._open: dict[str, Span] = {}
@@ -99,7 +99,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             self.context = trace.set_span_in_context(self.span, context)
             recording = self.span.is_recording()
             if recording or self.measures:
-                # Otherwise the atoms find nobody to ask, which is quickest.
+                # Otherwise the atoms find no listener, which is quickest.
                 self.context = atoms.listened(self.context, weakref.ref(self))
             if recording:
                 if self.times_atoms:
@@ -201,7 +201,7 @@ def _run(
 
 
 def _listener(engine: Any) -> FlowListener | None:
-    """A listener for an engine; None if it has one, or somebody else's. Never raises."""
+    """A listener for an engine; None if it has one, or another tracer's. Never raises."""
     try:
         if id(engine) in _engines or _somebody_else_traces():
             return None
@@ -265,7 +265,7 @@ def _show(engine: Any, error: Exception) -> None:
 
 
 def _somebody_else_traces() -> bool:
-    """Whether opentelemetry-instrumentation-taskflow is on, which makes spans of the same kind."""
+    """Return whether opentelemetry-instrumentation-taskflow is on, which makes spans of the same kind."""
     module = sys.modules.get("opentelemetry.instrumentation.taskflow")
     other = getattr(module, "TaskflowInstrumentor", None)
     return getattr(other, "_original_engine_init", None) is not None

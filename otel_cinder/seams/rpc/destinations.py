@@ -1,4 +1,4 @@
-"""Where a message goes, in the words of the messaging conventions."""
+"""The destinations of messages, as attributes of the messaging conventions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME_LIMIT: Final = 128
 
 
 def destination(transport: Any, target: Any) -> Mapping[str, str]:
-    """Where a message goes, as oslo.messaging's RabbitMQ driver routes it.
+    """Return where a message goes, as oslo.messaging's RabbitMQ driver routes it.
 
     By exchange and topic, topic.server for one server, and an exchange of its own for a fan-out.
     """
@@ -37,7 +37,7 @@ def destination(transport: Any, target: Any) -> Mapping[str, str]:
 
 
 def source(transport: Any, target: Any, *, fanout: bool) -> Mapping[str, str]:
-    """Where a message came from. Its server listens on the topic and on its own part of it, and
+    """Return where a message came from. Its server listens on the topic and on its own part of it, and
     does not know by which a message came: the topic it is.
     """
     if target is None:
@@ -47,7 +47,7 @@ def source(transport: Any, target: Any, *, fanout: bool) -> Mapping[str, str]:
 
 
 def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> Mapping[str, str]:
-    """Where a notification goes, or came from: topic and priority are its routing key."""
+    """Return where a notification goes, or came from: topic and priority are its routing key."""
     broker = system(transport)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
     if broker == "rabbitmq":
@@ -64,7 +64,7 @@ def published(transport: Any, exchange: Any, topic: str, *, sends: bool) -> Mapp
 def _place(
     broker: str, exchange: str, topic: str, key: str, fanout: bool, sends: bool
 ) -> Mapping[str, str]:
-    """The same few hundred places all day. Nobody changes what this returns."""
+    """Cached: there are a few hundred places. Callers do not change the result."""
     template = _without_host(key)
     attributes = {conventions.MESSAGING_SYSTEM: broker}
     if broker == "rabbitmq":

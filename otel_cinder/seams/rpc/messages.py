@@ -144,7 +144,7 @@ def _dispatch(
             context = redaction.hiding(context, incoming.ctxt.get("auth_token"))
         current = trace.get_current_span(base).get_span_context()
         if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
-            # Otherwise somebody else's span of this message is current already.
+            # Otherwise another tracer's span of this message is current already.
             # Unsampled, a fan-out's parent stays: what it decided is not decided again.
             if remote.is_valid and not (fanout and remote.trace_flags.sampled):
                 parent = trace.NonRecordingSpan(remote)
@@ -222,7 +222,7 @@ def _say_wait(span: Span | None, method: str, received: int, sent: float, contex
 
 
 def _is_call(incoming: Any) -> bool:
-    """Whether the sender waits for an answer. The drivers keep it under different names."""
+    """Return whether the sender waits for an answer. The drivers keep it under different names."""
     if hasattr(incoming, "reply_q"):  # RabbitMQ
         return bool(incoming.reply_q)
     return bool(getattr(incoming, "_reply_q", None) or getattr(incoming, "_reply_to", None))

@@ -17,7 +17,7 @@ from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.spans import carrier
 
 _ENVELOPE: Final = "oslo.message"
-"""Where the RabbitMQ driver has the message, context and all, as a text ..."""
+"""The attribute in which the RabbitMQ driver has the message, context and all, as a text ..."""
 
 _PLAIN: Final = f"_context_{carrier.TRACESTATE}"
 """... and where it has our key in a notification without an envelope."""

@@ -1,4 +1,4 @@
-"""What sending and handling have in common, of RPC messages and of notifications."""
+"""Shared by sending and handling, of RPC messages and of notifications."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TAKEN: Final = otel_context.create_key("otel-cinder-rpc-taken")
 
 
 class Measured:
-    """How long one message's sending or handling takes, and how it ends.
+    """Measures one message's sending or handling: how long it takes, and how it ends.
 
     Args:
         kind: what is done: a key of `_DURATIONS`.
@@ -91,7 +91,7 @@ _DURATIONS: Final = {
     "call": conventions.RPC_CLIENT_DURATION,
     "answer": conventions.RPC_SERVER_DURATION,
 }
-"""What is done with a message -> the metric of its duration."""
+"""Operation on a message -> the metric of its duration."""
 
 
 def run(
@@ -150,7 +150,7 @@ def unwrapped(error: BaseException) -> tuple[BaseException, str]:
 def taken_up(
     wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Let whoever dispatches a message know which server has taken it, and when."""
+    """Tell the dispatcher which server has taken the message, and when."""
     token = None
     try:
         token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
@@ -183,13 +183,13 @@ def wait(received: int, sent: float) -> tuple[str, str, float]:
 
 
 def carries(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
-    """Whether a message already carries the current span: somebody else's tracing is on."""
+    """Return whether a message already carries the current span: another tracer is on."""
     found = sent_context.get(carrier.TRACEPARENT)
     return current.is_valid and isinstance(found, str) and f"{current.span_id:016x}" in found
 
 
 def instrumented_by_another() -> bool:
-    """Whether opentelemetry-instrumentation-oslo-messaging makes these spans: the context is still
+    """Return whether opentelemetry-instrumentation-oslo-messaging makes these spans: the context is still
     carried, but spans are left to it.
 
     Not so osprofiler: it knows no messages, and what it makes of their handling is in traces of its
@@ -201,7 +201,7 @@ def instrumented_by_another() -> bool:
 
 
 def take(incoming: Any) -> Arrival:
-    """Take the keys out of a message, so that nobody behind us notices them.
+    """Take the keys out of a message, so that no code behind us sees them.
 
     The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
     """
