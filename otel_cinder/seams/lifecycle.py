@@ -27,6 +27,8 @@ from otel_cinder.spans.runtime import FLUSH_TIMEOUT, Service, runtime
 
 _RUNTIME: Final = "runtime"
 
+_API: Final = Service(API)
+
 _POLL_S: Final = 0.01
 
 
@@ -56,7 +58,7 @@ def _after_application(
 ) -> Any:
     """Under uWSGI. The process may be the master, which serves nothing and forks."""
     result = wrapped(*args, **kwargs)
-    _announce(Service(API))
+    _announce(_API)
     return result
 
 

@@ -102,7 +102,7 @@ def trace(name: str) -> Any:
     nothing = otel_context.Context()
     span = runtime.start_span(name, nothing, SpanKind.CONSUMER)
     inside = set_span_in_context(span, nothing)
-    token = otel_context.attach(local_root.enter(inside, local_root.Entry(span, is_http=False)))
+    token = otel_context.attach(local_root.enter(inside, local_root.LocalRoot(span, is_http=False)))
 
     def leave() -> None:
         otel_context.detach(token)

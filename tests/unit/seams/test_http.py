@@ -1132,7 +1132,7 @@ def test_broken_description_does_not_hurt_the_request(
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no name today")
 
-    monkeypatch.setattr(app, "_describe", broken)
+    monkeypatch.setattr(seam, "request_attributes", broken)
     assert request(app, VOLUMES).status_int == 200
     assert spans.names == ["GET"]
 

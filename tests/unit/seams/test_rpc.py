@@ -171,7 +171,9 @@ def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
     """The volume is named on the cast, where it is handled, and on the request that sent it."""
     about = {"versioned_object.data": {"id": "v-1", "size": 1, "provider_auth": "CHAP a b"}}
     with spans.tracer.start_as_current_span("request") as span:
-        inside = local_root.enter(otel_context.get_current(), local_root.Entry(span, is_http=True))
+        inside = local_root.enter(
+            otel_context.get_current(), local_root.LocalRoot(span, is_http=True)
+        )
         token = otel_context.attach(inside)
         volume.client("cinder-volume").cast({}, "create_volume", volume=about)
         otel_context.detach(token)
