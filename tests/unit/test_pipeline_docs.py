@@ -1,4 +1,4 @@
-"""docs/pipeline.md and its translation against the files that they are about, and each other."""
+"""The pages: their links, their translations, and docs/pipeline.md against the files it is about."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "pipeline.md", ROOT / "docs" / "pipeline.zh.md"]
+TRANSLATED = sorted(ROOT.glob("*.zh.md")) + sorted(ROOT.glob("docs/*.zh.md"))
+EVERY = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
 CONFIGURATIONS = ["collector/*.yaml", "jaeger/*.yaml", "prometheus/**/*.yaml", "compose.yaml"]
 
 
@@ -33,7 +35,8 @@ def anchors(page: Path) -> set[str]:
 
 def links(page: Path) -> list[str]:
     """The links of a page to files of this checkout and to headings."""
-    return re.findall(r"\]\(([^)]+)\)", page.read_text())
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    return [link for link in found if not link.startswith("https://")]
 
 
 def code(page: Path) -> Counter[str]:
@@ -62,6 +65,7 @@ def test_every_port_is_one_that_is_configured(page: Path) -> None:
     assert ports - {"3001"} <= set(re.findall(r":(\d{4,5})\b", configured()))
 
 
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     """Files exist, and headings that are linked to are there."""
     for link in links(page):
@@ -71,14 +75,36 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_both_languages_say_the_same() -> None:
+def twins(page: Path) -> tuple[Path, Path]:
+    """A page in English and in Chinese."""
+    return page.with_name(page.name.replace(".zh.md", ".md")), page
+
+
+def test_operators_pages_are_translated() -> None:
+    """What somebody reads who sets tracing up and looks at traces is there in Chinese."""
+    assert {page.name for page in TRANSLATED} >= {
+        "README.zh.md",
+        "glossary.zh.md",
+        "pipeline.zh.md",
+        "reading-a-trace.zh.md",
+    }
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
+def test_both_languages_say_the_same(page: Path) -> None:
     """The same files, variables, commands and addresses, as often, below as many headings."""
-    english, chinese = PAGES
+    english, chinese = twins(page)
     assert code(english) - code(chinese) == Counter()
     assert code(chinese) - code(english) == Counter()
-    both = [re.sub(r"^.*/|#.*$", "", link) for link in links(english)]
-    assert Counter(both) - Counter(re.sub(r"^.*/|#.*$", "", link) for link in links(chinese)) == (
-        Counter({"pipeline.zh.md": 1, "README.md": 1})
-    )
-    headings = [re.findall(r"^#+(?= )", each.read_text(), re.MULTILINE) for each in PAGES]
+    both = [
+        Counter(re.sub(r"^.*/|#.*$", "", link).replace(".zh.md", ".md") for link in links(each))
+        for each in (english, chinese)
+    ]
+    assert both[0] == both[1]
+    headings = [re.findall(r"^#+(?= )", each.read_text(), re.MULTILINE) for each in twins(page)]
     assert headings[0] == headings[1]
+    # A translated page is linked to where there is one.
+    for link in links(chinese):
+        path = (chinese.parent / link.partition("#")[0]).resolve()
+        if path.suffix == ".md" and path.with_suffix(".zh.md").exists():
+            assert path == english, f"{link} has a translation"
