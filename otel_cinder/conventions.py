@@ -46,7 +46,8 @@ class Metric(NamedTuple):
     """One instrument."""
 
     kind: str
-    """``histogram``, ``counter``, ``updowncounter`` or ``gauge``; the last three are sums of ints."""
+    """``histogram``, ``counter``, ``updowncounter`` or ``gauge``; the last three are sums of "
+    "ints."""
     unit: str
     """UCUM: ``s``, ``{message}``."""
     meaning: str
@@ -87,9 +88,9 @@ URL_SCHEME = url_attributes.URL_SCHEME
 for _name, _meaning in {
     HTTP_METHOD: "`POST`",
     HTTP_STATUS: "`202`",
-    url_attributes.URL_PATH: "the path as it was asked for, without the query string",
+    url_attributes.URL_PATH: "the requested path, without the query string",
     URL_SCHEME: "`http` or `https`",
-    server_attributes.SERVER_ADDRESS: "the host that the caller named",
+    server_attributes.SERVER_ADDRESS: "the host that the caller addressed",
     server_attributes.SERVER_PORT: "the port that the API listens on",
     client_attributes.CLIENT_ADDRESS: "the caller's address, or the proxy's",
     client_attributes.CLIENT_PORT: "the caller's port, or the proxy's",
@@ -100,97 +101,109 @@ for _name, _meaning in {
 HEADERS = {
     "http.request.header.": _attribute(
         "http.request.header.<name>",
-        "`host` or `user-agent`, where OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST "
-        "asks for it; no other",
+        "only `host` and `user-agent`, if OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST "
+        "names them",
     ),
     "http.response.header.": _attribute(
         "http.response.header.<name>",
-        "what OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE asks for, secrets masked",
+        "the headers that OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE names, secrets "
+        "masked",
     ),
 }
 """Beginnings of names that a request's spans have by the contrib package's own settings."""
 HTTP_ROUTE = _attribute(
     http_attributes.HTTP_ROUTE, "the matched route, a template: `/v3/{project_id}/volumes`"
 )
-REQUEST_ID = _attribute("openstack.request_id", "`req-…` that Cinder logs and returns")
+REQUEST_ID = _attribute("openstack.request_id", "the `req-…` that Cinder logs and returns")
 GLOBAL_REQUEST_ID = _attribute(
-    "openstack.global_request_id", "`req-…` of the service that called Cinder (nova, say)"
+    "openstack.global_request_id", "the `req-…` of the service that called Cinder, such as Nova"
 )
-PROJECT_ID = _attribute("openstack.project_id", "the project that asked")
-USER_ID = _attribute("openstack.user_id", "the user who asked")
+PROJECT_ID = _attribute("openstack.project_id", "the caller's project")
+USER_ID = _attribute("openstack.user_id", "the user who sent the request")
 ACTION = _attribute("cinder.action", "the action of a `POST …/action` request: `os-extend`")
 
 # What was asked. On the span of the request or message, and so on each service's first span.
 VOLUME_ID = _attribute("cinder.volume.id", "the volume that the operation is about")
-VOLUME_SIZE = _attribute("cinder.volume.size", "its size as asked for, in GiB")
-VOLUME_NEW_SIZE = _attribute("cinder.volume.new_size", "the size to extend it to, in GiB")
-VOLUME_TYPE = _attribute("cinder.volume.type", "its type's name, or id where that is all there is")
-VOLUME_NAME_LENGTH = _attribute(
-    "cinder.volume.name_length", "characters of its name; the name itself is the tenant's"
+VOLUME_SIZE = _attribute("cinder.volume.size", "the requested size, in GiB")
+VOLUME_NEW_SIZE = _attribute("cinder.volume.new_size", "the size to extend the volume to, in GiB")
+VOLUME_TYPE = _attribute(
+    "cinder.volume.type", "the name of its type; the type's id if the name is not known"
 )
-AVAILABILITY_ZONE = _attribute("cinder.volume.availability_zone", "the zone asked for or chosen")
+VOLUME_NAME_LENGTH = _attribute(
+    "cinder.volume.name_length",
+    "the number of characters in its name; the name itself belongs to the tenant",
+)
+AVAILABILITY_ZONE = _attribute(
+    "cinder.volume.availability_zone", "the availability zone that was requested or chosen"
+)
 SOURCE = _attribute(
     "cinder.volume.source", "what it is made from: `blank`, `image`, `snapshot`, `volume`, `backup`"
 )
-SOURCE_ID = _attribute("cinder.volume.source_id", "id of the image, snapshot, volume or backup")
-HOST = _attribute("cinder.volume.host", "where it is, once chosen: `host@backend#pool`")
+SOURCE_ID = _attribute(
+    "cinder.volume.source_id", "the id of that image, snapshot, volume or backup"
+)
+HOST = _attribute(
+    "cinder.volume.host", "where it is, once the scheduler has chosen: `host@backend#pool`"
+)
 SNAPSHOT_ID = _attribute("cinder.snapshot.id", "the snapshot that the operation is about")
 BACKUP_ID = _attribute("cinder.backup.id", "the backup that the operation is about")
 ATTACHMENT_ID = _attribute("cinder.attachment.id", "the attachment that the operation is about")
 GROUP_ID = _attribute("cinder.group.id", "the group that the operation is about")
 GROUP_SNAPSHOT_ID = _attribute(
-    "cinder.group_snapshot.id", "the group's snapshot that the operation is about"
+    "cinder.group_snapshot.id", "the group snapshot that the operation is about"
 )
 INTERRUPTED = _attribute(
     "cinder.interrupted",
-    "the status in which a service that had ended left what is cleaned up: `creating`, `deleting`",
+    "the status in which a service that ended left the resource: `creating`, `deleting`",
 )
 ATTEMPT = _attribute(
-    "cinder.schedule.attempt", "which attempt to find a backend this is, from 1; more: rescheduled"
+    "cinder.schedule.attempt",
+    "the number of the attempt to find a backend, from 1; above 1, the volume was rescheduled",
 )
 
 # Flows and atoms
 FLOW_NAME = _attribute("taskflow.flow.name", "the flow's name: `volume_create_api`")
 FLOW_UUID = _attribute("taskflow.flow.uuid", "the flow's uuid, as in TaskFlow's log lines")
-FLOW_STATE = _attribute("taskflow.flow.state", "the state the flow ended in: `SUCCESS`, `REVERTED`")
-FLOW_STATES = _attribute("taskflow.flow.states", "the states the flow went through, in order")
+FLOW_STATE = _attribute("taskflow.flow.state", "the flow's final state: `SUCCESS`, `REVERTED`")
+FLOW_STATES = _attribute("taskflow.flow.states", "the flow's states, in order")
 FLOW_FAILED_TASK = _attribute(
-    "taskflow.flow.failed_task", "the task for which it reverted: `CreateVolumeFromSpecTask`"
+    "taskflow.flow.failed_task",
+    "the task that caused the flow to revert: `CreateVolumeFromSpecTask`",
 )
 TASK_NAME = _attribute("taskflow.task.name", "the task's full name, as in TaskFlow's log lines")
 TASK_UUID = _attribute("taskflow.task.uuid", "the task's uuid, as in TaskFlow's log lines")
 TASK_STATE = _attribute(
     "taskflow.task.state", "`SUCCESS`, `FAILURE`, `REVERTED` or `REVERT_FAILURE`"
 )
-TASK_PROVIDES = _attribute("taskflow.task.provides", "the keys of the results that it provides")
+TASK_PROVIDES = _attribute("taskflow.task.provides", "the keys of the task's results")
 TASK_CLASS = _attribute(
-    "taskflow.task.class", "the task's class, in metrics, where no id may get in: `VolumeCastTask`"
+    "taskflow.task.class", "in metrics: the task's class, which contains no id: `VolumeCastTask`"
 )
 TASK_RESULTS = _attribute(
     "taskflow.task.results",
-    "the results as JSON, secrets masked; with `OTEL_CINDER_RESULTS=values` only",
+    "the results as JSON, secrets masked; only with `OTEL_CINDER_RESULTS=values`",
 )
 RETRY_NAME = _attribute("taskflow.retry.name", "the retry controller's full name")
 RETRY_UUID = _attribute("taskflow.retry.uuid", "the retry controller's uuid")
 RETRY_STATE = _attribute(
     "taskflow.retry.state", "`SUCCESS`, `FAILURE`, `REVERTED` or `REVERT_FAILURE`"
 )
-RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "which attempt this is, from 1")
+RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "the number of the attempt, from 1")
 CODE_FUNCTION = _attribute(code_attributes.CODE_FUNCTION_NAME, "the function that did the work")
-CODE_FILE = _attribute(code_attributes.CODE_FILE_PATH, "the file that logged")
-CODE_LINE = _attribute(code_attributes.CODE_LINE_NUMBER, "the line that logged")
+CODE_FILE = _attribute(code_attributes.CODE_FILE_PATH, "the file that wrote the log line")
+CODE_LINE = _attribute(code_attributes.CODE_LINE_NUMBER, "the line in that file")
 
 # Messages
 MESSAGING_SYSTEM = _attribute(
     "messaging.system",
-    "the real broker: `rabbitmq`, `kafka`, `fake`; `oslo.messaging` where it is not known",
+    "the broker: `rabbitmq`, `kafka`, `fake`; `oslo.messaging` if it is not known",
 )
 MESSAGING_OPERATION_NAME = _attribute(
     "messaging.operation.name", "`cast`, `call`, `notify` or `process`"
 )
 MESSAGING_OPERATION_TYPE = _attribute("messaging.operation.type", "`send` or `process`")
 MESSAGING_DESTINATION = _attribute(
-    "messaging.destination.name", "where the message goes; for RabbitMQ `exchange:routing key`"
+    "messaging.destination.name", "where the message goes; for RabbitMQ, `exchange:routing key`"
 )
 MESSAGING_TEMPLATE = _attribute(
     "messaging.destination.template", "the destination without its host: `cinder-volume.{host}`"
@@ -198,43 +211,45 @@ MESSAGING_TEMPLATE = _attribute(
 MESSAGING_ROUTING_KEY = _attribute(
     "messaging.rabbitmq.destination.routing_key", "the routing key: `cinder-volume.host@lvm.host`"
 )
-MESSAGING_MESSAGE_ID = _attribute("messaging.message.id", "a notification's own id")
+MESSAGING_MESSAGE_ID = _attribute("messaging.message.id", "the id of the notification")
 MESSAGING_BATCH = _attribute(
-    "messaging.batch.message_count", "how many notifications a listener takes up at once"
+    "messaging.batch.message_count", "how many notifications the listener received at once"
 )
 # As opentelemetry-instrumentation-oslo-messaging calls them.
 NOTIFICATION_EVENT = _attribute(
-    "oslo_messaging.notification.event_type", "what a notification is about: `volume.create.start`"
+    "oslo_messaging.notification.event_type", "the notification's event: `volume.create.start`"
 )
 NOTIFICATION_PRIORITY = _attribute(
-    "oslo_messaging.notification.priority", "a notification's priority: `INFO`, `ERROR`"
+    "oslo_messaging.notification.priority", "the notification's priority: `INFO`, `ERROR`"
 )
-FANOUT = _attribute("cinder.rpc.fanout", "true when every server on the topic gets the message")
+FANOUT = _attribute("cinder.rpc.fanout", "true if every server on the topic gets the message")
 RPC_SYSTEM = _attribute("rpc.system.name", "`oslo.messaging`")
 RPC_METHOD = _attribute("rpc.method", "topic and method: `cinder-volume/initialize_connection`")
 QUEUE_DURATION = _attribute(
     "cinder.rpc.queue.duration",
-    "seconds in the queue, from the send until a worker took the message up; the time that the "
-    "sender needed to reach the broker is the cast's own",
+    "seconds that the message spent in the queue, from the send until a worker took it up. The "
+    "time "
+    "that the sender needed to reach the broker is part of the cast's duration instead",
 )
 CLOCK_SKEW = _attribute(
     "cinder.rpc.clock_skew",
-    "seconds by which the sender's clock is ahead, seen as a negative wait in the queue",
+    "seconds by which the sender's clock is ahead: the wait in the queue would be negative",
 )
 
 # Drivers, commands and images
 BACKEND = _attribute("cinder.backend", "the backend's name: `lvmdriver-1`")
 COMMAND = _attribute("process.executable.name", "the program: `lvcreate`")
 COMMAND_LINE = _attribute(
-    "process.command_line", "the program with its arguments, secrets masked, bounded"
+    "process.command_line", "the program with its arguments, secrets masked, cut to a limit"
 )
 EXIT_CODE = _attribute(
     "process.exit.code",
-    "what the program returned; not 0 alone is no error. Over SSH only of one that failed",
+    "the program's exit code. A code other than 0 does not make the span an error. Over SSH, it is "
+    "known only for a program that failed",
 )
 IMAGE_ID = _attribute("cinder.image.id", "the image")
-IMAGE_BYTES = _attribute("cinder.image.bytes", "bytes that were downloaded or written")
-IMAGE_FORMAT = _attribute("cinder.image.format", "the format that an image is converted to: `raw`")
+IMAGE_BYTES = _attribute("cinder.image.bytes", "the bytes that were downloaded or written")
+IMAGE_FORMAT = _attribute("cinder.image.format", "the format that the image is converted to: `raw`")
 
 # Outgoing HTTP and SQL, where it is switched on
 for _name, _meaning in {
@@ -242,89 +257,112 @@ for _name, _meaning in {
     "db.namespace": "the database",
     "db.query.summary": "`INSERT volumes`",
     "db.query.text": "the statement, its literals replaced by `?`, at most 1024 characters",
-    "db.response.status_code": "the server's number for an error: `1062`",
-    "url.full": "what was asked for, without credentials and query string",
+    "db.response.status_code": "the error number that the server returned: `1062`",
+    "url.full": "the requested URL, without credentials and query string",
 }.items():
     _attribute(_name, _meaning)
 
 # Failures
-ERROR_TYPE = _attribute(error_attributes.ERROR_TYPE, "class of the error; remote ones as raised")
-EXCEPTION_TYPE = _attribute(exception_attributes.EXCEPTION_TYPE, "class, with its module")
+ERROR_TYPE = _attribute(
+    error_attributes.ERROR_TYPE,
+    "the error's class; for a remote error, the class that was raised there",
+)
+EXCEPTION_TYPE = _attribute(
+    exception_attributes.EXCEPTION_TYPE, "the exception's class, with its module"
+)
 EXCEPTION_MESSAGE = _attribute(
-    exception_attributes.EXCEPTION_MESSAGE, "message, with secrets masked, at most 512 characters"
+    exception_attributes.EXCEPTION_MESSAGE,
+    "the exception's message, secrets masked, at most 512 characters",
 )
 EXCEPTION_STACKTRACE = _attribute(
     exception_attributes.EXCEPTION_STACKTRACE,
-    "the frames, without the message; before them frames, class and message of what it came of",
+    "the exception's frames, without its message; before them, the frames, classes and messages of "
+    "its causes",
 )
 CAUSE = _attribute(
     "cinder.cause",
-    "what an exception came of, the nearest first, at most 8: `FileNotFoundError: [Errno 2] …`; "
-    "secrets masked, at most 256 characters each",
+    "the exceptions that caused this one, the nearest first, at most 8: "
+    "`FileNotFoundError: [Errno 2] …`; secrets masked, at most 256 characters each",
 )
-EXCEPTION_EVENT = _event("exception", "what was raised; on the span that it passed through")
+EXCEPTION_EVENT = _event("exception", "an exception was raised through this span")
 RESOURCE_TYPE = _attribute(
     "cinder.resource.type",
     "`volume`, `snapshot`, `backup`, `group`, `group_snapshot`; `service` for a whole backend",
 )
 RESOURCE_ID = _attribute(
-    "cinder.resource.id", "the resource that was put into an error status; a service's host"
+    "cinder.resource.id", "the resource that was set to an error status; for a service, its host"
 )
 RESOURCE_STATUS = _attribute(
     "cinder.resource.status",
-    "that status: `error`, `error_deleting`; `migration_error` where a migration failed; "
-    "what Cinder restored where it only could not schedule, or could not delete what is in use; "
-    "`unsaved` where the database did not take its new status",
+    "that status: `error`, `error_deleting`. `migration_error`: a migration failed. `unsaved`: the "
+    "database did not accept the new status. Where Cinder could not schedule the work, or not "
+    "delete "
+    "a resource that is in use, the status that Cinder restored",
 )
-REASON = _attribute("cinder.reason", "why, with secrets masked, at most 512 characters")
-MESSAGE_ACTION = _attribute("cinder.user_message.action", "`schedule allocate volume`")
-MESSAGE_DETAIL_ID = _attribute("cinder.user_message.detail_id", "Cinder's number for it: `002`")
-MESSAGE_TEXT = _attribute("cinder.user_message.text", "what the user is told")
+REASON = _attribute("cinder.reason", "the reason, secrets masked, at most 512 characters")
+MESSAGE_ACTION = _attribute(
+    "cinder.user_message.action", "the action that it is about: `schedule allocate volume`"
+)
+MESSAGE_DETAIL_ID = _attribute(
+    "cinder.user_message.detail_id", "Cinder's number for the detail: `002`"
+)
+MESSAGE_TEXT = _attribute("cinder.user_message.text", "the text of the message")
 MESSAGE_LEVEL = _attribute("cinder.user_message.level", "`ERROR`")
 RESOURCE_ERROR_EVENT = _event(
     "cinder.resource.error",
-    "a resource was put into an error status, although nothing may have been raised; "
-    "on the span at work and on the message's, which it makes errors. If the resource is not what "
-    "the message is about, on the span at work alone, which stays as it is",
+    "Cinder set a resource to an error status; an exception need not have been raised. The event "
+    "is on "
+    "the current span and on the message's local root span, and makes both errors. If the message "
+    "is "
+    "about another resource, it is on the current span alone, which does not become an error",
 )
 USER_MESSAGE_EVENT = _event(
-    "cinder.user_message", "what Cinder lets the user know (`cinder message-list`); as above"
+    "cinder.user_message",
+    "Cinder left the user a message (`cinder message-list`); on the same spans",
 )
 RESCHEDULE_EVENT = _event(
     "cinder.reschedule",
-    "Cinder gives this backend up and asks the scheduler for another; "
-    "on the reverting task and the message's span, which it makes errors",
+    "Cinder gave this backend up and asked the scheduler for another. The event is on the "
+    "reverting "
+    "task and on the message's local root span, and makes both errors",
 )
 
 # Scheduling
 FILTER = _attribute("cinder.scheduler.filter", "the filter's class: `CapacityFilter`")
-HOSTS_BEFORE = _attribute("cinder.scheduler.hosts_before", "backends that came to the filter")
-HOSTS_AFTER = _attribute("cinder.scheduler.hosts_after", "backends that passed it")
+HOSTS_BEFORE = _attribute(
+    "cinder.scheduler.hosts_before", "the number of backends before the filter"
+)
+HOSTS_AFTER = _attribute("cinder.scheduler.hosts_after", "the number of backends that passed it")
 HOSTS_REJECTED = _attribute(
-    "cinder.scheduler.hosts_rejected", "those that did not pass, at most 16: `host@backend#pool`"
+    "cinder.scheduler.hosts_rejected",
+    "the backends that did not pass, at most 16: `host@backend#pool`",
 )
 WEIGHT = _attribute(
     "cinder.scheduler.weight",
-    "the chosen backend's weight, of 1 a weigher at best; left out if it is infinite or NaN",
+    "the weight of the chosen backend; each weigher adds at most 1. Left out if it is infinite or "
+    "NaN",
 )
 FILTER_EVENT = _event(
     "cinder.scheduler.filter", "one filter's verdict; on the task or message that schedules"
 )
-CHOICE_EVENT = _event("cinder.scheduler.choice", "the backend that was chosen, by its weight")
+CHOICE_EVENT = _event("cinder.scheduler.choice", "the scheduler chose this backend, by its weight")
 
 # Log lines
-LOG_MESSAGE = _attribute("log.message", "the line, secrets masked, at most 512 characters")
+LOG_MESSAGE = _attribute("log.message", "the log line, secrets masked, at most 512 characters")
 LOG_LEVEL = _attribute("log.level", "`INFO`, `WARNING`, `ERROR`")
 LOG_LOGGER = _attribute("log.logger", "the logger: `cinder.volume.manager`")
 LOG_RESOURCE = _attribute(
-    "log.resource", "what the line is about, where it says so: `volume-<id>`, as in Cinder's log"
+    "log.resource", "what the line is about, if it says so: `volume-<id>`, as in Cinder's log"
 )
 LOG_DROPPED = _attribute(
     "log.dropped",
-    "lines that are not there: a span takes 64, then 16 more at WARNING or above, then 16 at ERROR",
+    "the number of lines that were left out: a span keeps 64, then 16 more at WARNING or above, "
+    "then 16 more at ERROR or above",
 )
-LOG_DROPPED_WARNINGS = _attribute("log.dropped.warnings", "those of them at WARNING or above")
-LOG_EVENT = _event("log", "a log line written while the span was current")
+LOG_DROPPED_WARNINGS = _attribute(
+    "log.dropped.warnings", "how many of these were at WARNING or above"
+)
+LOG_EVENT = _event("log", "a log line was written while the span was current")
 
 # The resource
 SERVICE_NAME = _attribute(
@@ -335,22 +373,29 @@ SERVICE_VERSION = _attribute(service_attributes.SERVICE_VERSION, "Cinder's versi
 SERVICE_NAMESPACE = _attribute("service.namespace", "`cinder`")
 SERVICE_INSTANCE = _attribute(
     "service.instance.id",
-    "the manager's host (`host@backend`), or the machine, or both where they differ; with a number "
-    "where another process has that: the same after a restart",
+    "the manager's host (`host@backend`), or the machine, or both where they differ. A number is "
+    "added "
+    "if another process already has that id. It stays the same after a restart",
 )
 
 SDK_LANGUAGE = _attribute(telemetry_attributes.TELEMETRY_SDK_LANGUAGE, "`python`")
 SDK_NAME = _attribute(telemetry_attributes.TELEMETRY_SDK_NAME, "`opentelemetry`")
-SDK_VERSION = _attribute(telemetry_attributes.TELEMETRY_SDK_VERSION, "of opentelemetry-sdk")
+SDK_VERSION = _attribute(
+    telemetry_attributes.TELEMETRY_SDK_VERSION, "the version of opentelemetry-sdk"
+)
 
 OVERFLOW = _attribute(
-    "otel.metric.overflow", "`true`: what came after a metric's 2000th set of attributes"
+    "otel.metric.overflow", "`true`: the series that collects everything beyond 2000 attribute sets"
 )
 SAMPLING_RESULT = _attribute("otel.span.sampling_result", "`DROP` or `RECORD_AND_SAMPLE`")
-SEAM = _attribute("otel_cinder.seam", "a group of patched places: `rpc`")
-SEAM_STATE = _attribute("otel_cinder.seam.state", "`on`, `skipped` (does not fit) or `waiting`")
+SEAM = _attribute("otel_cinder.seam", "the seam, a group of patched places: `rpc`")
+SEAM_STATE = _attribute(
+    "otel_cinder.seam.state",
+    "`on`, `skipped` (it does not fit this version) or `waiting` (for a module that is not "
+    "imported)",
+)
 
-_span("<METHOD> <route>", "SERVER, one request to the API: `POST /v3/{project_id}/volumes`")
+_span("<METHOD> <route>", "SERVER, a request to the API: `POST /v3/{project_id}/volumes`")
 _span("<flow>", "INTERNAL, one run of a TaskFlow flow: `volume_create_api`")
 _span("<Task>", "INTERNAL, one task while it executes: `QuotaReserveTask`")
 _span("revert <Task>", "INTERNAL, one task while it reverts")
@@ -358,44 +403,56 @@ _span("retry <Retry>", "INTERNAL, one attempt of a retry controller")
 _span("revert retry <Retry>", "INTERNAL, a retry controller while it reverts")
 _span(
     "cast <topic>/<method>",
-    "PRODUCER, a message sent without waiting for an answer; a message that names no method has the "
-    "topic alone, here and below",
+    "PRODUCER, a message that is sent without waiting for an answer. If the message names no "
+    "method, "
+    "the name has only the topic, here and below",
 )
 _span("process <topic>/<method>", "CONSUMER, the handling of a cast")
 _span(
     "notify <topic>/<event>",
-    "PRODUCER, a notification that is sent, its payload left out: "
-    "`notify notifications/volume.create.start`; there are none unless `[oslo_messaging_notifications] "
-    "driver` names one that sends",
+    "PRODUCER, a notification that is sent: `notify notifications/volume.create.start`. Its "
+    "payload is "
+    "not recorded. Cinder sends notifications only if `[oslo_messaging_notifications] driver` "
+    "names a "
+    "driver that sends",
 )
 _span(
     "process <topic>/<event>",
-    "CONSUMER, the handling of a notification by a listener in which otel-cinder is on; of a batch of "
-    "several `process <topic>`, linked to each that was sent",
+    "CONSUMER, the handling of a notification by a listener in which otel-cinder is on. A batch of "
+    "several is `process <topic>`, with a link to each producer",
 )
-_span("<topic>/<method>", "CLIENT where the call waits for its answer, SERVER where it is handled")
+_span(
+    "<topic>/<method>",
+    "CLIENT, a call that waits for its answer; SERVER, the handling of that call",
+)
 _span(
     "<Driver>.<method>",
     "INTERNAL, a call of the manager on its driver: `LVMVolumeDriver.create_volume`",
 )
 _span("execute <program>", "INTERNAL, a command: `execute lvcreate`")
 _span("privsep <function>", "INTERNAL, a function in the privileged daemon: `privsep umount`")
-_span("download image", "INTERNAL, an image on its way from Glance to a file")
+_span("download image", "INTERNAL, the download of an image from Glance to a file")
 _span("convert image", "INTERNAL, `qemu-img convert`")
-_span("upload image", "INTERNAL, a volume on its way to Glance")
+_span("upload image", "INTERNAL, the upload of a volume to Glance")
 _span(
     "clean up <resource>",
-    "INTERNAL, what a service does at its start, or when it is asked to, about work on a volume, "
-    "snapshot or backup that was interrupted: it deletes the rest, or sets it to error",
+    "INTERNAL, a service cleans up interrupted work on a volume, snapshot or backup, at its start "
+    "or "
+    "when it is asked to: it finishes a deletion, or sets the resource to error",
 )
 _span("migrate key of <resource>", "INTERNAL, a volume or backup gets an encryption key of its own")
 _span(
     "set <resource> to error",
-    "INTERNAL, a resource is put into an error status where nothing else is traced: at a start",
+    "INTERNAL, a service sets a resource to an error status at its start, where nothing else is "
+    "traced",
 )
-_span("<METHOD>", "CLIENT, a request to Keystone, Glance, Nova; SERVER where no route matched")
+_span(
+    "<METHOD>",
+    "CLIENT, a request to Keystone, Glance or Nova; SERVER, a request to the API that matched no "
+    "route",
+)
 _span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
-_span("<VERB>", "CLIENT, one of no table: `SHOW`")
+_span("<VERB>", "CLIENT, an SQL statement without a table: `SHOW`")
 
 # Durations of spans that may not be sampled, and so of everything.
 HTTP_SERVER_DURATION = _metric(
@@ -422,14 +479,14 @@ MESSAGING_SEND_DURATION = _metric(
     "messaging.client.operation.duration",
     "histogram",
     "s",
-    "how long it took to hand a cast, or a notification, to the broker",
+    "how long it took to hand a cast or a notification to the broker",
     *_SENT,
 )
 MESSAGING_SENT = _metric(
     "messaging.client.sent.messages",
     "counter",
     "{message}",
-    "casts that were sent; notifications, which have no `rpc.method`, too",
+    "casts and notifications that were sent; notifications have no `rpc.method`",
     *_SENT,
 )
 MESSAGING_PROCESS_DURATION = _metric(
@@ -439,8 +496,9 @@ MESSAGING_CONSUMED = _metric(
     "messaging.client.consumed.messages",
     "counter",
     "{message}",
-    "casts that were taken up; those of them that are not in the count of `messaging.process.duration`"
-    " are in progress",
+    "casts that a worker took up. Minus the count of `messaging.process.duration`, it is the "
+    "number in "
+    "progress",
     *_TAKEN_UP,
 )
 _CALL = (RPC_SYSTEM, RPC_METHOD, ERROR_TYPE)
@@ -457,7 +515,8 @@ RPC_CLOCK_SKEWS = _metric(
     "cinder.rpc.clock_skews",
     "counter",
     "{message}",
-    "messages that came before they were sent, by the clocks: not among the waits",
+    "messages that arrived before they were sent, by the two hosts' clocks; they are not counted "
+    "as waits",
     RPC_METHOD,
 )
 FLOW_DURATION = _metric(
@@ -476,7 +535,7 @@ RESOURCE_ERRORS = _metric(
     "cinder.resource.errors",
     "counter",
     "{resource}",
-    "resources put into an error status, by the class of the reason",
+    "resources that were set to an error status, by the class of the reason",
     RESOURCE_TYPE,
     RESOURCE_STATUS,
     ERROR_TYPE,
@@ -484,51 +543,60 @@ RESOURCE_ERRORS = _metric(
 
 # Our own health, by the names that OpenTelemetry has for its SDKs.
 SPANS_STARTED = _metric(
-    "otel.sdk.span.started", "counter", "{span}", "spans, sampled and not", SAMPLING_RESULT
+    "otel.sdk.span.started",
+    "counter",
+    "{span}",
+    "spans that were started, sampled or not",
+    SAMPLING_RESULT,
 )
 SPANS_PROCESSED = _metric(
     "otel.sdk.processor.span.processed",
     "counter",
     "{span}",
-    "sampled spans that ended; with `error.type=queue_full` those that were dropped",
+    "sampled spans that ended; with `error.type=queue_full`, spans that were dropped",
     ERROR_TYPE,
 )
 SPANS_EXPORTED = _metric(
     "otel.sdk.exporter.span.exported",
     "counter",
     "{span}",
-    "spans that were sent; with `error.type` those that could not be: an HTTP or gRPC status, "
-    "`rejected` of a request that was taken, the class of an error",
+    "spans that were sent; with `error.type`, spans that could not be sent. `error.type` is an "
+    "HTTP or "
+    "gRPC status, the class of an error, or `rejected` for spans that the collector rejected in a "
+    "request that it accepted",
     ERROR_TYPE,
 )
 QUEUE_SIZE = _metric(
     "otel.sdk.processor.span.queue.size", "updowncounter", "{span}", "spans that wait to be sent"
 )
 QUEUE_CAPACITY = _metric(
-    "otel.sdk.processor.span.queue.capacity", "updowncounter", "{span}", "spans that may wait"
+    "otel.sdk.processor.span.queue.capacity",
+    "updowncounter",
+    "{span}",
+    "spans that the queue can hold",
 )
 LOGS_PROCESSED = _metric(
     "otel.sdk.processor.log.processed",
     "counter",
     "{log_record}",
-    "log records that were to be exported; with `error.type=queue_full` those that were dropped",
+    "log records to export; with `error.type=queue_full`, records that were dropped",
     ERROR_TYPE,
 )
 LOGS_EXPORTED = _metric(
     "otel.sdk.exporter.log.exported",
     "counter",
     "{log_record}",
-    "log records that were sent; with `error.type`, as for spans, those that could not be",
+    "log records that were sent; with `error.type`, as for spans, records that could not be sent",
     ERROR_TYPE,
 )
 SEAMS = _metric(
-    "otel_cinder.seams", "gauge", "{place}", "patched places, by how they fare", SEAM, SEAM_STATE
+    "otel_cinder.seams", "gauge", "{place}", "places to patch, by their state", SEAM, SEAM_STATE
 )
 
 _setting(settings.ENABLED, "`true` switches tracing on (default: off)")
 _setting(
     settings.DISABLED_SEAMS,
-    "comma-separated seams to leave alone: "
+    "the seams that are not patched, separated by commas: "
     + ", ".join(f"`{name}`" for name in settings.SEAMS)
     + " (default: none)",
 )
@@ -546,22 +614,26 @@ _setting(
 )
 _setting(
     settings.LOG_LEVEL,
-    "from which level on log lines become events: `DEBUG`, `INFO`, `WARNING`, `ERROR`, `CRITICAL` "
-    "or `OFF` (default: INFO); what Cinder itself does not log is not seen",
+    "the lowest level at which log lines become events: `DEBUG`, `INFO`, `WARNING`, `ERROR`, "
+    "`CRITICAL` "
+    "or `OFF` (default: INFO). A line that Cinder itself does not log is not recorded either",
 )
 _setting(
     settings.RESULTS,
-    "`values` shows what tasks return, secrets masked, and not only its keys (default: `keys`)",
+    "`values` records what tasks return, secrets masked; `keys` only the keys (default: `keys`)",
 )
 _setting(
     settings.TEXTS,
-    "`templates` records no free text, for who must be certain that no secret leaves: log lines as the "
-    "templates as in the source, exceptions by class and place, commands by program, no "
-    "paths of URLs, no results (default: `masked`, which records texts with their secrets masked, "
-    "as far as they are known for secrets)",
+    "`templates` records no free text, if you must be certain that no secret leaves: log lines "
+    "become "
+    "the templates in the source, exceptions their class and place, commands their program. Paths "
+    "of "
+    "URLs and results are left out. `masked` records texts, and masks the secrets that it "
+    "recognizes "
+    "(default: `masked`)",
 )
 _setting(
     settings.CLIENTS,
-    "`true` traces outgoing HTTP (keystone, glance, nova) and SQL without its parameters, where it "
-    "goes by PyMySQL; needs `pip install otel-cinder[clients]` (default: false)",
+    "`true` traces outgoing HTTP (Keystone, Glance, Nova), and SQL through PyMySQL without its "
+    "parameters; needs `pip install otel-cinder[clients]` (default: false)",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_reference_is_written_from_the_conventions() -> None:
+    """docs/reference.md is what `make docs` writes."""
+    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
+    assert (ROOT / "docs" / "reference.md").read_text() == written, "run `make docs`"
 
 
 def twins(page: Path) -> tuple[Path, Path]:
