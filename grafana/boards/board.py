@@ -120,9 +120,10 @@ def collector_queues(size: tuple[int, int]) -> Panel:
     )
     return lines(
         "How full are the collectors' queues? (share)",
-        "What waits for the next hop or Jaeger, in memory or on disk, of what may wait; an exporter "
-        "without a queue is not here, nor are a gateway's for its peers, which are not measured. While Jaeger is away they fill. Nothing is lost until one is "
-        "full; from the line on there is the alert CollectorQueueFilling.",
+        "What waits for the next hop or Jaeger, in memory or on disk, as a share of the queue's "
+        "size. Queues fill while Jaeger is down. Nothing is lost until one is full; above the "
+        "line, the alert CollectorQueueFilling fires. Not included: exporters without a queue, "
+        "and a gateway's queues for its peers, which are not measured.",
         Query(share, "{{instance}} {{exporter}}"),
         unit="percentunit",
         empty="no collector is scraped",

@@ -77,7 +77,8 @@ def create() -> Board:
     found = Board(
         "cinder-create",
         "Volume create, stage by stage",
-        "The walk of a create: thirteen tasks in three flows and two waits in a queue between them.",
+        "A create step by step: thirteen tasks in three flows, and two waits in a queue between "
+        "them.",
     )
     found.one_of("percentile", "Percentile", PERCENTILES, "0.95")
     found.one_of("slow", "Slow from", _SLOW, "1s")
@@ -94,36 +95,37 @@ def _outcomes() -> tuple[Panel, ...]:
     return (
         count(
             "Creates accepted",
-            "POST /volumes that the API answered with 202 in the time shown.",
+            "Requests POST /volumes that the API answered with 202 in the time shown.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=", "202"))),
             size=(3, 4),
         ),
         count(
             "Creates refused",
-            "POST /volumes answered with 4xx in the time shown: over quota, say, or not well formed.",
+            "Requests POST /volumes that the API answered with 4xx in the time shown: over quota, "
+            "for example, or not well formed.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "4.."))),
             colours=ODD,
             size=(3, 4),
         ),
         count(
             "Creates answered by a server error",
-            "POST /volumes answered with 5xx in the time shown: there is no volume, or nobody was told "
-            "of it.",
+            "Requests POST /volumes that the API answered with 5xx in the time shown: either no "
+            "volume was made, or the user does not know of it.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "5.."))),
             colours=BAD,
         ),
         count(
             "Volumes that ended in error",
-            "Volumes that were given the status error in the time shown: as a rule their create failed "
-            "after it was accepted. Most other operations that fail have a status of their own, "
-            "error_deleting say.",
+            "Volumes that Cinder set to the status error in the time shown. Usually their create "
+            "failed after it was accepted. Most other operations have a status of their own for "
+            "failures, such as error_deleting.",
             or_none(counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error"))),
             colours=BAD,
         ),
         count(
             "Creates rescheduled",
-            "How often a backend was given up and the scheduler asked for another, in the time shown: "
-            "one create may be counted more than once.",
+            "How often Cinder gave a backend up and asked the scheduler for another, in the time "
+            "shown. One create may be counted more than once.",
             or_none(counted(_RESCHEDULED)),
             colours=ODD,
             size=(3, 4),
@@ -137,8 +139,8 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         number(
             "Work per create",
-            "What the tasks of one run of each of the three flows take together, the mean over the time "
-            "shown. Waits in queues come on top.",
+            "The mean time of all tasks in the three flows of one create, over the time shown. "
+            "Waits in queues come on top.",
             f"sum({spent(_DONE, FLOW_NAME)} / ({counted(series.FLOWS, FLOW_NAME)} > 0))",
             unit="s",
             empty="none in this time",
@@ -152,8 +154,9 @@ def _stages() -> Panel:
     return walk(
         "How long does each stage take? (seconds, in the order of the walk)",
         "The chosen percentile of each task that ended in SUCCESS, and of the two waits in a "
-        "queue, over the time shown; one that did not run has no bar. CreateVolumeFromSpecTask has the "
-        "driver's work in it. Percentiles do not add up: what a whole create takes is below.",
+        "queue, over the time shown. A task that did not run has no bar. CreateVolumeFromSpecTask "
+        "contains the driver's work. Do not add percentiles up: the time of a whole create is "
+        "below.",
         *_walk(),
         unit="s",
         empty="no creates in this time",
@@ -165,8 +168,8 @@ def _course() -> tuple[Panel, ...]:
     return (
         lines(
             "What does a create take, all stages together? (mean, seconds)",
-            "The mean of each stage on top of the others, so that the height is what a create takes that "
-            "needs no second backend, but for the little between the stages.",
+            "The mean of each stage, stacked. The height is the time of a create that needs no "
+            "second backend, without the short pauses between the stages.",
             Query(mean(_DONE, FLOW_NAME, TASK_CLASS), f"{{{{{label(TASK_CLASS)}}}}}"),
             Query(mean(_HANDOFFS, RPC_METHOD), f"wait for {{{{{label(RPC_METHOD)}}}}}"),
             unit="s",
@@ -191,8 +194,8 @@ def _course() -> tuple[Panel, ...]:
         ),
         lines(
             "How long do creates wait in a queue? (seconds)",
-            "From the cast until a worker took the message up: to the scheduler, and from there to "
-            "the volume service. What still waits is not here: see RPC and queues.",
+            "From the cast until a worker took the message up: on the way to the scheduler, and "
+            "from there to the volume service. For messages that still wait, see RPC and queues.",
             Query(
                 quantile("$percentile", _HANDOFFS, RPC_METHOD),
                 f"{{{{{label(RPC_METHOD)}}}}}",
@@ -204,8 +207,9 @@ def _course() -> tuple[Panel, ...]:
         ),
         lines(
             "How long do the drivers' calls take? (milliseconds)",
-            "The chosen percentile of what the volume service calls on its drivers, by their spans: for "
-            "creates and for all else, deletes and attachments say.",
+            "The chosen percentile of the volume service's calls on its drivers, from their "
+            "spans. These are the calls of all operations: creates, deletes, attachments and "
+            "others.",
             Query(
                 quantile(
                     "$percentile",
@@ -222,9 +226,9 @@ def _course() -> tuple[Panel, ...]:
         ),
         lines(
             "How do the flows end? (runs)",
-            "SUCCESS: handed on, or made. REVERTED: a task failed and the tasks before it were undone. "
-            "A create that found no backend is a SUCCESS of the scheduler's flow. Each bar counts five "
-            "minutes, or more where much time is shown.",
+            "SUCCESS: the create was handed on, or the volume was made. REVERTED: a task failed, "
+            "and the tasks before it were undone. If no backend was found, the scheduler's flow "
+            "still ends in SUCCESS. Each bar counts five minutes, or more if a long time is shown.",
             Query(
                 counted(
                     series.FLOWS.where(FLOW_NAME, "=~", "|".join(STAGES)),
@@ -248,7 +252,8 @@ def _failures() -> tuple[Panel, ...]:
     return (
         table(
             "Which tasks failed, and which were reverted?",
-            "Of the three flows, in the time shown. A flow reverts all tasks before the one that failed.",
+            "Tasks of the three flows, in the time shown. A flow reverts all tasks before the one "
+            "that failed.",
             {label(FLOW_NAME): "Flow", label(TASK_CLASS): "Task", label(TASK_STATE): "State"},
             Column(
                 "Times",
@@ -270,8 +275,8 @@ def _failures() -> tuple[Panel, ...]:
         ),
         lines(
             "When were creates rescheduled? (times)",
-            "Each bar counts how often in five minutes a backend was given up and the scheduler asked "
-            "for another, or more where much time is shown.",
+            "Each bar counts how often Cinder gave a backend up and asked the scheduler for "
+            "another, in five minutes, or more if a long time is shown.",
             Query(
                 counted(_RESCHEDULED, "job", "instance", window=series.INTERVAL),
                 "given up by {{instance}}",
@@ -290,31 +295,32 @@ def _traces() -> tuple[Panel, ...]:
     return (
         traces(
             "Which creates were slow on their backend?",
-            "Those on which the volume service worked as long as is chosen above, or longer, the latest 50 "
-            "of them; Jaeger can't sort. Raise what is chosen to see the slowest. Click one to open it. Of those that are below its own mark (OTELCOL_SLOW_MS), a "
-            "gateway keeps a share. For long waits, click the dots where waits are drawn.",
+            "The latest 50 creates that took the volume service at least the time chosen above. "
+            "Click one to open it. Jaeger can't sort: to see the slowest, choose a longer time. A "
+            "gateway keeps only a share of those that are faster than its own limit "
+            "(OTELCOL_SLOW_MS). For long waits, click the dots in the graph of waits.",
             Traces("cinder-volume", f"process {TO_VOLUME}", at_least="$slow"),
-            empty="Jaeger has none so slow of this time",
+            empty="Jaeger has no create that was so slow in this time",
         ),
         # error=true would be the search, but in Jaeger's memory storage it finds nothing:
         # jaegertracing/jaeger#8553.
         traces(
             "Which creates found no backend?",
-            "Those whose scheduling failed, the latest first. The last event says why; "
-            "cinder.scheduler.filter says which filter rejected whom.",
+            "Creates whose scheduling failed, the latest first. The last event says why. The "
+            "events cinder.scheduler.filter say which filter rejected which backend.",
             Traces(
                 "cinder-scheduler",
                 f"process {TO_SCHEDULER}",
                 f"{ERROR_TYPE}=NoValidBackend",
             ),
-            empty="Jaeger has none of this time",
+            empty="Jaeger has no such create in this time",
         ),
         traces(
             "Which creates failed on a backend?",
-            "Those that the volume service could not make, the latest first; the scheduler was asked "
-            "again for those that had attempts left.",
+            "Creates that failed in the volume service, the latest first. If attempts were left, "
+            "the scheduler was asked again.",
             Traces("cinder-volume", "revert OnFailureRescheduleTask"),
-            empty="Jaeger has none of this time",
+            empty="Jaeger has no such create in this time",
         ),
     )
 

@@ -56,7 +56,7 @@ def glance() -> Board:
     found = Board(
         "cinder-glance",
         "Cinder at a glance",
-        "Is Cinder well? What is asked of it, what fails and why, how long it takes.",
+        "Is Cinder healthy? Which requests does it get, what fails and why, how long does it take?",
     )
     found.choice("service", "Service", values(series.SPANS, SERVICE_NAME))
     found.choice(
@@ -69,7 +69,7 @@ def glance() -> Board:
             series.SPAN_NAME,
         ),
     )
-    found.row("Is all of Cinder well? (whatever is chosen above)", *_well())
+    found.row("Is Cinder healthy? (all of it, whatever you choose above)", *_well())
     found.row("Requests, errors, duration", *_operations())
     found.row("What failed, and why?", *_reasons())
     found.row("Who calls whom, and who watches?", *_surroundings())
@@ -82,15 +82,15 @@ def _well() -> tuple[Panel, ...]:
     return (
         number(
             "Requests to the API per second",
-            "All requests that the API answered, whatever it answered, on average over the time shown.",
+            "All requests that the API answered, with any status, on average over the time shown.",
             f"{counted(series.REQUESTS)} / {series.RANGE_S}",
             unit="reqps",
             empty="no requests",
         ),
         number(
             "Requests answered by a server error",
-            "Share of the API's answers that were 5xx over the time shown. "
-            "Refusals (4xx) are no errors.",
+            "The share of the API's answers that were 5xx, over the time shown. Refused requests "
+            "(4xx) do not count.",
             ratio(counted(unsound), counted(series.REQUESTS)),
             unit="percentunit",
             empty="no requests",
@@ -98,16 +98,16 @@ def _well() -> tuple[Panel, ...]:
         ),
         count(
             "Volumes put into error",
-            "Volumes that Cinder gave a status such as error or error_deleting in the time shown, "
-            "although perhaps nothing was raised and the request was answered well.",
+            "Volumes that Cinder set to a status such as error or error_deleting in the time "
+            "shown. The request may have been answered normally, and no exception need have been "
+            "raised.",
             or_none(counted(VOLUMES_IN_ERROR)),
             colours=BAD,
         ),
         number(
             "Longest wait in a queue, p95",
-            "Of all kinds of messages, the one that waited longest for a worker: "
-            "95 of 100 of its messages waited at most so long. Those that still wait are not counted: "
-            "see RPC and queues.",
+            "The kind of message that waited longest for a worker: 95 of 100 of its messages "
+            "waited no longer than this. For messages that still wait, see RPC and queues.",
             f"max({quantile('0.95', series.WAITS, RPC_METHOD, window=series.RANGE)})",
             unit="s",
             empty="no messages",
@@ -115,16 +115,17 @@ def _well() -> tuple[Panel, ...]:
         ),
         count(
             "Processes that report",
-            "Workers of Cinder's services from which metrics came in the last five minutes, busy or idle; "
-            "those of an API under uWSGI report from their first request on. Another one that is missing "
-            "has stopped, or its otel-cinder is off.",
+            "Workers of Cinder's services that sent metrics in the last five minutes, busy or "
+            "idle. Workers of an API under uWSGI report from their first request on. If any other "
+            "worker is missing, it has stopped, or otel-cinder is off in it.",
             f"count({total(series.STARTED, 'job', 'instance')})",
             empty="none: is otel-cinder on, and does its collector run?",
         ),
         count(
             "Spans lost on the way",
-            "Spans that Cinder's processes dropped or could not export, and that collectors gave up, in "
-            "the time shown: traces have gaps. The board otel-cinder itself says where.",
+            "Spans that Cinder's processes dropped or could not export, and spans that collectors "
+            "gave up, in the time shown. Traces have gaps. The board otel-cinder itself shows "
+            "where.",
             " + ".join(f"({or_none(counted(lost))})" for lost in _LOST),
             colours=BAD,
         ),
@@ -136,9 +137,9 @@ def _operations() -> tuple[Panel, ...]:
     return (
         lines(
             "What does the API answer? (requests per second)",
-            "By status code: 2xx went well, 4xx were refused, 5xx are Cinder's own errors. All of the "
-            "API, whatever is chosen above. A single answer, the first of its kind, is no rate yet: "
-            "the share of server errors above has it.",
+            "By status code: 2xx succeeded, 4xx were refused, 5xx are Cinder's own errors. This "
+            "is all of the API, whatever you choose above. The first answer of its kind makes no "
+            "rate yet, but the share of server errors above contains it.",
             Query(
                 per_second(series.REQUESTS, HTTP_STATUS),
                 f"{{{{{label(HTTP_STATUS)}}}}}",
@@ -150,10 +151,10 @@ def _operations() -> tuple[Panel, ...]:
         ),
         lines(
             "Which operations fail, and when? (failures)",
-            "Requests and messages whose span is an error: something was raised, or Cinder put a "
-            "resource into error, left the user a message or rescheduled. One create that fails may be "
-            "a failure in several services. Each bar counts five minutes, or more where much time is "
-            "shown.",
+            "Requests and messages whose span is an error: an exception was raised, or Cinder set "
+            "a resource to error, left the user a message or rescheduled. One failed create may "
+            "count as a failure in several services. Each bar counts five minutes, or more if a "
+            "long time is shown.",
             Query(
                 counted(
                     _FAILED_OPERATIONS,
@@ -171,9 +172,9 @@ def _operations() -> tuple[Panel, ...]:
         ),
         lines(
             "How long do the chosen operations take? (milliseconds)",
-            "Percentiles by service, over all that is chosen above. As long as that is everything, quick "
-            "answers and long work are mixed: choose an operation. The dots are single traces: click one "
-            "to open it.",
+            "Percentiles by service, over all operations chosen above. Choose one operation: "
+            "otherwise quick answers and long work are mixed. The dots are single traces: click "
+            "one to open it.",
             *(
                 Query(
                     quantile(share, _OPERATIONS, SERVICE_NAME),
@@ -187,8 +188,8 @@ def _operations() -> tuple[Panel, ...]:
         ),
         lines(
             "Which operations take longest? (p95, milliseconds)",
-            "95 of 100 took at most so long. Handling a message includes all that the service does "
-            "for it; a request's answer comes before most of the work.",
+            "95 of 100 took no longer than this. The time of a message includes all that the "
+            "service does for it. A request is answered before most of the work is done.",
             Query(
                 quantile("0.95", _OPERATIONS, SERVICE_NAME, series.SPAN_NAME),
                 "{{service_name}}: {{span_name}}",
@@ -199,8 +200,9 @@ def _operations() -> tuple[Panel, ...]:
         ),
         table(
             "How does each operation fare?",
-            "Requests and messages of the time shown, counted by their spans: what OTEL_TRACES_SAMPLER "
-            "leaves out in Cinder is not among them, what a gateway lets go is.",
+            "Requests and messages in the time shown, counted by their spans. Those that "
+            "OTEL_TRACES_SAMPLER leaves out in Cinder are missing; those that a gateway does not "
+            "keep are counted.",
             {"service_name": "Service", "span_name": "Operation"},
             Column("Handled", counted(_OPERATIONS, SERVICE_NAME, series.SPAN_NAME), "short"),
             Column(
@@ -235,8 +237,8 @@ def _reasons() -> tuple[Panel, ...]:
     return (
         table(
             "What was put into error, and why?",
-            "Resources that Cinder gave an error status, by the class of the reason, in the time "
-            "shown and since the workers that now report have started.",
+            "Resources that Cinder set to an error status, by the class of the reason, in the "
+            "time shown, and since the workers that now report were started.",
             {
                 "job": "Service",
                 **dict(zip(map(label, reasons), ("Resource", "Status", "Reason"), strict=True)),
@@ -253,7 +255,7 @@ def _reasons() -> tuple[Panel, ...]:
         ),
         lines(
             "When was it put into error? (resources)",
-            "Each bar counts the resources of five minutes, or more where much time is shown.",
+            "Each bar counts the resources of five minutes, or more if a long time is shown.",
             Query(
                 counted(in_error, RESOURCE_TYPE, ERROR_TYPE, window=series.INTERVAL),
                 f"{{{{{label(RESOURCE_TYPE)}}}}}: {{{{{label(ERROR_TYPE)}}}}}",
@@ -266,8 +268,8 @@ def _reasons() -> tuple[Panel, ...]:
         ),
         table(
             "Which alerts fire now?",
-            "Those of prometheus/alerts.yaml. What each means, and where to look then, stands on "
-            "Prometheus' page of alerts.",
+            "The alerts of prometheus/alerts.yaml. Prometheus' page of alerts says what each "
+            "means and where to look.",
             {"alertname": "Alert", "severity": "Severity"},
             Column(
                 "Times",
@@ -292,18 +294,19 @@ def _surroundings() -> tuple[Panel, ...]:
     return (
         service_map(
             "Who calls whom? (requests and messages per second, and those that failed)",
-            "From the service that sends to the one that handles, by the spans of both; a service has the "
-            "sum of what comes to it. user is whoever calls the API, or sends a message that has no trace. "
-            "A queue (openstack:cinder-volume.{host}) or a server is on the map where no service answered "
-            "in ten minutes, or where it is not traced.",
+            "From the service that sends to the service that handles, by the spans of both. A "
+            "service shows the sum of what arrives at it. user is whoever calls the API, or sends "
+            "a message without a trace. A queue (openstack:cinder-volume.{host}) or a server is "
+            "on the map if no service answered in ten minutes, or if the service is not traced.",
             _edges(f"{called} / {series.RANGE_S}", "id", "source", "target"),
             _edges(f"({failed} or 0 * {called}) / {series.RANGE_S}", "id"),
             empty="no calls between services in this time",
         ),
         table(
             "Is the pipeline up?",
-            "Whether Prometheus reaches the programs that it gets all this from, those that are down "
-            "first. cinder is where a collector passes on what Cinder's services measure, not Cinder.",
+            "Can Prometheus reach the programs that all of this comes from? Those that are down "
+            "come first. The job cinder is the collector's port with the metrics of Cinder's "
+            "services; it is not Cinder.",
             {"job": "Program", "instance": "Address"},
             Column("State", f"max by (job, instance) ({series.UP.selector()})", "short"),
             empty="Prometheus scrapes nothing",

@@ -58,8 +58,8 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         number(
             "Wait in the queue, p95",
-            "95 of 100 of the chosen messages waited at most so long for a worker. Busy methods weigh "
-            "most: choose one to see it alone.",
+            "95 of 100 of the chosen messages waited no longer than this for a worker. Busy "
+            "methods weigh most: choose one method to see it alone.",
             quantile("0.95", _chosen(series.WAITS), window=series.RANGE),
             unit="s",
             empty="no messages",
@@ -68,17 +68,18 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         count(
             "Casts that wait",
-            "Casts that were sent in the time shown and that no worker has taken up yet: sent less taken "
-            "up, without fan-outs. A service that is not traced takes nothing up here. Each process "
-            "reports once a minute, so what was sent just now may be among them; after a restart the "
-            "number may be off by a few.",
+            "Casts that were sent in the time shown and that no worker has taken up yet: sent "
+            "minus taken up, without fan-outs. A service that is not traced seems to take nothing "
+            "up. Each process reports once a minute, so casts that were sent just now may be "
+            "included. After a restart, the number may be off by a few.",
             or_none(_waiting()),
             size=(4, 4),
         ),
         count(
             "Casts in progress",
-            "Casts that a worker has taken up and is still handling: taken up less handled. One long "
-            "create is one. What a worker had begun when it was killed goes after five minutes.",
+            "Casts that a worker has taken up and is still handling: taken up minus handled. One "
+            "long create counts as one. If a worker is killed, the casts that it was handling "
+            "disappear after five minutes.",
             or_none(in_progress(_chosen(series.TAKEN_UP), _chosen(series.HANDLING))),
             size=(4, 4),
         ),
@@ -92,8 +93,8 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         count(
             "Messages before their time",
-            "Messages that came before they were sent, by the clocks of two hosts, in the time shown: "
-            "waits cannot be measured well there. Is NTP running?",
+            "Messages that arrived before they were sent, by the clocks of two hosts, in the time "
+            "shown. Is NTP running? Without it, waits cannot be measured well.",
             or_none(counted(_chosen(series.CLOCK_SKEWS))),
             colours=ODD,
             size=(4, 4),
@@ -106,10 +107,10 @@ def _queues() -> tuple[Panel, ...]:
     return (
         lines(
             "How long do messages wait? (p95, seconds)",
-            "From the send until a worker took the message up, by topic and method. The dots are single "
-            "traces: click one to open it. What still waits is not here: see how many wait. The time in "
-            "which the broker could not be reached is not here either: see how long it takes to hand a "
-            "cast to it.",
+            "From the send until a worker took the message up, by topic and method. The dots are "
+            "single traces: click one to open it. Messages that still wait are not included: see "
+            "how many wait. Nor is the time in which the broker could not be reached: see how "
+            "long it takes to hand a cast to the broker.",
             Query(quantile("0.95", _chosen(series.WAITS), RPC_METHOD), _METHOD, exemplars=True),
             unit="s",
             empty="no messages in this time",
@@ -117,8 +118,8 @@ def _queues() -> tuple[Panel, ...]:
         ),
         heat(
             "How do the waits spread? (messages, by seconds)",
-            "All chosen messages; each column counts five minutes, or more where much time is shown. A "
-            "second band far above the first is a queue of its own that is slow.",
+            "All chosen messages. Each column counts five minutes, or more if a long time is "
+            "shown. A second band far above the first is another queue, which is slow.",
             Query(
                 buckets(_chosen(series.WAITS), series.INTERVAL),
                 "{{le}}",
@@ -130,8 +131,8 @@ def _queues() -> tuple[Panel, ...]:
         ),
         lines(
             "Are casts taken up as fast as they are sent? (casts per second)",
-            "Where more are sent than taken up, messages lie in a queue or went to nobody. Fan-outs, "
-            "which are sent once and taken up by each worker, are not here.",
+            "If more casts are sent than taken up, they wait in a queue, or no service receives "
+            "them. Fan-outs are not included: they are sent once, and each worker takes them up.",
             Query(per_second(_to_one(series.SENT), RPC_METHOD), f"sent {_METHOD}"),
             Query(per_second(_to_one(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
             unit="cps",
@@ -139,8 +140,9 @@ def _queues() -> tuple[Panel, ...]:
         ),
         lines(
             "How many casts wait, and how many are in progress? (casts)",
-            "Waiting: sent in the hour before, and taken up by no worker yet. In progress: taken up, and "
-            "not handled yet; a long create stays here until it ends. Fan-outs do not wait here.",
+            "Waiting: sent in the hour before, and not yet taken up. In progress: taken up, and "
+            "not yet handled; a long create stays here until it ends. Fan-outs are not counted as "
+            "waiting.",
             Query(_waiting(RPC_METHOD, window="1h"), f"waiting {_METHOD}"),
             Query(
                 in_progress(_chosen(series.TAKEN_UP), _chosen(series.HANDLING), RPC_METHOD),
@@ -151,9 +153,10 @@ def _queues() -> tuple[Panel, ...]:
         ),
         table(
             "How do messages fare?",
-            "Of the time shown; those in progress are of now; calls have only a wait here. Waiting, and "
-            "none is taken up: their service is down, hangs, or is not traced. More taken up than sent: "
-            "a fan-out, or a sender that is not traced.",
+            "Counts are for the time shown, but the number in progress is the current one. Calls have "
+            "only a wait here. If messages wait and none is taken up, their service is down, hangs, or "
+            "is not traced. If more are taken up than sent, it is a fan-out, or the sender is not "
+            "traced.",
             {label(RPC_METHOD): "Topic and method"},
             Column("Sent", counted(_chosen(series.SENT), RPC_METHOD), "short"),
             Column("Taken up", counted(_chosen(series.TAKEN_UP), RPC_METHOD), "short"),
@@ -220,8 +223,9 @@ def _work() -> tuple[Panel, ...]:
         ),
         lines(
             "Which messages fail, when and how? (messages)",
-            "Casts whose handling raised, and calls that raised in the caller; MessagingTimeout: "
-            "nobody answered in time. Each bar counts five minutes, or more where much time is shown.",
+            "Casts whose handling raised an exception, and calls that raised one in the caller. "
+            "MessagingTimeout: no answer came in time. Each bar counts five minutes, or more if a "
+            "long time is shown.",
             *(
                 Query(
                     counted(
@@ -242,7 +246,7 @@ def _work() -> tuple[Panel, ...]:
         ),
         lines(
             "How long does it take to hand a cast to the broker? (p95, seconds)",
-            "A broker that is busy, or away, shows here first: the sender waits for it.",
+            "If the broker is busy or down, it shows here first: the sender waits for it.",
             Query(
                 quantile("0.95", _chosen(series.SENDING), RPC_METHOD),
                 _METHOD,

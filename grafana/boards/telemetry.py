@@ -23,7 +23,7 @@ def telemetry() -> Board:
     found = Board(
         "otel-cinder",
         "otel-cinder itself",
-        "Does what is recorded arrive? From the spans in Cinder's processes to Jaeger's door.",
+        "Does what is recorded arrive? Follows the spans from Cinder's processes to Jaeger.",
     )
     found.choice("service", "Service", values(series.SPANS, SERVICE_NAME))
     found.row("In Cinder's processes", *_processes())
@@ -41,8 +41,8 @@ def _processes() -> tuple[Panel, ...]:
     return (
         lines(
             "What is decided about spans? (spans per second)",
-            "RECORD_AND_SAMPLE become part of a trace, DROP do not: OTEL_TRACES_SAMPLER decides where a "
-            "trace enters Cinder. Metrics count both.",
+            "RECORD_AND_SAMPLE: the span becomes part of a trace. DROP: it does not. "
+            "OTEL_TRACES_SAMPLER decides, where a trace enters Cinder. Metrics count both.",
             Query(
                 per_second(of_service(series.STARTED), "job", SAMPLING_RESULT),
                 f"{{{{job}}}} {{{{{label(SAMPLING_RESULT)}}}}}",
@@ -53,8 +53,8 @@ def _processes() -> tuple[Panel, ...]:
         ),
         lines(
             "Do spans get out? (spans per second)",
-            "Recorded: sampled and ended. Exported: acknowledged by the collector. "
-            "They differ by what waits in the queue and what is lost.",
+            "Recorded: sampled and ended. Exported: acknowledged by the collector. The difference "
+            "is what waits in the queue and what is lost.",
             Query(
                 per_second(of_service(series.PROCESSED).where(ERROR_TYPE, "=", ""), "job"),
                 "{{job}} recorded",
@@ -68,8 +68,8 @@ def _processes() -> tuple[Panel, ...]:
         ),
         lines(
             "How full are the processes' queues? (share)",
-            "Spans that wait for their export, of those that may wait (OTEL_BSP_MAX_QUEUE_SIZE). "
-            "Full: newer ones are dropped.",
+            "Spans that wait for export, as a share of the queue's size "
+            "(OTEL_BSP_MAX_QUEUE_SIZE). If a queue is full, newer spans are dropped.",
             Query(
                 f"{total(of_service(series.QUEUED), *worker)} "
                 f"/ {total(of_service(series.QUEUE_CAPACITY), *worker)}",
@@ -82,8 +82,8 @@ def _processes() -> tuple[Panel, ...]:
         ),
         lines(
             "When were spans lost? (spans)",
-            "Each bar counts five minutes, or more where much time is shown. queue_full: they came "
-            "faster than they were sent. Others: the export failed.",
+            "Each bar counts five minutes, or more if a long time is shown. queue_full: spans "
+            "came faster than they were sent. All others: the export failed.",
             Query(
                 counted(lost, "job", ERROR_TYPE, window=series.INTERVAL),
                 "{{job}} {{error_type}}",
@@ -101,9 +101,9 @@ def _processes() -> tuple[Panel, ...]:
         ),
         table(
             "Which places are patched, and which do not fit?",
-            "Places in Cinder's libraries, by group. One that does not fit is missing in this release "
-            "of a library, and its spans with it. Those that wait are in modules that have not been "
-            "imported, which is right for a service that does not need them.",
+            "Places in Cinder's libraries, by group. A place that does not fit is missing in this "
+            "release of a library, and so are its spans. A place that waits is in a module that "
+            "is not imported yet; that is normal if the service does not need the module.",
             {"job": "Service", label(SEAM): "Group"},
             Column("Do not fit", _places("skipped"), "short", BAD),
             Column("Patched", _places("on"), "short"),
@@ -114,8 +114,9 @@ def _processes() -> tuple[Panel, ...]:
         ),
         table(
             "Which versions run, in how many workers?",
-            "Of the workers that report now, Cinder's version and that of the OpenTelemetry SDK. A service "
-            "with two rows has workers that were not restarted; target_info in Prometheus has their names.",
+            "The versions of Cinder and of the OpenTelemetry SDK in the workers that report now. "
+            "If a service has two rows, some of its workers were not restarted. Their names are "
+            "in target_info, in Prometheus.",
             {"job": "Service", label(SERVICE_VERSION): "Cinder", label(SDK_VERSION): "SDK"},
             Column(
                 "Workers",
@@ -139,9 +140,9 @@ def _collectors() -> tuple[Panel, ...]:
     return (
         lines(
             "What do collectors take? (per second)",
-            "Spans and metric points that were accepted. Do not add them up: each passes several "
-            "collectors, and a gateway twice, as otlp from an agent and as otlp/peers from a gateway. "
-            "Jaeger is a collector, too.",
+            "Spans and metric points that were accepted. Do not add them up: each passes through "
+            "several collectors, and through a gateway twice, as otlp from an agent and as "
+            "otlp/peers from a gateway. Jaeger is a collector, too.",
             Query(per_second(series.ACCEPTED_SPANS, *door), "{{instance}} {{receiver}} spans"),
             Query(
                 per_second(series.ACCEPTED_POINTS, *door), "{{instance}} {{receiver}} metric points"
@@ -151,17 +152,18 @@ def _collectors() -> tuple[Panel, ...]:
         ),
         lines(
             "Do spans leave the collectors? (spans per second)",
-            "The next hop has them, or Jaeger; of load_balancing, a gateway's queue for its peer. A gateway "
-            "that samples sends Jaeger less than it takes.",
+            "Spans that reached the next hop, or Jaeger; for load_balancing, a gateway's queue "
+            "for its peer. A gateway that samples sends Jaeger less than it accepts.",
             Query(per_second(series.SENT_SPANS, *way), "{{instance}} {{exporter}}"),
             unit="cps",
             empty="nothing was sent in this time",
         ),
         lines(
             "What did collectors refuse or lose? (spans, metric points, log records)",
-            "Each bar counts five minutes, or more where much time is shown. Refused: there was no "
-            "memory, a queue was full, or the next hop did not take them; their sender tries again, and "
-            "each try counts. What waits in a gateway's memory for a peer when it stops is nowhere.",
+            "Each bar counts five minutes, or more if a long time is shown. Refused: there was no "
+            "memory, a queue was full, or the next hop did not accept. The sender tries again, "
+            "and each try counts. Not counted: what waits in a gateway's memory for a peer when "
+            "the gateway stops.",
             *(
                 Query(
                     counted(each, *by, window=series.INTERVAL),
@@ -190,7 +192,8 @@ def _collectors() -> tuple[Panel, ...]:
         collector_queues(size=(8, 8)),
         lines(
             "How much memory do the collectors hold? (bytes)",
-            "Resident memory. The memory limiter begins to refuse below its limit, see collector/.",
+            "Resident memory. The memory limiter begins to refuse data below its limit, see "
+            "collector/.",
             Query(total(series.MEMORY, *at), "{{instance}}"),
             unit="bytes",
             empty="no collector is scraped",
@@ -205,8 +208,7 @@ def _gateways() -> tuple[Panel, ...]:
     return (
         lines(
             "How many traces are kept? (decisions per second)",
-            "Gateways decide about whole traces. With collectors that keep everything there is nothing "
-            "to decide.",
+            "Gateways decide about whole traces. Collectors that keep everything decide nothing.",
             Query(per_second(series.JUDGED, "decision"), "{{decision}}"),
             unit="ops",
             empty="no gateway that samples is scraped",
@@ -215,8 +217,8 @@ def _gateways() -> tuple[Panel, ...]:
         ),
         lines(
             "Why are traces kept? (decisions per second)",
-            "By the policy that had the first reason. rest is the share that is taken without one, before "
-            "more is known of a trace: some of those fail later.",
+            "By the policy that gave the first reason. rest is the sample that is kept without a "
+            "reason, before more is known of a trace; some of those traces fail later.",
             Query(
                 per_second(series.JUDGED_BY.where("decision", "=", "sampled"), "policy"),
                 "{{policy}}",
@@ -227,8 +229,8 @@ def _gateways() -> tuple[Panel, ...]:
         ),
         lines(
             "How many traces wait for a decision? (traces)",
-            "In memory. Beyond num_traces the oldest are given up undecided: that many were in five "
-            "minutes, or more where much time is shown.",
+            "Traces in memory. Beyond num_traces, the oldest are given up without a decision. "
+            "Given up: how many were in five minutes, or more if a long time is shown.",
             Query(total(series.WAITING, *at), "{{instance}} wait"),
             Query(
                 given_up(*at, window=series.INTERVAL),
