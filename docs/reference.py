@@ -12,7 +12,7 @@ PAGE = Path(__file__).with_name("reference.md")
 HEAD = """\
 # Every span, attribute, event, metric and setting
 
-`make docs` writes this page from `otel_cinder/core/conventions.py`. The [glossary](glossary.md) explains the terms: seam, local root span, cast, call.
+`make docs` writes this page from `otel_cinder/conventions.py`. The [glossary](glossary.md) explains the terms: seam, local root span, cast, call.
 """
 
 
