@@ -49,7 +49,7 @@ def _before_waiting(
     wrapped: Callable[..., Any], _launcher: Any, args: tuple[Any, ...], kwargs: Any
 ) -> Any:
     """A parent, whose workers have been forked; or a service that is a process alone."""
-    _announce(None)
+    runtime.announce(None)
     return wrapped(*args, **kwargs)
 
 
@@ -58,7 +58,7 @@ def _after_application(
 ) -> Any:
     """Under uWSGI. The process may be the master, which serves nothing and forks."""
     result = wrapped(*args, **kwargs)
-    _announce(_API)
+    runtime.announce(_API)
     return result
 
 
@@ -88,16 +88,9 @@ def _after_rpc_server(
     return result
 
 
-def _announce(service: Service | None) -> None:
-    try:
-        runtime.announce(service)
-    except Exception as error:
-        log_internal_error(_RUNTIME, error)
-
-
 def _serves(service: Service | None) -> None:
-    """Say so, and have the process report from now on: its first work may come in days."""
-    _announce(service)
+    """Announce the service, and export its metrics from now on: its first work may come in days."""
+    runtime.announce(service)
     try:
         if service is not None:
             runtime.begin(service)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk import environment_variables as env
@@ -14,24 +13,23 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otel_cinder import conventions
 from otel_cinder.export import exporters
 from otel_cinder.export.queues import LOGS, METRICS, SPANS
+from otel_cinder.spans.configuration import Configuration
+from otel_cinder.spans.service import Service
 from otel_cinder.version import __version__
 
-if TYPE_CHECKING:
-    from otel_cinder.spans.runtime import Runtime, Service
 
-
-def text(runtime: Runtime, service: Service | None) -> str:
+def text(configuration: Configuration, service: Service | None) -> str:
     """What is traced, by how many places, and where it goes."""
-    name = runtime.resource(service).attributes.get(conventions.SERVICE_NAME, "")
-    host = f" ({service[1]})" if service and service[1] else ""
+    name = configuration.resource(service).attributes.get(conventions.SERVICE_NAME, "")
+    host = f" ({service.instance})" if service and service.instance else ""
     return (
         f"otel-cinder {__version__} traces {name!s}{host}: "
-        f"{_places(runtime)}; {_destinations(runtime)}."
+        f"{_places(configuration)}; {_destinations(configuration)}."
     )
 
 
-def _places(runtime: Runtime) -> str:
-    states = Counter(seam.state.partition(":")[0] for seam in runtime.seams())
+def _places(configuration: Configuration) -> str:
+    states = Counter(seam.state.partition(":")[0] for seam in configuration.seams())
     said = [f"{states['on']} places patched"]
     if states["skipped"]:
         said.append(f"{states['skipped']} that do not fit left out")
@@ -40,47 +38,46 @@ def _places(runtime: Runtime) -> str:
     return ", ".join(said)
 
 
-def _destinations(runtime: Runtime) -> str:
+def _destinations(configuration: Configuration) -> str:
     if os.environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return f"nothing is exported because {env.OTEL_SDK_DISABLED}=true"
     ends: dict[str, list[str]] = {}
-    for what, where in (("spans", _of_spans(runtime)), ("metrics", _of_metrics(runtime))):
+    for what, where in (
+        ("spans", _of_spans(configuration)),
+        ("metrics", _of_metrics(configuration)),
+    ):
         ends.setdefault(where, []).append(what)
-    if runtime.logs_exported:
+    if configuration.logs_exported:
         ends.setdefault(exporters.destination(LOGS, os.environ), []).append("log records")
     said = [f"{' and '.join(what)} go {where}" for where, what in ends.items()]
-    return "; ".join([*said, *_remarks(runtime)])
+    return "; ".join([*said, *_remarks(configuration)])
 
 
-def _of_spans(runtime: Runtime) -> str:
-    if runtime.tracer_provider is not None:
+def _of_spans(configuration: Configuration) -> str:
+    if configuration.tracer_provider is not None:
         return "to the TracerProvider that instrument() was given"
-    if runtime.providers.tracer_provider() is not None:
+    if configuration.providers.tracer_provider() is not None:
         return "to the TracerProvider that the host has set"
     return exporters.destination(SPANS, os.environ)
 
 
-def _of_metrics(runtime: Runtime) -> str:
-    if runtime.meter_provider is not None:
+def _of_metrics(configuration: Configuration) -> str:
+    if configuration.meter_provider is not None:
         return "to the MeterProvider that instrument() was given"
-    if runtime.providers.meter_provider() is not None:
+    if configuration.providers.meter_provider() is not None:
         return "to the MeterProvider that the host has set"
-    if _has_a_tracer_provider(runtime):
+    if configuration.foreign_tracer_provider() is not None:
         return "nowhere (there is no MeterProvider)"
     return exporters.destination(METRICS, os.environ)
 
 
-def _has_a_tracer_provider(runtime: Runtime) -> bool:
-    return bool(runtime.tracer_provider or runtime.providers.tracer_provider())
-
-
-def _remarks(runtime: Runtime) -> Iterator[str]:
+def _remarks(configuration: Configuration) -> Iterator[str]:
     """The sampler, and why a global provider is not used."""
-    if _has_a_tracer_provider(runtime):
+    if configuration.foreign_tracer_provider() is not None:
         return
-    idle = ", which records no trace" if runtime.sampler is ALWAYS_OFF else ""
-    yield f"the sampler is {runtime.sampler_name}{idle}"
+    idle = ", which records no trace" if configuration.sampler is ALWAYS_OFF else ""
+    yield f"the sampler is {configuration.sampler_name}{idle}"
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
-        why = runtime.providers.why_not(provider)
+        why = configuration.providers.why_not(provider)
         if why:
             yield f"the global {type(provider).__name__} is left alone because {why}"

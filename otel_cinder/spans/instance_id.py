@@ -20,7 +20,7 @@ _MOST: Final = 1000
 """More processes of one name than that on one machine get their process id for a number."""
 
 
-class Names:
+class InstanceNames:
     """The names that this process has taken, until `release` or its end."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -22,13 +22,12 @@ from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.metrics import Instruments, MetricQueue
 from otel_cinder.export.native_thread import threads_are_green
 from otel_cinder.export.queues import METRICS, SPANS, BatchSpanProcessor, ExportQueue
+from otel_cinder.spans.configuration import Configuration
 from otel_cinder.spans.health import Health
-from otel_cinder.spans.instance_id import Names
+from otel_cinder.spans.instance_id import InstanceNames
 from otel_cinder.spans.sampling import LocalRootSampler, Tally
+from otel_cinder.spans.service import Service
 from otel_cinder.version import __version__
-
-if TYPE_CHECKING:
-    from otel_cinder.spans.runtime import Runtime, Service
 
 
 class _IdGenerator(RandomIdGenerator):
@@ -64,22 +63,25 @@ class Process:
     """The providers of one process, one a service, over one export queue for each signal.
 
     Making it starts nothing: of two threads that make one at the same time, one's is forgotten.
+
+    Args:
+        prepare_metrics: called once the SDK's metrics are imported.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, configuration: Configuration, prepare_metrics: Callable[[], None]) -> None:
         self.pid = os.getpid()
         self.tracers: dict[Service | None, Tracer] = {}
-        self._runtime = runtime
+        self._configuration = configuration
         self._resources: dict[Service | None, Resource] = {}
-        self._names = Names()
+        self._names = InstanceNames()
         self._tally = Tally()
-        self._given = runtime.tracer_provider or runtime.providers.tracer_provider()
-        self._given_meters = runtime.meter_provider or runtime.providers.meter_provider()
+        self._given = configuration.foreign_tracer_provider()
+        self._given_meters = configuration.foreign_meter_provider()
         self.spans: BatchSpanProcessor | None = None
         if self._given is None and not exporters.disabled(SPANS, os.environ):
             self.spans = exporters.spans(os.environ)
         self.logs: LogQueue | None = None
-        if runtime.logs_exported:
+        if configuration.logs_exported:
             self.logs = exporters.logs(os.environ, self.resource)
         self.instruments: Instruments | None = None
         """Where measurements go at once, on a provider that is not ours."""
@@ -92,8 +94,8 @@ class Process:
             self.metrics = exporters.metrics(
                 os.environ,
                 self.resource,
-                runtime.use_native_locks,
-                Health(self._tally, self.spans, self.logs, runtime.seams).observe,
+                prepare_metrics,
+                Health(self._tally, self.spans, self.logs, configuration.seams).observe,
             )
 
     def tracer(self, service: Service | None) -> Tracer:
@@ -111,7 +113,9 @@ class Process:
         """The resource of a service, which is the same for all its signals."""
         found = self._resources.get(service)
         if found is None:
-            found = self._resources[service] = self._only_ours(self._runtime.resource(service))
+            found = self._resources[service] = self._only_ours(
+                self._configuration.resource(service)
+            )
         return found
 
     def _only_ours(self, resource: Resource) -> Resource:
@@ -176,9 +180,9 @@ class Process:
         return threads
 
     def _provider(self, service: Service | None) -> trace.TracerProvider:
-        trusts = self._runtime.settings.trust_inbound
+        trusts = self._configuration.settings.trust_inbound
         provider = _TracerProvider(
-            sampler=LocalRootSampler(self._runtime.sampler, self._tally, trusts=trusts),
+            sampler=LocalRootSampler(self._configuration.sampler, self._tally, trusts=trusts),
             resource=self.resource(service),
             id_generator=_IdGenerator(),
             span_limits=_LIMITS,

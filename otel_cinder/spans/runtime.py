@@ -20,68 +20,45 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
-from otel_cinder import conventions, notices, redaction
-from otel_cinder.export import exporters
-from otel_cinder.export.native_thread import unpatched
+from otel_cinder import notices, redaction
 from otel_cinder.patching.internal_errors import log_internal_error
-from otel_cinder.patching.patch_set import PatchSet, Seam
+from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.settings import Settings
-from otel_cinder.spans import announcement, clock, sampling
+from otel_cinder.spans import announcement, clock
+from otel_cinder.spans.configuration import Configuration
+from otel_cinder.spans.native_locks import NativeLocks
 from otel_cinder.spans.process import Process
-from otel_cinder.spans.providers import Providers
+from otel_cinder.spans.service import SERVICE, Service
+
+__all__ = [
+    "FLUSH_TIMEOUT",
+    "SERVICE",
+    "Runtime",
+    "Service",
+    "end_span",
+    "flush",
+    "process_name",
+    "runtime",
+    "worker_instance",
+]
 
 _LOG = logging.getLogger("otel_cinder")
-
-SERVICE: Final = otel_context.create_key("otel-cinder-service")
-"""Context key: the `Service` at work, which owns the spans that are started there."""
-
-_LOCKING: Final = ("opentelemetry.sdk.trace", "opentelemetry.sdk.util", "opentelemetry.attributes")
-"""Modules of the SDK that make locks by ``threading.Lock()`` ..."""
-
-_LOCKING_METRICS: Final = (
-    "opentelemetry.metrics._internal",
-    "opentelemetry.sdk.metrics._internal",
-    "opentelemetry.util._once",
-)
-"""... and the beginnings of those that have imported the name."""
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds that a stopping process waits for its spans to leave."""
 
 
-class Service(tuple[str, str]):
-    """Name and instance of a service, as ``service.name`` and ``service.instance.id`` say them."""
-
-    __slots__ = ()
-
-    def __new__(cls, name: str, instance: str = "") -> Service:
-        return super().__new__(cls, (name, instance))
-
-
-class Runtime:
-    """Starts spans for the seams. One exists per interpreter, `runtime`; forks rebuild its inside."""
+class Runtime(Configuration):
+    """Starts spans for the seams. One exists per interpreter, `runtime`; each fork builds a `Process`."""
 
     def __init__(self) -> None:
-        self.settings = Settings()
-        self.tracer_provider: trace.TracerProvider | None = None
-        self.meter_provider: metrics.MeterProvider | None = None
-        self.logs_exported = False
-        """Whether `emit_log` leads anywhere: the same in a process and all that it forks."""
-        self.providers = Providers()
-        self.sampler, self.sampler_name = sampling.configured({})
-        """The sampler for providers of our own, and how to call it."""
-        self.identify: Callable[[Service | None], Mapping[str, str]] = _unknown
-        """Says the resource attributes of a service; set by the instrumentor."""
-        self._patches = PatchSet()
-        self._locks = PatchSet()
-        """The SDK's locks: the last to be undone, behind a last export."""
+        super().__init__()
+        self._locks = NativeLocks()
         self._on = False
         self._announced: dict[int, object] = {}
-        """The processes that have said that they are traced, of this and those that it came from."""
+        """The processes that have logged that they are traced: this one and its ancestors."""
         self._process: Process | None = None
         self._processes: dict[int, Process] = {}
 
@@ -93,28 +70,20 @@ class Runtime:
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
         """Make ready to build at the first span, and see to it that a stop flushes."""
-        self.settings = settings
         redaction.leave_out_texts(not settings.texts)
-        self.tracer_provider = tracer_provider
-        self.meter_provider = meter_provider
-        exporters.check(os.environ)
-        self.sampler, self.sampler_name = sampling.configured(os.environ)
-        self.logs_exported = exporters.logs_are_wanted(os.environ)
-        self.providers.watch(patches)
+        self.configure(settings, tracer_provider, meter_provider, patches)
         self._announced.clear()
-        self._patches = patches
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
         patches.wrap("runtime", "os:_exit", self._flush_then_exit)
-        self._locks = PatchSet()
+        self._locks = NativeLocks()
 
     def stop(self) -> None:
         """Flush, end the export thread, forget everything."""
         self._on = False
         process, self._process = self._process, None
         self._processes.clear()
-        self.tracer_provider = self.meter_provider = None
-        self.logs_exported = False
+        self.forget()
         atexit.unregister(self.flush)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
@@ -225,22 +194,6 @@ class Runtime:
         service: Any = context.get(SERVICE)
         return process.tracers.get(service) or process.tracer(service)
 
-    def resource(self, service: Service | None) -> Resource:
-        """What the spans of ``service`` say about where they come from.
-
-        What the operator has set in OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES wins. Not
-        ``Resource.create``: it runs a thread pool, and makes up an instance id at random.
-        """
-        found = Resource(
-            {
-                conventions.SDK_LANGUAGE: "python",
-                conventions.SDK_NAME: "opentelemetry",
-                conventions.SDK_VERSION: sdk_version,
-                **self.identify(service),
-            }
-        )
-        return found.merge(OTELResourceDetector().detect())
-
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Export what this process has recorded; False if it took longer than ``timeout`` s."""
         process = self._process
@@ -268,10 +221,6 @@ class Runtime:
         process = self._process
         return process.spans.dropped if process and process.spans else 0
 
-    def seams(self) -> list[Seam]:
-        """How each patched place fares; none of them once they have been put back."""
-        return self._patches.status() if self._patches.enabled else []
-
     def _current(self) -> Process | None:
         """The inside of this process; None once stopped, for who was not taken back in time."""
         process = self._process
@@ -281,10 +230,10 @@ class Runtime:
 
     def _build(self) -> Process:
         pid = os.getpid()
-        self.use_native_locks()
+        self._locks.exchange()
         # Two threads may come here at once. No lock, which a fork could leave locked: setdefault
         # lets one of them win, and the loser's has started nothing yet.
-        process = self._processes.setdefault(pid, Process(self))
+        process = self._processes.setdefault(pid, Process(self, self._locks.exchange))
         for other in [known for known in self._processes if known != pid]:
             parents = self._processes.pop(other, None)
             if parents is not None:
@@ -295,28 +244,6 @@ class Runtime:
         self.announce()
         return process
 
-    def use_native_locks(self) -> None:
-        """Exchange the SDK's locks for native ones where eventlet has patched threads.
-
-        Spans are shared with tpool's native threads. eventlet's locks must not be: a greenthread
-        that waits for one which a native thread holds is never woken. The metrics' are called again
-        for once they are imported, in their export thread.
-        """
-        threads = unpatched("threading")
-        green = sys.modules["threading"]
-        if threads is green or not self._locks.enabled:
-            return
-        for name, module in list(sys.modules.items()):
-            if name in _LOCKING:
-                self._exchange(name, module, "threading", green, threads)
-            elif name.startswith(_LOCKING_METRICS):
-                for lock in ("Lock", "RLock"):
-                    self._exchange(name, module, lock, getattr(green, lock), getattr(threads, lock))
-
-    def _exchange(self, name: str, module: Any, attribute: str, green: Any, native: Any) -> None:
-        if getattr(module, attribute, None) is green:
-            self._locks.replace("runtime", f"{name}:{attribute}", lambda _original: native)
-
     def _flush_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
@@ -325,11 +252,6 @@ class Runtime:
         except Exception as error:
             log_internal_error("runtime", error)
         return wrapped(*args, **kwargs)
-
-
-def _unknown(_service: Service | None) -> Mapping[str, str]:
-    """What the SDK says of a process that it knows nothing of."""
-    return {conventions.SERVICE_NAME: f"unknown_service:{Path(sys.argv[0] or 'python').name}"}
 
 
 def end_span(span: Span) -> None:

@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
 from otel_cinder.patching.internal_errors import log_internal_error
+from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.runtime import end_span, runtime
 
 Describe = Callable[[Span, Mapping[str, Any]], None]
@@ -74,7 +75,7 @@ class _ClientTracer(trace.NoOpTracer):
             yield trace.INVALID_SPAN
             return
         said.set_attributes(attributes or {})
-        token = otel_context.attach(trace.set_span_in_context(span, context))
+        token = attach(self._seam, trace.set_span_in_context(span, context))
         try:
             yield cast("Span", said)
         except BaseException as error:
@@ -84,7 +85,7 @@ class _ClientTracer(trace.NoOpTracer):
                 log_internal_error(self._seam, problem)
             raise
         finally:
-            otel_context.detach(token)
+            detach(self._seam, token)
             end_span(span)
 
 

@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 import otel_cinder
 from otel_cinder.settings import Settings
+from otel_cinder.spans import announcement
 from otel_cinder.spans.runtime import Service, runtime
 from tests.unit import scripts
 from tests.unit.recording import Recorder
@@ -148,6 +149,18 @@ def test_nothing_is_said_where_tracing_is_off(caplog: pytest.LogCaptureFixture) 
     otel_cinder.uninstrument()
     runtime.announce(VOLUME)
     assert caplog.messages == []
+
+
+@pytest.mark.complains
+def test_failing_announcement_does_not_reach_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service starts although the line can't be made, and its spans are recorded."""
+    spans = Recorder()
+    otel_cinder.instrument(tracer_provider=spans.provider)
+    monkeypatch.setattr(announcement, "text", lambda *_args: 1 / 0)
+    runtime.announce(VOLUME)
+    runtime.start_span("a", Context()).end()
+    otel_cinder.uninstrument()
+    assert spans.names == ["a"]
 
 
 LOGGED = """

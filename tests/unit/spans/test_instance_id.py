@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from otel_cinder.spans import instance_id
-from otel_cinder.spans.instance_id import Names
+from otel_cinder.spans.instance_id import InstanceNames
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def service() -> str:
 
 def test_lowest_free_number_is_taken(service: str) -> None:
     """The first has the name alone, others a number; what is given back is taken next."""
-    one, two, three = Names(), Names(), Names()
+    one, two, three = InstanceNames(), InstanceNames(), InstanceNames()
     assert [names.take(service, "node") for names in (one, two, three)] == [
         "node",
         "node:2",
@@ -34,7 +34,7 @@ def test_lowest_free_number_is_taken(service: str) -> None:
 
 def test_name_stays_until_it_is_released(service: str) -> None:
     """Whoever asks again for the same name gets the same; other services have names of their own."""
-    names, others = Names(), Names()
+    names, others = InstanceNames(), InstanceNames()
     assert names.take(service, "node") == names.take(service, "node") == "node"
     assert others.take(f"{service}-api", "node") == "node"
     names.release()
@@ -43,7 +43,7 @@ def test_name_stays_until_it_is_released(service: str) -> None:
 
 def test_threads_that_race_have_one_name(service: str) -> None:
     """Threads of one process that ask at the same time get one name, and hold one socket."""
-    names = Names()
+    names = InstanceNames()
     barrier = threading.Barrier(8)
     said: list[str] = []
 
@@ -59,7 +59,7 @@ def test_threads_that_race_have_one_name(service: str) -> None:
     assert len(said) == 8
     assert len(set(said)) == 1
     names.release()
-    again = Names()
+    again = InstanceNames()
     assert again.take(service, "node") == "node"
     again.release()
 
@@ -74,7 +74,7 @@ def test_machine_without_such_sockets(
         raise error
 
     monkeypatch.setattr(_socket, "socket", refuse)
-    names = Names()
+    names = InstanceNames()
     assert names.take(service, "node") == f"node:{os.getpid()}"
     names.release()
 
@@ -82,7 +82,7 @@ def test_machine_without_such_sockets(
 def test_machine_full_of_processes(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many of one name the process id is used, rather than to look for ever."""
     monkeypatch.setattr(instance_id, "_MOST", 2)
-    first, second = Names(), Names()
+    first, second = InstanceNames(), InstanceNames()
     assert first.take(service, "node") == "node"
     assert second.take(service, "node") == f"node:{os.getpid()}"
     first.release()
@@ -91,7 +91,7 @@ def test_machine_full_of_processes(service: str, monkeypatch: pytest.MonkeyPatch
 
 def test_descriptor_that_is_anothers_by_now_is_left_open(service: str) -> None:
     """Where the host has closed our descriptor and its number is a file's of its own, that stays."""
-    names = Names()
+    names = InstanceNames()
     names.take(service, "node")
     (taken,) = names._taken.values()
     read, write = os.pipe()
@@ -105,7 +105,7 @@ def test_descriptor_that_is_anothers_by_now_is_left_open(service: str) -> None:
 
 def test_programs_that_are_started_do_not_hold_it(service: str) -> None:
     """A program that a process runs, and that outlives it, holds no name of it."""
-    names = Names()
+    names = InstanceNames()
     names.take(service, "node")
     (taken,) = names._taken.values()
     assert not os.get_inheritable(taken.descriptor)
