@@ -78,6 +78,8 @@ def _setting(name: str, meaning: str) -> None:
 
 
 SCOPE = "otel_cinder"
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The semantic conventions that these names follow; sent with each resource and scope."""
 """The instrumentation scope of every span."""
 
 HTTP_METHOD = http_attributes.HTTP_REQUEST_METHOD

@@ -15,7 +15,7 @@ from otel_cinder import conventions
 from otel_cinder.export.queues import LOGS, SPARE_BYTES, ExportQueue, Load, text_in
 from otel_cinder.version import __version__
 
-_SCOPE: Final = InstrumentationScope(conventions.SCOPE, __version__)
+_SCOPE: Final = InstrumentationScope(conventions.SCOPE, __version__, conventions.SCHEMA_URL)
 
 
 class LogQueue(ExportQueue[tuple[Any, LogRecord]]):

@@ -269,7 +269,7 @@ class MetricQueue(ExportQueue[Measurement]):
         readers = [_reader(exporter) for exporter in self._exporters]
         # Its atexit hook would run behind our flush.
         provider = _provider_class()(readers, self._resource(service), shutdown_on_exit=False)
-        meter = provider.get_meter(conventions.SCOPE, __version__)
+        meter = provider.get_meter(conventions.SCOPE, __version__, conventions.SCHEMA_URL)
         if not self._services:
             self._observe(meter)
         return _Service(Instruments(meter), readers)

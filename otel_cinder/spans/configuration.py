@@ -76,15 +76,16 @@ class Configuration:
         OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win: the operator has set them. Not
         ``Resource.create``: it runs a thread pool, and makes up an instance id at random.
         """
-        found = Resource(
+        return Resource(
             {
                 conventions.SDK_LANGUAGE: "python",
                 conventions.SDK_NAME: "opentelemetry",
                 conventions.SDK_VERSION: sdk_version,
                 **self.identify(service),
-            }
+                **OTELResourceDetector().detect().attributes,
+            },
+            conventions.SCHEMA_URL,
         )
-        return found.merge(OTELResourceDetector().detect())
 
 
 def _unknown(_service: Service | None) -> Mapping[str, str]:

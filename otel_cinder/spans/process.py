@@ -87,7 +87,9 @@ class Process:
         """Where measurements go at once, on a provider that is not ours."""
         self.metrics: MetricQueue | None = None
         if self._given_meters is not None:
-            meter = self._given_meters.get_meter(conventions.SCOPE, __version__)
+            meter = self._given_meters.get_meter(
+                conventions.SCOPE, __version__, conventions.SCHEMA_URL
+            )
             self.instruments = Instruments(meter)
         # Who has a provider of his own for spans, and none for metrics, wants none.
         elif self._given is None and not exporters.disabled(METRICS, os.environ):
@@ -103,7 +105,9 @@ class Process:
         found = self.tracers.get(service)
         if found is None:
             provider = self._given or self._provider(service)
-            found = provider.get_tracer(conventions.SCOPE, __version__)
+            found = provider.get_tracer(
+                conventions.SCOPE, __version__, schema_url=conventions.SCHEMA_URL
+            )
             self.tracers[service] = found
             if self.metrics is not None:
                 self.metrics.see(service)
