@@ -128,7 +128,7 @@ def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bo
     if value in _FALSE:
         return default if not value else False
     notices.warn(
-        "%s=%r is neither true nor false, so it counts as %s; set it to true or false.",
+        "Set %s to true or false: %r is neither, so it counts as %s.",
         name,
         value[:40],
         str(default).lower(),
@@ -144,11 +144,11 @@ def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[st
         if value.lower() == one.lower():
             return one
     notices.warn(
-        "%s=%r is unknown, so %s is used; set it to one of %s.",
+        "Set %s to one of %s: %r is unknown, so %s is used.",
         name,
+        ", ".join(known),
         value[:40],
         default,
-        ", ".join(known),
     )
     return default
 
@@ -157,7 +157,7 @@ def _seams(environ: Mapping[str, str], name: str) -> frozenset[str]:
     named = {part.strip() for part in environ.get(name, "").split(",") if part.strip()}
     for unknown in sorted(named.difference(SEAMS)):
         notices.warn(
-            "%s names the seam %r, which does not exist, so it is ignored; there are %s.",
+            "Correct %s: there is no seam %r, so it is ignored. The seams are %s.",
             name,
             unknown[:40],
             ", ".join(SEAMS),

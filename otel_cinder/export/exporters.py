@@ -117,10 +117,10 @@ def logs_are_wanted(environ: Mapping[str, str]) -> bool:
         return False
     if _version(sdk_version) < _LOGS_SINCE:
         notices.warn(
-            "OTEL_LOGS_EXPORTER is not honoured because opentelemetry-sdk %s is too old for it; "
-            "log records need %d.%d.",
-            sdk_version,
+            "Install opentelemetry-sdk %d.%d or newer to export log records: OTEL_LOGS_EXPORTER is "
+            "ignored because %s is too old for it.",
             *_LOGS_SINCE,
+            sdk_version,
         )
         return False
     return True
@@ -251,6 +251,9 @@ def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
     if said.isdecimal() and int(said) > 0:
         return int(said)
     notices.warn(
-        "%s=%r is not a positive whole number, so its default %d is used.", name, said, default
+        "Set %s to a positive whole number: %r is none, so the default %d is used.",
+        name,
+        said,
+        default,
     )
     return default

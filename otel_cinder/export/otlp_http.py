@@ -310,8 +310,8 @@ def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
     for name, value in found.items():
         if re.search(r"[\r\n\0]", value) or not value.isascii():
             failure_log.add_once(
-                "Correct OTEL_EXPORTER_OTLP_HEADERS. otel-cinder does without the header %s, which "
-                "has characters that no header may have.",
+                "Correct OTEL_EXPORTER_OTLP_HEADERS. otel-cinder leaves out the header %s, because it "
+                "contains characters that headers must not have.",
                 name,
             )
         else:
@@ -342,7 +342,7 @@ def _compression(
     if name not in _COMPRESSIONS:
         failure_log.add_once(
             "Set OTEL_EXPORTER_OTLP_COMPRESSION to gzip, deflate or none. otel-cinder does not "
-            "compress because it knows no %r.",
+            "compress, because it does not know %r.",
             name,
         )
         return bytes, {}

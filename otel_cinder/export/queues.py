@@ -284,11 +284,11 @@ class ExportQueue(Worker, Generic[Item]):
         """Take note that a flush has waited ``waited`` seconds in vain."""
         if not self._unanswered:
             failure_log.add(
-                "Check the collector and OTEL_EXPORTER_OTLP_ENDPOINT%s. otel-cinder has waited "
-                "%.1g s for %s and leaves %d %s unsent%s.",
+                "Check the collector and OTEL_EXPORTER_OTLP_ENDPOINT%s. otel-cinder gave up on %s "
+                "after %.1g s; %d %s were not sent%s.",
                 self._signal.or_else,
-                waited,
                 self.endpoint,
+                waited,
                 self.waiting,
                 self._signal.noun,
                 f" ({self._hush.reason})" if self._hush.reason else " (no answer)",
@@ -356,8 +356,8 @@ class ExportQueue(Worker, Generic[Item]):
         advice = f"Check OTEL_{self._signal.word}_EXPORTER and OTEL_EXPORTER_OTLP_*"
         raw = f"{type(error).__name__}: {redaction.masked(error)}"
         failure_log.add(
-            "%s. otel-cinder exports less than it was told to because an exporter could not be "
-            "made: what it would have exported of %s is lost; Cinder is not affected.%s",
+            "%s. otel-cinder could not create an exporter, so its %s are not exported; Cinder is "
+            "not affected.%s",
             redaction.masked(error) if is_told else advice,
             self._signal.noun,
             "" if is_told else _in_brackets(raw),
@@ -366,9 +366,9 @@ class ExportQueue(Worker, Generic[Item]):
     def _tell_of_setting(self, complaint: str) -> None:
         """Warn of what the SDK said of a setting; not of the value, which may be a credential."""
         failure_log.add(
-            "Check OTEL_EXPORTER_OTLP_HEADERS, which is name=value,name=value, and the other "
-            "OTEL_EXPORTER_OTLP_*. otel-cinder exports %s without a part of its settings because "
-            "that is malformed (%s).",
+            "Check OTEL_EXPORTER_OTLP_HEADERS (name=value,name=value) and the other "
+            "OTEL_EXPORTER_OTLP_* variables. otel-cinder exports %s, but ignores a malformed "
+            "setting (%s).",
             self._signal.noun,
             complaint.partition(": ")[0],  # the value comes behind it
         )

@@ -205,8 +205,8 @@ class PatchSet:
             if vars(patch.owner).get(patch.attribute) is not patch.replacement:
                 patch.row.state = "skipped: patched again by somebody else"
                 _LOG.warning(
-                    "otel-cinder can't put %s back because somebody has patched it since; "
-                    "what is left there only calls the original.",
+                    "otel-cinder can't put %s back because another program has patched it since; "
+                    "its own wrapper stays there and only calls the original.",
                     patch.row.target,
                 )
                 continue

@@ -93,8 +93,8 @@ def patch(patches: PatchSet) -> None:
     missing = [name for name in ("requests", "dbapi") if not _installed(name)]
     if missing:
         notices.warn(
-            "otel-cinder does not trace all outgoing HTTP and SQL, as OTEL_CINDER_CLIENTS asks, "
-            "because %s is not installed; run pip install 'otel-cinder[clients]'.",
+            "Run pip install 'otel-cinder[clients]' for OTEL_CINDER_CLIENTS: otel-cinder does not "
+            "trace all outgoing HTTP and SQL because %s is not installed.",
             " and ".join(f"opentelemetry-instrumentation-{name}" for name in missing),
         )
     if "requests" not in missing and not _host_traces_http():

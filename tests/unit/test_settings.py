@@ -45,8 +45,8 @@ def test_bad_flag_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert not Settings.from_environ({"OTEL_CINDER_PERIODIC": "maybe" * 100}).periodic
     (said,) = caplog.messages
     assert said == (
-        f"OTEL_CINDER_PERIODIC={('maybe' * 8)!r} is neither true nor false, so it counts as "
-        "false; set it to true or false."
+        f"Set OTEL_CINDER_PERIODIC to true or false: {('maybe' * 8)!r} is neither, so it counts as "
+        "false."
     )
 
 
@@ -62,8 +62,8 @@ def test_unknown_seam_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert settings.disabled_seams == {"flows"}
     (said,) = caplog.messages
     assert said == (
-        "OTEL_CINDER_DISABLED_SEAMS names the seam 'sql', which does not exist, so it is ignored; "
-        f"there are {', '.join(SEAMS)}."
+        "Correct OTEL_CINDER_DISABLED_SEAMS: there is no seam 'sql', so it is ignored. "
+        f"The seams are {', '.join(SEAMS)}."
     )
 
 

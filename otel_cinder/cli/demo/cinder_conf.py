@@ -124,7 +124,7 @@ def cinder_etc() -> Path:
         raise Problem(
             "make a virtualenv for the demo, which brings a Cinder along (Python 3.11 or newer): "
             "python3 -m venv demo && demo/bin/pip install 'otel-cinder[demo]'. There is no Cinder "
-            "where this runs."
+            "in this environment."
         ) from None
     shipped = [
         Path(str(distribution.locate_file(file))).resolve().parent

@@ -24,27 +24,32 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="Send the spans to this OTLP/HTTP endpoint as well; with --pipeline to "
-    f"{COLLECTOR} if nothing else is said.",
+    help="Also send the spans to this OTLP/HTTP endpoint. With --pipeline, the default is "
+    f"{COLLECTOR}.",
 )
 @click.option(
     "--pipeline",
     is_flag=True,
     help="Send everything to the pipeline on this host (make up, make pipeline), wait until Jaeger "
-    "has the trace, and print where to look at it.",
+    "has the trace, and print the links to it.",
 )
-@click.option("--jaeger", metavar="URL", help=f"Jaeger of the pipeline, if it is not at {JAEGER}.")
+@click.option("--jaeger", metavar="URL", help=f"The pipeline's Jaeger, if it is not at {JAEGER}.")
 @click.option(
-    "--grafana", metavar="URL", help=f"Grafana of the pipeline, if it is not at {GRAFANA}."
+    "--grafana", metavar="URL", help=f"The pipeline's Grafana, if it is not at {GRAFANA}."
 )
 @click.option(
     "--transport-url",
     metavar="URL",
     help="Run the services as separate processes over this broker: rabbit://USER:PASS@HOST/VHOST.",
 )
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of Cinder's API.")
+@click.option(
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Port of Cinder's API; 0 takes a free one.",
+)
 @click.option("--spans", type=_FILE, metavar="FILE", help="Write the trace as OTLP/JSON lines.")
-@click.option("--svg", type=_FILE, metavar="FILE", help="Write the tree as a picture.")
+@click.option("--svg", type=_FILE, metavar="FILE", help="Write the tree as an SVG picture.")
 @click.option(
     "--timeout",
     default=120.0,

@@ -47,7 +47,7 @@ class Pipeline:
             raise Problem(f"no Jaeger answers at {self._jaeger}: {START_IT}") from None
         if not isinstance(services, dict) or "data" not in services:
             raise Problem(
-                f"what answers at {self._jaeger} is not Jaeger: --jaeger says where it is"
+                f"set --jaeger to Jaeger's address: something else answers at {self._jaeger}"
             )
 
     def wait_for(self, trace: Trace, timeout: float) -> None:

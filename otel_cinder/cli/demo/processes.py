@@ -53,7 +53,7 @@ class Processes:
         for name, process in self._running.items():
             status = process.poll()
             if status is not None:
-                raise Problem(f"{name} ended too early, with exit status {status}")
+                raise Problem(f"{name} ended early with exit status {status}")
 
     def stop(self) -> None:
         """End all processes with whatever they forked; after a grace period, by force."""

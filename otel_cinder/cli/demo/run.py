@@ -65,7 +65,7 @@ def run(options: Options, out: Console, err: Console) -> None:
         options = replace(options, endpoint=options.endpoint or COLLECTOR)
         pipeline = Pipeline(options.jaeger or JAEGER, options.grafana or GRAFANA)
     elif options.jaeger or options.grafana:
-        raise Problem("--jaeger and --grafana say where --pipeline looks, and go with it")
+        raise Problem("--jaeger and --grafana need --pipeline")
     if options.endpoint:
         _check_endpoint(options.endpoint, START_IT if pipeline else "")
     if pipeline:
@@ -120,7 +120,7 @@ def run(options: Options, out: Console, err: Console) -> None:
         if status != "available":
             raise Problem(f"the volume's status is {status} instead of available", 1)
         if not _is_complete(trace):
-            raise Problem("the trace is not whole: spans are missing", 1)
+            raise Problem("the trace is incomplete: spans are missing", 1)
         if pipeline:
             with err.status("Waiting for Jaeger to have the trace …"):
                 pipeline.wait_for(trace, _PIPELINE_S)

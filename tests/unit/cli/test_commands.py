@@ -59,8 +59,8 @@ def test_without_its_extra_it_says_what_to_install() -> None:
             ["--pipeline", "--endpoint", "http://127.0.0.1:1"],
             "no collector listens at http://127.0.0.1:1: start the pipeline with `make up`",
         ),
-        (["--jaeger", "http://127.0.0.1:1"], "--jaeger and --grafana say where --pipeline looks"),
-        (["--grafana", "http://127.0.0.1:1"], "--jaeger and --grafana say where --pipeline looks"),
+        (["--jaeger", "http://127.0.0.1:1"], "--jaeger and --grafana need --pipeline"),
+        (["--grafana", "http://127.0.0.1:1"], "--jaeger and --grafana need --pipeline"),
         (["--transport-url", "amqp://localhost"], "--transport-url must look like rabbit://"),
         (["--transport-url", "rabbit://host:port/"], "--transport-url must look like rabbit://"),
         (["--transport-url", "rabbit://127.0.0.1:1/"], "cannot reach the broker"),
@@ -90,7 +90,7 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
     [
         ("http://127.0.0.1:1", "no Jaeger answers at http://127.0.0.1:1: start the pipeline with"),
         ("127.0.0.1:16686", "no Jaeger answers at 127.0.0.1:16686: start the pipeline with"),
-        (None, "what answers at {} is not Jaeger: --jaeger says where it is"),
+        (None, "set --jaeger to Jaeger's address: something else answers at {}"),
     ],
     ids=["nothing", "no URL", "something else"],
 )

@@ -37,8 +37,8 @@ def test_bad_sizes_are_warned_of(value: str, caplog: pytest.LogCaptureFixture) -
     assert made.queue_size == 2048
     assert caplog.messages == [
         (
-            f"OTEL_BSP_MAX_QUEUE_SIZE={value!r} is not a positive whole number, so its default "
-            "2048 is used."
+            f"Set OTEL_BSP_MAX_QUEUE_SIZE to a positive whole number: {value!r} is none, so the "
+            "default 2048 is used."
         )
     ]
 
@@ -87,8 +87,8 @@ def test_logs_need_a_recent_sdk(
     assert not exporters.logs_are_wanted({"OTEL_LOGS_EXPORTER": "otlp"})
     assert caplog.messages == [
         (
-            "OTEL_LOGS_EXPORTER is not honoured because opentelemetry-sdk 1.38.0 is too old for "
-            "it; log records need 1.39."
+            "Install opentelemetry-sdk 1.39 or newer to export log records: OTEL_LOGS_EXPORTER is "
+            "ignored because 1.38.0 is too old for it."
         )
     ]
 
@@ -264,10 +264,9 @@ def test_unknown_exporter_is_said() -> None:
     )
     assert ran.said == "alive"
     assert ran.stderr.strip() == (
-        "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less than it was "
-        "told to because an exporter could not be made: what it would have exported of spans is "
-        "lost; Cinder is not affected. (ValueError: OTEL_TRACES_EXPORTER names 'zipkins', which is "
-        "not installed)"
+        "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder could not create an "
+        "exporter, so its spans are not exported; Cinder is not affected. (ValueError: "
+        "OTEL_TRACES_EXPORTER names 'zipkins', which is not installed)"
     )
 
 

@@ -145,10 +145,10 @@ def test_settings_that_make_no_exporter(settings: dict[str, str], advice: str) -
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("COMPRESSION", "zip", "does not compress because it knows no 'zip'."),
+        ("COMPRESSION", "zip", "does not compress, because it does not know 'zip'."),
         ("TIMEOUT", "soon", "uses 10 because 'soon' is none."),
         ("TIMEOUT", "-1", "uses 10 because '-1' is none."),
-        ("HEADERS", "x-a=Secret1%0ab", "does without the header x-a, which has characters that"),
+        ("HEADERS", "x-a=Secret1%0ab", "leaves out the header x-a, because it contains characters"),
     ],
 )
 def test_settings_that_are_done_without(

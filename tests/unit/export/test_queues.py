@@ -240,9 +240,9 @@ def test_exporter_that_cannot_be_made_is_said_once(caplog: pytest.LogCaptureFixt
     queue.shutdown()
     (said,) = caplog.messages
     assert said == (
-        "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder exports less than it was "
-        "told to because an exporter could not be made: what it would have exported of spans is "
-        "lost; Cinder is not affected. (FileNotFoundError: /no/such/cert.pem)"
+        "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder could not create an "
+        "exporter, so its spans are not exported; Cinder is not affected. (FileNotFoundError: "
+        "/no/such/cert.pem)"
     )
     assert queue.failed == {"FileNotFoundError": 1}
 
@@ -629,8 +629,7 @@ def test_malformed_headers_are_said_without_their_value(receiver: Receiver, even
     for noun, line in zip(("metrics", "spans"), sorted(said), strict=True):
         assert line.startswith("Check OTEL_EXPORTER_OTLP_HEADERS")
         assert (
-            f"otel-cinder exports {noun} without a part of its settings because that is malformed "
-            "(Header format invalid!"
+            f"otel-cinder exports {noun}, but ignores a malformed setting (Header format invalid!"
         ) in line
     assert [span.name for span in receiver.spans()] == ["a"]
 
@@ -779,4 +778,4 @@ def test_all_signals_together_stop_in_time(receiver: Receiver, eventlet: bool) -
     nouns = ("spans", "metrics", "log records")
     assert len(ran.stderr.splitlines()) == 3
     for noun in nouns:
-        assert f" {noun} unsent (no answer)." in ran.stderr
+        assert f" {noun} were not sent (no answer)." in ran.stderr
