@@ -33,7 +33,7 @@ demo: $(READY) ## Run real Cinder in one process, create a volume, draw its trac
 	@$(BIN)/otel-cinder demo $(ARGS)
 
 up: ## Start collector, Jaeger, Prometheus and Grafana in containers; needs docker
-	@docker compose version > /dev/null 2>&1 || { echo "make: this needs docker with its compose plugin; \`make pipeline\` runs the same without, but for Grafana" >&2; exit 2; }
+	@docker compose version > /dev/null 2>&1 || { echo "make: this needs docker with its compose plugin; \`make pipeline\` runs the same without it, except Grafana" >&2; exit 2; }
 	docker compose up --detach --wait
 	@for second in $$(seq 30); do \
 	  docker compose exec -T prometheus wget -q -O /dev/null http://collector:13133/ 2> /dev/null && exit; sleep 1; \
@@ -44,10 +44,10 @@ up: ## Start collector, Jaeger, Prometheus and Grafana in containers; needs dock
 	@echo "Prometheus    http://$$(docker compose port prometheus 9090)"
 	@echo "A first trace: make demo ARGS=--pipeline"
 
-down: ## Stop what `make up` has started; what it has recorded stays
+down: ## Stop what `make up` started; the recorded data stays
 	docker compose down
 
-pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers, but for Grafana, until Ctrl-C; needs Go and Prometheus
+pipeline: $(READY) $(OTELCOL) $(JAEGER) ## Run the same without containers and Grafana, until Ctrl-C; needs Go and Prometheus
 	@command -v prometheus > /dev/null || { echo "make: Prometheus is not installed (Debian: prometheus)" >&2; exit 2; }
 	@mkdir -p .cache/pipeline
 	@echo "Send OTLP to  http://127.0.0.1:4318, gRPC to 127.0.0.1:4317"
@@ -67,10 +67,10 @@ ifneq ($(NEED_PROGRAMS),)
 endif
 	$(BIN)/python -m pytest $(ARGS)
 
-nightly: $(READY) ## Run what takes too long for CI: all tests of Cinder and its libraries, untraced and traced
+nightly: $(READY) ## Run what is too slow for CI: all tests of Cinder and its libraries, untraced and traced
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
-programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build all that the tests run and no package has; needs Go and npm
+programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build the programs that the tests need and no package provides; needs Go and npm
 
 collector: $(OTELCOL) ## Build the OpenTelemetry Collector that the tests run; needs Go
 
@@ -106,19 +106,19 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' for a look
+bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' for a quick look
 	$(BIN)/python -m benchmarks $(ARGS)
 
-picture: $(READY) ## Draw the README's picture anew, from a real run
+picture: $(READY) ## Draw the README's picture again, from a real run
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
 
-docs: $(READY) ## Write docs/reference.md anew from otel_cinder/conventions.py
+docs: $(READY) ## Write docs/reference.md from otel_cinder/conventions.py
 	$(BIN)/python docs/reference.py
 
-dashboards: $(READY) ## Write grafana/dashboards/*.json anew from the code beside it
+dashboards: $(READY) ## Write grafana/dashboards/*.json from the code beside it
 	$(BIN)/python -m grafana
 
-schema: $(SCHEMA) ## Fetch Grafana's published schema, which the tests hold the dashboards against; needs npm
+schema: $(SCHEMA) ## Fetch Grafana's published schema, with which the tests check the dashboards; needs npm
 
 $(SCHEMA):
 	@command -v npm > /dev/null || { echo "make: Grafana's schema is fetched with npm, and there is none" >&2; exit 2; }
