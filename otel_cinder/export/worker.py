@@ -13,7 +13,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_cinder import redaction
-from otel_cinder.export import thread_start
+from otel_cinder.export import interrupts, thread_start
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.native_thread import LogSilencer, threads_are_green, unpatched
 
@@ -136,6 +136,7 @@ class Worker(abc.ABC):
             failure_log.tell()
 
     def _run(self) -> None:
+        interrupts.refuse()
         self._hush.begin()
         self._hush.may_hear = not self._is_green
         try:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Tracer
 
 from otel_cinder import conventions
-from otel_cinder.export import exporters, queues
+from otel_cinder.export import exporters, interrupts, queues
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.metrics import Instruments, MetricQueue
@@ -52,6 +52,11 @@ _IDENTITY: Final = (conventions.SERVICE_NAME, conventions.SERVICE_INSTANCE)
 
 _LIMITS: Final = SpanLimits()
 """As ``OTEL_*_LIMIT`` say. Read here, so that a malformed one is told when tracing is switched on."""
+
+
+def _undisturbed(flush: Callable[[int], Any], timeout_millis: int) -> None:
+    interrupts.refuse()
+    flush(timeout_millis)
 
 
 class _TracerProvider(TracerProvider):
@@ -175,7 +180,7 @@ class Process:
             getattr(provider, "force_flush", None) for provider in providers
         ]
         threads = [
-            threading.Thread(target=flush, args=(int(timeout * 1000),), daemon=True)
+            threading.Thread(target=_undisturbed, args=(flush, int(timeout * 1000)), daemon=True)
             for flush in flushes
             if flush is not None
         ]

@@ -7,7 +7,6 @@ A fork that Python does not see (uWSGI's) is noticed by the process id.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import socket
@@ -23,6 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from otel_cinder import notices, redaction
+from otel_cinder.export import interrupts
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.settings import Settings
@@ -84,7 +84,7 @@ class Runtime(Configuration):
         process, self._process = self._process, None
         self._processes.clear()
         self.forget()
-        atexit.unregister(self.flush)
+        interrupts.not_at_exit(self._flush_at_exit)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
         self._locks.undo()
@@ -239,19 +239,35 @@ class Runtime(Configuration):
             if parents is not None:
                 parents.withdraw()
         self._process = process
-        atexit.unregister(self.flush)
-        atexit.register(self.flush)
+        interrupts.not_at_exit(self._flush_at_exit)
+        interrupts.at_exit(self._flush_at_exit)
         self.announce()
         return process
+
+    def _flush_at_exit(self) -> None:
+        give_back = interrupts.hold()
+        try:
+            self.flush()
+        finally:
+            give_back()
 
     def _flush_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
+        give_back: Callable[[], None] | None = None
         try:
+            give_back = interrupts.hold()
             self.flush()
         except Exception as error:
             log_internal_error("runtime", error)
-        return wrapped(*args, **kwargs)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:  # behind a stand-in, which may return
+            try:
+                if give_back is not None:
+                    give_back()
+            except Exception as error:
+                log_internal_error("runtime", error)
 
 
 def end_span(span: Span) -> None:

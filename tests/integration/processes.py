@@ -132,10 +132,20 @@ class Process:
             self._popen.send_signal(signal.SIGTERM)
 
     def terminate_all(self) -> None:
-        """Ask parent and workers to end, all at once, as systemd does by default, and do not wait."""
-        for process in self.family():
+        """Ask parent and workers to end, all at once, as systemd does by default, and do not wait.
+
+        Each has its signal before any of them runs on, and before the parent passes its own on.
+        """
+        family = self.family()
+        self._send(family, signal.SIGSTOP)
+        self._send(family, signal.SIGTERM)
+        self._send(family[::-1], signal.SIGCONT)
+
+    @staticmethod
+    def _send(family: Sequence[psutil.Process], number: signal.Signals) -> None:
+        for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(number)
 
     def wait(self, timeout: float) -> int:
         """Wait until the parent has ended; return its exit status."""
