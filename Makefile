@@ -15,7 +15,7 @@ GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
 NEED_GO = @go version 2> /dev/null | grep -Eq ' go1\.(2[1-9]|[3-9][0-9])' || { echo "make: $(notdir $@) is built with Go 1.25, or 1.21 and newer which fetch that; here is $$(go version 2> /dev/null || echo none)" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down pipeline test nightly programs collector jaeger coverage lint format bench picture docs dashboards schema clean
+.PHONY: help demo up down pipeline test nightly matrix programs collector jaeger coverage lint format bench picture docs dashboards schema clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ endif
 
 nightly: $(READY) ## Run what is too slow for CI: all tests of Cinder and its libraries, untraced and traced
 	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+matrix: $(READY) ## Install each OpenStack release's Cinder, add otel-cinder, create a volume; ARGS='-k zed'
+	$(BIN)/python -m pytest tests/releases -m 'nightly or not nightly' $(ARGS)
 
 programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build the programs that the tests need and no package provides; needs Go and npm
 

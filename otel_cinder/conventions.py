@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from opentelemetry.semconv.attributes import (
     client_attributes,
-    code_attributes,
     error_attributes,
     exception_attributes,
     http_attributes,
@@ -191,9 +190,11 @@ RETRY_STATE = _attribute(
     "taskflow.retry.state", "`SUCCESS`, `FAILURE`, `REVERTED` or `REVERT_FAILURE`"
 )
 RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "the number of the attempt, from 1")
-CODE_FUNCTION = _attribute(code_attributes.CODE_FUNCTION_NAME, "the function that did the work")
-CODE_FILE = _attribute(code_attributes.CODE_FILE_PATH, "the file that wrote the log line")
-CODE_LINE = _attribute(code_attributes.CODE_LINE_NUMBER, "the line in that file")
+# Spelled out: the constants of these three came with semantic-conventions 0.53b0, and Cinder 26's
+# constraints pin 0.51b0.
+CODE_FUNCTION = _attribute("code.function.name", "the function that did the work")
+CODE_FILE = _attribute("code.file.path", "the file that wrote the log line")
+CODE_LINE = _attribute("code.line.number", "the line in that file")
 
 # Messages
 MESSAGING_SYSTEM = _attribute(

@@ -34,6 +34,16 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not astray.match(name)}
 
 
+def build_wheel(target: Path) -> Path:
+    """Build the checkout's wheel in ``target``."""
+    # Without isolation where the build backend is at hand: that needs no network.
+    alone = ["--no-build-isolation"] if find_spec("hatchling") else []
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    run([*pip, "wheel", *alone, "--no-deps", "--wheel-dir", target, CHECKOUT])
+    (wheel,) = target.glob("otel_cinder-*.whl")
+    return wheel
+
+
 class Installation:
     """A virtualenv with the wheel in it and a link to all else that pytest's own has.
 
@@ -57,7 +67,7 @@ class Installation:
             self._copy_script(Path(sys.prefix) / "bin" / script)
         self.script("sudo").write_text(SUDO)
         self.script("sudo").chmod(0o755)
-        self._install(self._build_wheel())
+        self._install(build_wheel(folder / "wheel"))
 
     def environment(self) -> dict[str, str]:
         """Return what a service is started with, where its programs come first."""
@@ -80,15 +90,6 @@ class Installation:
         copy = self.script(original.name)
         copy.write_text(f"#!{self.python}\n{body}")
         copy.chmod(0o755)
-
-    def _build_wheel(self) -> Path:
-        # Without isolation where the build backend is at hand: that needs no network.
-        alone = ["--no-build-isolation"] if find_spec("hatchling") else []
-        target = self.folder / "wheel"
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-        run([*pip, "wheel", *alone, "--no-deps", "--wheel-dir", target, CHECKOUT])
-        (wheel,) = target.glob("otel_cinder-*.whl")
-        return wheel
 
     def _install(self, wheel: Path) -> None:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]

@@ -9,6 +9,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from otel_cinder.cli.demo.problem import Problem
@@ -114,6 +115,16 @@ def environment(caller: Mapping[str, str], otlp_endpoint: str) -> dict[str, str]
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(filter(None, (caller.get(name), "127.0.0.1", "localhost")))
     return env
+
+
+def runs_in_native_threads() -> bool:
+    """Tell whether Cinder can do without eventlet, which it can from release 29 on.
+
+    Does not import Cinder, which would import eventlet.
+    """
+    spec = PathFinder.find_spec("cinder")
+    folders = spec.submodule_search_locations if spec else None
+    return any(Path(folder, "monkey_patch.py").is_file() for folder in folders or ())
 
 
 def cinder_etc() -> Path:

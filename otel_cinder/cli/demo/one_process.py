@@ -9,13 +9,33 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
-from otel_cinder.cli.demo.cinder_conf import BACKEND
+from otel_cinder.cli.demo.cinder_conf import BACKEND, runs_in_native_threads
 
 
 def main(config_file: str, config_folder: str, port: int) -> None:
     """Serve until SIGTERM, then export what is left and leave."""
+    choose = _native_threads if runs_in_native_threads() else _greenthreads
+    choose()
+    close = _start_cinder(config_file, config_folder, port)
+    stopped: list[int] = []
+    # Only from here on is there something to export; until then the signal ends the process.
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    while not stopped:
+        time.sleep(0.1)  # which lets greenthreads run
+    close()
+
+    from otel_cinder.spans import runtime
+
+    runtime.flush(timeout_s=5.0)
+    # Periodic tasks of three services may be sleeping in threads. There is no need to wait for them.
+    os._exit(0)
+
+
+def _native_threads() -> None:
     # Read by Cinder's modules as they are imported.
     os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
 
@@ -27,21 +47,23 @@ def main(config_file: str, config_folder: str, port: int) -> None:
     from cinder import monkey_patch
 
     monkey_patch.patch(backend="threading")
-    server = _start_cinder(config_file, config_folder, port)
-    stop = threading.Event()
-    # Only from here on is there something to export; until then the signal ends the process.
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    stop.wait()
-    server.close()
-
-    from otel_cinder.spans import runtime
-
-    runtime.flush(timeout_s=5.0)
-    # Periodic tasks of three services may be sleeping in threads. There is no need to wait for them.
-    os._exit(0)
 
 
-def _start_cinder(config_file: str, config_folder: str, port: int) -> Any:
+def _greenthreads() -> None:
+    """Choose eventlet, which is all that Cinder knows below release 29."""
+    import eventlet
+
+    eventlet.monkey_patch()
+
+    import otel_cinder
+
+    otel_cinder.instrument()
+
+    # Cinder's programs mend what eventlet leaves, as they are imported.
+    import cinder.cmd.scheduler  # noqa: F401
+
+
+def _start_cinder(config_file: str, config_folder: str, port: int) -> Callable[[], None]:
     # Imported for the options that it registers; after CONF has been parsed it is too late.
     import cinder.volume.volume_utils  # noqa: F401
     from cinder import coordination, objects, rpc, service, version
@@ -72,12 +94,23 @@ def _start_cinder(config_file: str, config_folder: str, port: int) -> Any:
     return _serve(wsgi.Loader(conf).load_app("osapi_volume"), port)
 
 
-def _serve(application: Any, port: int) -> Any:
-    import waitress
+def _serve(application: Any, port: int) -> Callable[[], None]:
+    """Serve the API from now on; returns what ends it."""
+    if runs_in_native_threads():
+        import waitress
 
-    server = waitress.create_server(application, host="127.0.0.1", port=port, threads=4)
-    threading.Thread(target=server.run, name="cinder-api", daemon=True).start()
-    return server
+        server = waitress.create_server(application, host="127.0.0.1", port=port, threads=4)
+        threading.Thread(target=server.run, name="cinder-api", daemon=True).start()
+        close: Callable[[], None] = server.close
+        return close
+
+    from oslo_config import cfg
+    from oslo_service import wsgi
+
+    green = wsgi.Server(cfg.CONF, "osapi_volume", application, host="127.0.0.1", port=port)
+    green.start()
+    stop: Callable[[], None] = green.stop
+    return stop
 
 
 if __name__ == "__main__":

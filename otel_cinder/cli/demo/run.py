@@ -285,7 +285,9 @@ def _check_files(options: Options) -> None:
 def _check_modules() -> None:
     try:
         import requests  # noqa: F401
-        import waitress  # noqa: F401
+
+        if cinder_conf.runs_in_native_threads():
+            import waitress  # noqa: F401
     except ImportError as error:
         # Not the extra [demo]: that would replace the Cinder of this virtualenv by another.
         raise Problem(f"{error.name} is missing: pip install {error.name}") from None
