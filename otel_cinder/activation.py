@@ -1,4 +1,4 @@
-"""What ``otel_cinder.pth`` runs at interpreter start, where an OTEL_CINDER_* variable is set.
+"""What runs at interpreter start, where an OTEL_CINDER_* variable or a file of settings is there.
 
 Only import hooks are registered here, with the standard library alone. Cinder's first act is to let
 eventlet patch the standard library; what had imported ssl, urllib3 or oslo_context before would
@@ -43,12 +43,23 @@ def _begin() -> None:
     try:
         from otel_cinder import settings
 
+        _read_file()
         if settings.enabled(os.environ):
             _instrument()
         else:
             settings.warn_of_unknown(os.environ)
     except Exception as error:
         _say(error)
+
+
+def _read_file() -> None:
+    from otel_cinder import settings, settings_file
+
+    # The file is there for all programs of the virtualenv or host: other services have a broker, too.
+    if settings.ENABLED in os.environ or "cinder" in sys.modules:
+        path = settings_file.find()
+        if path is not None:
+            settings_file.read_into(os.environ, path)
 
 
 def _instrument() -> None:
