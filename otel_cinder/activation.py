@@ -14,6 +14,8 @@ from otel_cinder.import_hooks import ImportHooks
 
 _WAIT_FOR = ("oslo_messaging", "taskflow.engines", "oslo_service.wsgi")
 
+_REQUIREMENTS = "https://github.com/otel-cinder/otel-cinder/tree/main/requirements"
+
 _hooks = ImportHooks()
 _activated = False
 
@@ -81,10 +83,7 @@ def _instrument() -> None:
 
 
 def _say(error: Exception) -> None:
-    if isinstance(error, ImportError):
-        advice = "Is it installed in the same virtualenv, with its dependencies?"
-    else:
-        advice = "Correct the OTEL_* variable that this names; if it names none, please report it."
+    advice = _advice(error)
     said = (
         f"otel-cinder stays off because it could not start ({type(error).__name__}: {error}); "
         f"Cinder is not affected. {advice}"
@@ -95,3 +94,15 @@ def _say(error: Exception) -> None:
         notices.warn("%s", said)
     except Exception:
         print(said, file=sys.stderr)
+
+
+def _advice(error: Exception) -> str:
+    if not isinstance(error, ImportError):
+        return "Correct the OTEL_* variable that this names; if it names none, please report it."
+    package = (error.name or "otel_cinder").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) or package == "otel_cinder":
+        return "Is it installed in the same virtualenv, with its dependencies?"
+    return (
+        f"The installed {package} does not fit: for this OpenStack release, install what "
+        f"{_REQUIREMENTS} lists."
+    )

@@ -40,3 +40,6 @@ RELEASES = (
     Release("2026.1", "28.0.0", "3.12"),
     Release("2026.2", "29.0.0", "3.11"),
 )
+
+DEBIAN = FOLDER / "debian-12.txt"
+"""For the Cinder that Debian 12 packages: zed's, with Debian's own versions. Written by hand."""

@@ -261,6 +261,22 @@ def test_broken_installation_never_raises(broken: str) -> None:
     assert said[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
 
 
+def test_package_that_is_too_old_is_told() -> None:
+    """With the typing-extensions of Debian 12, it is that which is named, and where to look."""
+    ran = scripts.run(
+        QUIET,
+        "import typing_extensions; del typing_extensions.deprecated  # came with 4.5",
+        ON,
+        "import taskflow.engines, oslo_messaging; print('1')",
+    )
+    assert ran.said == 1
+    (said,) = ran.stderr.splitlines()
+    assert said.endswith(
+        "The installed typing_extensions does not fit: for this OpenStack release, install what "
+        "https://github.com/otel-cinder/otel-cinder/tree/main/requirements lists."
+    )
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-1"), ("OTEL_PROPAGATORS", "unheard-of")],

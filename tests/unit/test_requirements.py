@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from requirements.releases import FOLDER, RELEASES, Release
+from requirements.releases import DEBIAN, FOLDER, RELEASES, Release
 
 each_release = pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.series)
 
@@ -29,7 +29,7 @@ def wanted() -> list[Requirement]:
 
 def test_each_release_has_its_files() -> None:
     """A file for each release that we know, and none besides."""
-    assert {*FOLDER.glob("*.txt")} == {release.added for release in RELEASES}
+    assert {*FOLDER.glob("*.txt")} == {DEBIAN, *(release.added for release in RELEASES)}
     assert {*FOLDER.glob("cinder/*.txt")} == {release.before for release in RELEASES}
 
 
@@ -60,3 +60,10 @@ def test_floors_are_what_the_oldest_release_has() -> None:
             oldest = min(Version(versions_[requirement.name]) for versions_ in used)
             assert oldest in requirement.specifier
             assert oldest.release[:2] == Version(floor.version).release[:2]
+
+
+def test_debians_file_is_that_of_its_cinder() -> None:
+    """Debian 12 has the Cinder of zed: only what Debian packages in another version differs."""
+    zed = versions(RELEASES[0].added)
+    own = {"googleapis-common-protos": "1.56.4", "typing-extensions": "4.4.0"}
+    assert versions(DEBIAN) == zed | own
