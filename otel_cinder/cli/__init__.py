@@ -13,7 +13,7 @@ def main() -> None:
         import rich  # noqa: F401
     except ImportError:
         print(
-            "otel-cinder: the command line needs click and rich: pip install 'otel-cinder[cli]'",
+            "otel-cinder: the command line needs click and rich: pip install click rich",
             file=sys.stderr,
         )
         raise SystemExit(2) from None

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from requirements.releases import RELEASES
+
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / ".github"
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config")
@@ -60,6 +62,13 @@ def test_each_python_of_the_classifiers_runs_the_unit_tests(metadata: dict) -> N
     jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
     assert set(jobs["quick"]["strategy"]["matrix"]["python"]) == promised
     assert metadata["requires-python"] == f">={min(promised, key=lambda v: int(v[2:]))}"
+
+
+def test_workflow_has_the_python_of_each_release() -> None:
+    """The job that installs every release's Cinder lacks none of their Pythons."""
+    jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
+    [setup] = [step["with"] for step in jobs["releases"]["steps"] if "python-version" in str(step)]
+    assert {release.python for release in RELEASES} <= set(setup["python-version"].split())
 
 
 def test_the_package_index_gets_absolute_links(metadata: dict) -> None:

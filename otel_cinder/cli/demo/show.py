@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _PICTURE_WIDTH = 128
 _NEXT_STEPS = """\
 To see your own Cinder's requests, in devstack for example, in the virtualenv that Cinder runs in:
-  pip install otel-cinder
+  pip install --no-deps -r https://raw.githubusercontent.com/otel-cinder/otel-cinder/main/requirements/2026.2.txt otel-cinder
+  (or the file of your release: zed to 2026.2)
 and in the environment of cinder-api, cinder-scheduler and cinder-volume:
   OTEL_CINDER_ENABLED=true
   OTEL_EXPORTER_OTLP_ENDPOINT="""
