@@ -9,6 +9,8 @@ With ``OTEL_LOGS_EXPORTER`` the lines leave as OTLP log records instead of event
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import contextvars
 import functools
 import logging
@@ -42,8 +44,7 @@ MORE: Final = ((logging.WARNING, 16), (logging.ERROR, 16))
 """Further lines that it takes from a level on: what tells of a failure comes last. All of them leave
 room for other events among the 128 that the SDK keeps. The rest is counted in ``log.dropped``."""
 
-_PATIENCE_S: Final = 0.01
-"""Seconds that a line waits for a span's lock."""
+_ROOM: Final = EVENTS + sum(room for _, room in MORE)
 
 _LINES: Final = "_otel_cinder_lines"
 """Attribute of a span: its `_Lines`, which goes when the span goes."""
@@ -234,7 +235,7 @@ _EMPTY: Final = Context()
 class _Lines:
     """Counts the lines of one span, which threads may share, greenthreads and tpool's among them."""
 
-    __slots__ = ("_dropped", "_lock", "_more", "_room", "_severe")
+    __slots__ = ("_dropped", "_lock", "_more", "_room", "_severe", "late")
 
     def __init__(self) -> None:
         self._room = EVENTS
@@ -242,6 +243,24 @@ class _Lines:
         self._dropped = 0
         self._severe = 0
         self._lock = unpatched("_thread").allocate_lock()  # like the span's own, see `runtime`
+        self.late: collections.deque[tuple[int, Mapping[str, Any], int | None]] = (
+            collections.deque()
+        )
+        """Lines that wait for the span's lock: level, attributes, time."""
+
+    def put_off(self, span: Span, record: logging.LogRecord) -> None:
+        """Keep a line until the next one of ``span``, or its end."""
+        said = _said(record) if len(self.late) < _ROOM else {}  # no room: it will be counted
+        self.late.append((record.levelno, said, clock.now(span)))
+        span.__dict__[clock.LATE] = self.catch_up
+
+    def catch_up(self, span: Span) -> None:
+        """Give ``span`` the lines that were put off."""
+        with contextlib.suppress(IndexError):  # another thread was faster
+            while self.late:
+                level, said, when = self.late.popleft()
+                if self.one_more(span, level):
+                    span.add_event(conventions.LOG_EVENT, said, when)
 
     def one_more(self, span: Span, level: int) -> bool:
         """Return whether ``span`` takes another of this level; else it says how many it has not taken."""
@@ -268,24 +287,27 @@ def _never() -> bool:
 
 def _add(record: logging.LogRecord, span: Span) -> None:
     """Make ``record`` an event of ``span``, as long as there are not too many."""
+    of_span = span.__dict__
+    # Two threads may come here at once: setdefault lets one of them win.
+    lines = of_span.get(_LINES) or of_span.setdefault(_LINES, _Lines())
     lock = getattr(span, "_lock", None)
     if lock is not None and getattr(lock, "locked", _never)():
         # By another thread, for a moment. Or by this one: a finalizer logs, which the garbage
         # collector runs in the midst of the span's own work. Then we'd wait for ourselves.
-        if not lock.acquire(timeout=_PATIENCE_S):
-            return
-        lock.release()
-    of_span = span.__dict__
-    # Two threads may come here at once: setdefault lets one of them win.
-    lines = of_span.get(_LINES) or of_span.setdefault(_LINES, _Lines())
-    if not lines.one_more(span, record.levelno):
+        lines.put_off(span, record)
         return
-    attributes = {
+    if lines.late:
+        lines.catch_up(span)
+    if lines.one_more(span, record.levelno):
+        clock.add_event(span, conventions.LOG_EVENT, _said(record))
+
+
+def _said(record: logging.LogRecord) -> Mapping[str, Any]:
+    return {
         conventions.LOG_MESSAGE: _message(record),
         conventions.LOG_LEVEL: _short(record.levelname),
         **_attributes(record),
     }
-    clock.add_event(span, conventions.LOG_EVENT, attributes)
 
 
 def _emit(record: logging.LogRecord, context: Context) -> None:

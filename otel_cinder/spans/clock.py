@@ -20,6 +20,10 @@ _AHEAD: Final = "_otel_cinder_ahead"
 """Attribute of a span: nanoseconds by which its wall clock is ahead of the monotonic clock."""
 
 
+LATE: Final = "_otel_cinder_late"
+"""Attribute of a span: what adds to it, given the span, what could not be added when it happened."""
+
+
 def start(
     tracer: Tracer,
     name: str,
@@ -52,11 +56,20 @@ def start(
 
 def end(span: Span) -> None:
     """End ``span`` now, by its clock."""
+    late = getattr(span, LATE, None)
+    try:
+        if late is not None:
+            late(span)
+    finally:
+        span.end(now(span))
+
+
+def now(span: Span) -> int | None:
+    """In ns since the epoch, by the clock of ``span``; None: it keeps its own time."""
     ahead: int | None = getattr(span, _AHEAD, None)
-    span.end(None if ahead is None else monotonic_ns() + ahead)
+    return None if ahead is None else monotonic_ns() + ahead
 
 
 def add_event(span: Span, name: str, attributes: Mapping[str, Any]) -> None:
     """Add an event that happens now, by the clock of ``span``."""
-    ahead: int | None = getattr(span, _AHEAD, None)
-    span.add_event(name, attributes, None if ahead is None else monotonic_ns() + ahead)
+    span.add_event(name, attributes, now(span))
