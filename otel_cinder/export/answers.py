@@ -64,14 +64,14 @@ def partly_taken(rejected: int, message: str) -> Answer:
             rejected=rejected,
             advice="Look at what the collector says, and at its log",
             what=f"the collector has rejected {rejected} of a request, which are lost",
-            raw=said(message),
+            raw=one_line(message),
         )
     if message:
         return TAKEN._replace(
             kind="warning",
             advice="Look at what the collector says",
             what="the collector takes them with a warning",
-            raw=said(message),
+            raw=one_line(message),
         )
     return TAKEN
 
@@ -83,10 +83,10 @@ def malformed(error: Exception) -> Answer:
         type(error).__qualname__,
         "Please report it",
         "one can't be encoded, and is lost",
-        f"{type(error).__name__}: {said(error)}",
+        f"{type(error).__name__}: {one_line(error)}",
     )
 
 
-def said(text: Any) -> str:
+def one_line(text: Any) -> str:
     """What a collector or an error says, fit for one line of a log."""
     return redaction.masked(text, TEXT_LIMIT)

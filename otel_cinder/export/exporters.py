@@ -16,10 +16,12 @@ from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.util._importlib_metadata import entry_points
 
 from otel_cinder import notices, redaction
+from otel_cinder.export.delivery import Load
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.metrics import MetricQueue
 from otel_cinder.export.native_thread import threads_are_green
-from otel_cinder.export.queues import LOGS, METRICS, SPANS, BatchSpanProcessor, Load, Signal
+from otel_cinder.export.queues import BatchSpanProcessor
+from otel_cinder.export.signals import LOGS, METRICS, SPANS, Signal
 
 _HTTP: Final = "http/protobuf"
 _GRPC: Final = "grpc"

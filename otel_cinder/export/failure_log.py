@@ -50,7 +50,7 @@ class FailureLog:
         self._see_to_process()
         self._said.append((time.monotonic(), message, arguments))
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Log what there is, in the current thread, which is one that may."""
         self._see_to_process()
         if not self._said:
@@ -107,7 +107,7 @@ class FailureLog:
         if timer is self._timer and self._pid == os.getpid():
             self._look_later()
             if self._said:
-                sys.modules["eventlet.greenthread"].spawn_n(self.tell)
+                sys.modules["eventlet.greenthread"].spawn_n(self.write)
 
 
 def _has_hub() -> bool:

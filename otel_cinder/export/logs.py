@@ -12,7 +12,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_cinder import conventions
-from otel_cinder.export.queues import LOGS, SPARE_BYTES, ExportQueue, Load, text_in
+from otel_cinder.export.delivery import Load
+from otel_cinder.export.queues import SPARE_BYTES, ExportQueue, text_in
+from otel_cinder.export.signals import LOGS
 from otel_cinder.version import __version__
 
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE, __version__, conventions.SCHEMA_URL)
@@ -37,19 +39,21 @@ class LogQueue(ExportQueue[tuple[Any, LogRecord]]):
 
     def put(self, item: tuple[Any, LogRecord], size: int = 0) -> None:
         """Queue a record. See `ExportQueue.put`."""
-        super().put(item, size or self._bytes_of(item))
+        super().put(item, size or self.bytes_of(item))
 
     def _load(self) -> None:
         super()._load()
         _readable()
 
-    def _bytes_of(self, item: tuple[Any, LogRecord]) -> int:
+    def bytes_of(self, item: tuple[Any, LogRecord]) -> int:
+        """About how many bytes a record takes."""
         record = item[1]
         return SPARE_BYTES + text_in(record.body) + text_in(record.attributes)
 
-    def _form(self, batch: Sequence[tuple[Any, LogRecord]]) -> Any:
-        made = _readable()
-        return [made(record, self._resource(service), _SCOPE) for service, record in batch]
+    def request(self, batch: Sequence[tuple[Any, LogRecord]]) -> Any:
+        """``batch`` as the SDK's readable records."""
+        readable = _readable()
+        return [readable(record, self._resource(service), _SCOPE) for service, record in batch]
 
 
 @functools.cache

@@ -24,9 +24,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from otel_cinder import conventions, redaction
+from otel_cinder.export.delivery import Load
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.native_thread import unpatched
-from otel_cinder.export.queues import METRICS, ExportQueue, Load
+from otel_cinder.export.queues import ExportQueue
+from otel_cinder.export.signals import METRICS
 from otel_cinder.version import __version__
 
 BOUNDARIES_S: Final = (
@@ -201,6 +203,7 @@ class MetricQueue(ExportQueue[Measurement]):
             queue_size=QUEUE_SIZE,
             batch_size=QUEUE_SIZE // 2,
             delay=min(interval, _ROUND_S),
+            batches=_Metrics(),
         )
         self._interval = interval
         self._resource = resource
@@ -235,10 +238,11 @@ class MetricQueue(ExportQueue[Measurement]):
         now = time.monotonic()
         if asked or now >= self._due:
             self._due = now + self._interval
-            self._give_up_held()  # what is collected now tells all of that, too
+            self.delivery.abandon()  # what is collected now tells all of that, too
             self._collect()
-        while self._held and self._send_held(asked=asked):
-            pass
+        while self.delivery.is_pending:
+            if not self.delivery.attempt(asked=asked, deadline=self._deadline):
+                return
 
     def _record_all(self) -> None:
         for service in self._seen:
@@ -266,7 +270,7 @@ class MetricQueue(ExportQueue[Measurement]):
         return found
 
     def _make(self, service: Any) -> _Service:
-        readers = [_reader(exporter) for exporter in self._exporters]
+        readers = [_reader(exporter) for exporter in self.delivery.exporters]
         # Its atexit hook would run behind our flush.
         provider = _provider_class()(readers, self._resource(service), shutdown_on_exit=False)
         meter = provider.get_meter(conventions.SCOPE, __version__, conventions.SCHEMA_URL)
@@ -276,39 +280,47 @@ class MetricQueue(ExportQueue[Measurement]):
 
     def _collect(self) -> None:
         deliveries = []
-        for index, exporter in enumerate(self._exporters):
-            read = [each.readers[index].get_metrics_data() for each in self._services.values()]
-            found = [one for data in read if data is not None for one in data.resource_metrics]
-            if found:
-                deliveries.append((exporter, found))
+        for index, exporter in enumerate(self.delivery.exporters):
+            collected = [
+                service.readers[index].get_metrics_data() for service in self._services.values()
+            ]
+            batch = [
+                of_resource for data in collected if data for of_resource in data.resource_metrics
+            ]
+            if batch:
+                deliveries.append((exporter, batch))
         if deliveries:
-            self._hold(deliveries, [])
+            self.delivery.begin_each(deliveries)
 
-    def _form(self, batch: Sequence[Any]) -> Any:
+
+class _Metrics:
+    """Batches that are lists of the SDK's ``ResourceMetrics``; their data points count."""
+
+    def request(self, batch: Sequence[Any]) -> Any:
         from opentelemetry.sdk.metrics.export import MetricsData
 
         return MetricsData(resource_metrics=batch)
 
-    def _bytes_in(self, batch: Sequence[Any]) -> int:
-        return self._size(batch) * _POINT_BYTES
-
-    def _halves(self, batch: Sequence[Any]) -> list[Any]:
-        metrics = _flat(batch)
-        if len(metrics) == 1:
-            metrics = [(*metrics[0][:2], half) for half in _halves_of(metrics[0][2])]
-        half = len(metrics) // 2
-        return [_grouped(metrics[:half]), _grouped(metrics[half:])] if half else [batch]
-
-    def _joined(self, batches: Sequence[Any]) -> Any:
-        return _grouped([metric for batch in batches for metric in _flat(batch)])
-
-    def _size(self, batch: Sequence[Any]) -> int:
+    def count(self, batch: Sequence[Any]) -> int:
         return sum(
             len(metric.data.data_points)
             for of_resource in batch
             for of_scope in of_resource.scope_metrics
             for metric in of_scope.metrics
         )
+
+    def size(self, batch: Sequence[Any]) -> int:
+        return self.count(batch) * _POINT_BYTES
+
+    def halves(self, batch: Sequence[Any]) -> list[Any]:
+        metrics = _flat(batch)
+        if len(metrics) == 1:
+            metrics = [(*metrics[0][:2], half) for half in _halves_of(metrics[0][2])]
+        half = len(metrics) // 2
+        return [_grouped(metrics[:half]), _grouped(metrics[half:])] if half else [batch]
+
+    def joined(self, batches: Sequence[Any]) -> Any:
+        return _grouped([metric for batch in batches for metric in _flat(batch)])
 
 
 _Placed = tuple[Any, Any, Any]

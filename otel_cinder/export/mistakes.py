@@ -14,7 +14,7 @@ from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from otel_cinder.export.answers import Answer, Verdict, said
+from otel_cinder.export.answers import Answer, Verdict, one_line
 
 _GRPC_PORT: Final = 4317
 
@@ -91,7 +91,7 @@ def of_status(address: Address, status: int, reason: str, text: str, wait: float
     verdict = Verdict.AGAIN if status in _AGAIN else Verdict.LOST
     if status == _TOO_LARGE:
         verdict = Verdict.TOO_LARGE
-    raw = " ".join(filter(None, (str(status), said(reason), text)))
+    raw = " ".join(filter(None, (str(status), one_line(reason), text)))
     return Answer(verdict, str(status), address.advise(advice), what, raw, wait, answered=True)
 
 
@@ -132,7 +132,7 @@ def _wrong_path(address: Address) -> str:
 def of_error(address: Address, error: Exception, stage: Stage) -> Answer:
     """What was raised instead of an answer."""
     verdict, advice, what = _of_error(address, error, stage)
-    raw = f"{type(error).__name__}: {said(error)}"
+    raw = f"{type(error).__name__}: {one_line(error)}"
     if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
         raw = type(error).__name__  # the rest is bytes
     elif isinstance(error, (ValueError, UnicodeError)) and not isinstance(error, ssl.SSLError):
@@ -203,7 +203,7 @@ def _is_grpc(address: Address) -> tuple[Verdict, str, str]:
 def _of_tls(address: Address, error: ssl.SSLError) -> tuple[Verdict, str, str]:
     variable = address.variable
     if isinstance(error, ssl.SSLCertVerificationError):
-        what = f"its certificate is not trusted ({said(error.verify_message)})"
+        what = f"its certificate is not trusted ({one_line(error.verify_message)})"
         if error.verify_code in _WRONG_NAME:
             return Verdict.AGAIN, f"Write the name that its certificate is for in {variable}", what
         if error.verify_code == _EXPIRED:

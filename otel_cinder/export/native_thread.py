@@ -115,9 +115,9 @@ def _is_enabled(
     threads: dict[int, LogSilencer],
     level: int,
 ) -> bool:
-    hush = threads.get(get_ident())
-    if hush is not None:
-        return level >= logging.WARNING and hush.may_hear
+    silencer = threads.get(get_ident())
+    if silencer is not None:
+        return level >= logging.WARNING and silencer.may_hear
     return logging.Logger.isEnabledFor(logger, level)
 
 

@@ -16,8 +16,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from otel_cinder.export import answers, encoding
-from otel_cinder.export.answers import LONGEST_S, Answer, Verdict, said
-from otel_cinder.export.queues import Signal
+from otel_cinder.export.answers import LONGEST_S, Answer, Verdict, one_line
+from otel_cinder.export.signals import Signal
 
 _AGAIN: Final = frozenset(
     {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
@@ -107,7 +107,7 @@ class OtlpGrpcExporter:
         except Exception as error:
             kind = type(error).__qualname__
             return Answer(
-                Verdict.LOST, kind, f"Check {self._variable}", "it can't be asked", said(error)
+                Verdict.LOST, kind, f"Check {self._variable}", "it can't be asked", one_line(error)
             )
 
     def _request(self, batch: Any) -> Any:
@@ -134,7 +134,7 @@ class OtlpGrpcExporter:
             verdict = Verdict.TOO_LARGE
             advice = "Raise the collector's limit of a request's size (max_recv_msg_size_mib)"
             what = "one is too large for it, and is lost"
-        raw = f"{status}: {said(details)}"
+        raw = f"{status}: {one_line(details)}"
         return Answer(verdict, status, advice.format(self._variable), what, raw, wait, answered)
 
     def _connect_anew(self) -> None:

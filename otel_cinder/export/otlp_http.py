@@ -37,7 +37,7 @@ from otel_cinder.export.answers import LONGEST_S, Answer, SettingError, Verdict
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.mistakes import Address, Stage
 from otel_cinder.export.native_thread import unpatched
-from otel_cinder.export.queues import Signal
+from otel_cinder.export.signals import Signal
 from otel_cinder.version import __version__
 
 ANSWER_LIMIT: Final = 64 * 1024
@@ -134,7 +134,7 @@ class OtlpHttpExporter:
         wait = _retry_after(response.headers["retry-after"])
         text = _text(kind, body)
         if 300 <= response.status < 400:
-            text = answers.said(response.headers["location"] or "")
+            text = answers.one_line(response.headers["location"] or "")
         return mistakes.of_status(self._address, response.status, response.reason, text, wait)
 
     def _of_success(self, kind: str, body: bytes) -> Answer:
@@ -473,13 +473,13 @@ def _text(kind: str, body: bytes) -> str:
     """What a collector says in an answer, for people."""
     try:
         if "protobuf" in kind:
-            return answers.said(_status_class().FromString(body).message)
+            return answers.one_line(_status_class().FromString(body).message)
         text = body.decode()
         if kind == "application/json":
             text = str(json.loads(text).get("message", ""))
     except (DecodeError, ValueError, AttributeError):
         return ""
-    return answers.said(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
+    return answers.one_line(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
 
 
 @functools.cache

@@ -34,7 +34,7 @@ class Worker(abc.ABC):
         self._start_thread = unpatched("_thread").start_new_thread
         self._noun = noun
         self._delay = delay
-        self._hush = LogSilencer(unpatched("_thread").get_ident)
+        self._silencer = LogSilencer(unpatched("_thread").get_ident)
         # Not an Event: a signal handler that flushes may interrupt the very thread that is waking
         # the worker, and would wait for the lock inside for ever. This one has none.
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -112,7 +112,7 @@ class Worker(abc.ABC):
 
     def withdraw(self) -> None:
         """Let the loggers be, where the thread is left behind: it hangs, or is the parent's."""
-        self._hush.withdraw()
+        self._silencer.withdraw()
 
     def _pause(self) -> float:
         """Seconds until the next round of work."""
@@ -133,12 +133,12 @@ class Worker(abc.ABC):
     def _tell(self) -> None:
         """Log in this thread what it has to say; under eventlet, leave that to the hub."""
         if not self._is_green:
-            failure_log.tell()
+            failure_log.write()
 
     def _run(self) -> None:
         interrupts.refuse()
-        self._hush.begin()
-        self._hush.may_hear = not self._is_green
+        self._silencer.begin()
+        self._silencer.may_hear = not self._is_green
         try:
             # The context of the request that happened to start the thread is not ours.
             otel_context.attach(otel_context.Context())
@@ -154,7 +154,7 @@ class Worker(abc.ABC):
                 redaction.masked(error),
             )
         finally:
-            self._hush.withdraw()
+            self._silencer.withdraw()
             self._tell()
             self._ended.set()
             while self._asked:

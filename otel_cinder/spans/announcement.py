@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_cinder import conventions
 from otel_cinder.export import exporters
-from otel_cinder.export.queues import LOGS, METRICS, SPANS
+from otel_cinder.export.signals import LOGS, METRICS, SPANS
 from otel_cinder.spans.configuration import Configuration
 from otel_cinder.spans.service import Service
 from otel_cinder.version import __version__

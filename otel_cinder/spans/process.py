@@ -21,7 +21,8 @@ from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.metrics import Instruments, MetricQueue
 from otel_cinder.export.native_thread import threads_are_green
-from otel_cinder.export.queues import METRICS, SPANS, BatchSpanProcessor, ExportQueue
+from otel_cinder.export.queues import BatchSpanProcessor, ExportQueue
+from otel_cinder.export.signals import METRICS, SPANS
 from otel_cinder.spans.configuration import Configuration
 from otel_cinder.spans.health import Health
 from otel_cinder.spans.instance_id import InstanceNames

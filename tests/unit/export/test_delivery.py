@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_cinder
 from otel_cinder import conventions
-from otel_cinder.export import answers, exporters, queues
+from otel_cinder.export import answers, delivery, exporters
 from otel_cinder.export.answers import Answer, Verdict
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
@@ -80,7 +80,7 @@ def make() -> Iterator[Make]:
 
     yield queue
     for each in made:
-        for one in each._exporters:
+        for one in each.delivery.exporters:
             getattr(one, "may_go", threading.Event()).set()
         each.shutdown()
 
@@ -253,7 +253,10 @@ def test_queue_is_bounded_in_bytes(
     end(queue, "again")
     assert queue.taken + queue.overflowed == 101
     assert caplog.messages == [
-        "Look at what keeps the collector. otel-cinder drops spans because 8 MiB wait to be sent to x."
+        (
+            "Find out why the collector is slow or down. otel-cinder drops spans because 8 MiB wait "
+            "to be sent to x."
+        )
     ]
 
 
@@ -309,7 +312,7 @@ def test_what_is_kept_is_bounded_in_time(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a minute a batch is lost, counted by its error; the next one has a minute of its own."""
-    monkeypatch.setattr(queues, "_KEPT_S", 1.5)
+    monkeypatch.setattr(delivery, "_KEPT_S", 1.5)
     told = Told(REFUSED)
     queue = make(told)
     end(queue, "a", "b")
@@ -448,7 +451,7 @@ def test_thread_that_hangs_beyond_uninstrument_goes_on_well(
         import json, time
         queue = runtime._current().spans
         span("a")
-        while not queue._held:
+        while not queue.delivery.is_pending:
             time.sleep(0.01)
         span("b"); span("c")
         from otel_cinder.spans.runtime import FLUSH_TIMEOUT

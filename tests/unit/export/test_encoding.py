@@ -29,7 +29,8 @@ from opentelemetry.trace import (
 import otel_cinder
 from otel_cinder.export import answers, encoding
 from otel_cinder.export.otlp_http import OtlpHttpExporter
-from otel_cinder.export.queues import SPANS, BatchSpanProcessor
+from otel_cinder.export.queues import BatchSpanProcessor
+from otel_cinder.export.signals import SPANS
 from otel_cinder.spans.runtime import runtime
 from tests.receiver import Receiver
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otel_cinder.export import exporters
-from otel_cinder.export.queues import LOGS, METRICS, SPANS, Signal
+from otel_cinder.export.signals import LOGS, METRICS, SPANS, Signal
 from tests.unit import scripts
 
 
@@ -170,10 +170,10 @@ def test_grpc_is_refused_under_eventlet() -> None:
         scripts.EVENTLET,
         """
         import json, os, sys
-        from otel_cinder.export import exporters, queues as exporting
-        signals = exporting.SPANS, exporting.METRICS, exporting.LOGS
-        said = {exporters.protocol(signal, os.environ) for signal in signals}
-        print(json.dumps([*said, "grpc" in sys.modules]))
+        from otel_cinder.export import exporters
+        from otel_cinder.export.signals import LOGS, METRICS, SPANS
+        protocols = {exporters.protocol(signal, os.environ) for signal in (SPANS, METRICS, LOGS)}
+        print(json.dumps([*protocols, "grpc" in sys.modules]))
         """,
         env={"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     )
@@ -265,8 +265,9 @@ def test_unknown_exporter_is_said() -> None:
     assert ran.said == "alive"
     assert ran.stderr.strip() == (
         "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder could not create an "
-        "exporter, so its spans are not exported; Cinder is not affected. (ValueError: "
-        "OTEL_TRACES_EXPORTER names 'zipkins', which is not installed)"
+        "exporter, so its spans are not exported; Cinder is not affected. "
+        "(ValueError: OTEL_TRACES_EXPORTER names 'zipkins', which is "
+        "not installed)"
     )
 
 

@@ -24,8 +24,8 @@ import pytest
 import otel_cinder
 from otel_cinder.export import interrupts
 from otel_cinder.export.worker import Worker
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

@@ -189,11 +189,11 @@ def test_overflow_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
     for _ in range(metrics.QUEUE_SIZE + 7):
         made.put((None, WAIT, 1.0, {}, Context()))
     assert (made.waiting, made.overflowed) == (metrics.QUEUE_SIZE, 7)
-    failure_log.tell()
+    failure_log.write()
     assert caplog.messages == [
         (
-            "Look at what keeps the collector. otel-cinder drops metrics because 10000 wait to be "
-            "sent to http://collector:4318."
+            "Find out why the collector is slow or down. otel-cinder drops metrics because 10000 wait "
+            "to be sent to http://collector:4318."
         )
     ]
 

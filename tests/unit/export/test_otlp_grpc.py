@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from otel_cinder.export import exporters
 from otel_cinder.export.answers import TAKEN, Answer, Verdict
 from otel_cinder.export.encoding import pack
-from otel_cinder.export.queues import SPANS
+from otel_cinder.export.signals import SPANS
 from tests.unit import scripts
 from tests.unit.export import collectors
 

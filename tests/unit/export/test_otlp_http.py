@@ -25,7 +25,7 @@ from otel_cinder.export import answers
 from otel_cinder.export.answers import TAKEN, Answer, SettingError, Verdict
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.otlp_http import ANSWER_LIMIT, OtlpHttpExporter
-from otel_cinder.export.queues import LOGS, SPANS
+from otel_cinder.export.signals import LOGS, SPANS
 from tests.unit.export import collectors
 from tests.unit.export.collectors import answer, collector
 
@@ -158,7 +158,7 @@ def test_settings_that_are_done_without(
     with collector(answer()) as listener:
         for _ in range(2):
             assert deliver(listener.endpoint, **{name: value}) is TAKEN
-    failure_log.tell()
+    failure_log.write()
     (message,) = caplog.messages
     assert message.startswith(("Set ", "Correct "))
     assert f"OTEL_EXPORTER_OTLP_{name}" in message

@@ -16,15 +16,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_cinder.export.queues import (
-    LOGS,
-    METRICS,
-    BatchSpanProcessor,
-    ExportQueue,
-    Signal,
-    flush,
-    shutdown,
-)
+from otel_cinder.export.queues import BatchSpanProcessor, ExportQueue, flush, shutdown
+from otel_cinder.export.signals import LOGS, METRICS, Signal
 from tests.receiver import Receiver
 from tests.unit import scripts
 
@@ -171,8 +164,8 @@ def test_queue_is_bounded_and_says_so_once(
     assert len(keeps.names) + queue.dropped == 200
     (said,) = caplog.messages
     assert said == (
-        "Raise OTEL_BSP_MAX_QUEUE_SIZE, or look at what keeps the collector. otel-cinder drops "
-        "spans because 20 wait to be sent to http://collector:4318."
+        "Raise OTEL_BSP_MAX_QUEUE_SIZE, or find out why the collector is slow or down. otel-cinder "
+        "drops spans because 20 wait to be sent to http://collector:4318."
     )
 
 
@@ -241,8 +234,8 @@ def test_exporter_that_cannot_be_made_is_said_once(caplog: pytest.LogCaptureFixt
     (said,) = caplog.messages
     assert said == (
         "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder could not create an "
-        "exporter, so its spans are not exported; Cinder is not affected. (FileNotFoundError: "
-        "/no/such/cert.pem)"
+        "exporter, so its spans are not exported; Cinder is not affected. "
+        "(FileNotFoundError: /no/such/cert.pem)"
     )
     assert queue.failed == {"FileNotFoundError": 1}
 
@@ -267,9 +260,9 @@ def test_loggers_are_hushed_only_in_the_export_thread(queue: BatchSpanProcessor)
     logger = logging.getLogger("urllib3.connectionpool")
     end(queue, "a")
     assert queue.force_flush()
-    assert queue._hush in logger.filters
+    assert queue._silencer in logger.filters
     queue.shutdown()
-    assert queue._hush not in logger.filters
+    assert queue._silencer not in logger.filters
 
 
 # Several signals
@@ -328,8 +321,8 @@ def test_others_learn_of_the_first_ones_collector(stuck: list[Keeps]) -> None:
 @pytest.mark.parametrize(
     ("signal", "more", "check"),
     [
-        (METRICS, "Look", ", or set OTEL_METRICS_EXPORTER=none if it takes none"),
-        (LOGS, "Raise OTEL_BLRP_MAX_QUEUE_SIZE, or look", ""),
+        (METRICS, "Find", ", or set OTEL_METRICS_EXPORTER=none if it takes none"),
+        (LOGS, "Raise OTEL_BLRP_MAX_QUEUE_SIZE, or find", ""),
     ],
     ids=lambda value: value.noun if isinstance(value, Signal) else "",
 )
@@ -354,8 +347,8 @@ def test_messages_name_what_is_lost(
     noun = signal.noun
     assert caplog.messages == [
         (
-            f"{more} at what keeps the collector. otel-cinder drops {noun} because 1 wait to be "
-            "sent to x."
+            f"{more} out why the collector is slow or down. otel-cinder drops {noun} because 1 wait "
+            "to be sent to x."
         ),
         (
             f"Check the collector and OTEL_EXPORTER_OTLP_ENDPOINT{check}. otel-cinder can't export "

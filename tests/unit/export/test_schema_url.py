@@ -13,8 +13,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import otel_cinder
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.runtime import runtime
+from tests.receiver import Receiver
 from tests.unit.recording import Recorder
 
 WAIT = conventions.RPC_QUEUE_DURATION

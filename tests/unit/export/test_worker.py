@@ -59,7 +59,7 @@ def test_broken_worker_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) ->
     assert works._ended.wait(5)
     assert time.monotonic() - begin < 2
     assert works.ask() is None
-    assert works._hush not in logging.getLogger("urllib3").filters
+    assert works._silencer not in logging.getLogger("urllib3").filters
     assert caplog.messages == [
         (
             "otel-cinder exports no more things because of RuntimeError: no; Cinder is not "
