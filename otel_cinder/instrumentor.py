@@ -83,7 +83,7 @@ class CinderInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if self._patches is not None:
             self._patches.undo()
         runtime.stop()
-        redaction.forget()
+        redaction.clear_known_values()
 
 
 def _patch(patches: PatchSet, *modules: str) -> None:
@@ -97,14 +97,14 @@ def _learn_secret_options(patches: PatchSet) -> None:
     def read(wrapped: Callable[..., Any], conf: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)
         try:
-            redaction.learn(secret_options(conf))
+            redaction.add_known_values(secret_options(conf))
         except Exception as error:
             log_internal_error("runtime", error)
         return result
 
     for method in ("__call__", "mutate_config_files", "reload_config_files"):
         patches.wrap("runtime", f"oslo_config.cfg:ConfigOpts.{method}", read)
-    redaction.learn(secret_options(sys.modules["oslo_config.cfg"].CONF))
+    redaction.add_known_values(secret_options(sys.modules["oslo_config.cfg"].CONF))
 
 
 def _guarded(seam: str, patch: Callable[..., None], *args: Any) -> Callable[[], None]:

@@ -126,7 +126,7 @@ def _passwords_in(url: str) -> Iterator[str]:
     for login in _NEXT_HOST.split(logins) if at else ():
         user, _, password = login.partition(":")
         for said in dict.fromkeys((password, unquote(password))):
-            if redaction.can_learn(said):
+            if redaction.can_be_known(said):
                 yield said
             elif said and user:
                 yield from (f"{user}:{said}", f"{user}/{said}")

@@ -1,18 +1,19 @@
-"""Any value -> a bounded attribute with no secret in it, as far as that can be told.
+"""Turns any value into a bounded attribute without secrets, as far as they can be recognized.
 
-A secret is known by one of four signs:
+A secret is recognized by one of four signs:
 
-- **Word for word**: what the configuration holds (`learn`), and a request's own token (`hiding`).
+- **Its value**: secrets of the configuration (`add_known_values`), and a request's own token
+  (`with_known_values`).
 - **Its shape**: Fernet tokens, JWTs, Ceph's and DH-HMAC-CHAP's keys, private keys, random words.
 - **Its place**: the user of a URL, its query, the path behind a login; what ``curl -u`` takes.
 - **Its name**: ``password=``, ``"auth_token":``, ``<chapSecret>``, ``--os-password``, ``密码：``; and
-  where nothing says where the value ends, the rest of the line.
+  the rest of the line, if the end of the value can't be seen.
 
-That is a matter of odds. Who must be certain has no free text recorded at all (`leave_out_texts`):
-then there are the names of things, classes, places and templates, and nothing that was said.
+None of this is certain. To be certain, record no free text at all (`leave_out_texts`): then only
+names of things, classes, places and templates are recorded.
 
-oslo.utils' ``mask_password`` is not asked: its names and forms are known here too (a test goes over
-its own lists), and it knows nothing of the other signs, of headers or of structures.
+oslo.utils' ``mask_password`` is not used. Its names and forms are known here too (a test goes over
+its own lists), and it does not know the other signs, headers or structures.
 """
 
 from __future__ import annotations
@@ -34,29 +35,34 @@ from typing import Any, Final
 from opentelemetry.util.http import sanitize_method
 
 from otel_cinder.redaction import known_values, names, patterns, prose, values
-from otel_cinder.redaction.known_values import can_learn, forget, hiding, learn
+from otel_cinder.redaction.known_values import (
+    add_known_values,
+    can_be_known,
+    clear_known_values,
+    with_known_values,
+)
 from otel_cinder.redaction.names import promises_secret
 from otel_cinder.redaction.places import MASK
 
 __all__ = [
-    "can_learn",
+    "add_known_values",
+    "can_be_known",
+    "clear_known_values",
     "command",
-    "forget",
-    "hiding",
     "http_method",
     "identifier",
     "keeps_secret",
-    "learn",
     "leave_out_texts",
     "masked",
+    "masked_unless_harmless",
     "plain",
     "promises_secret",
     "stacktrace",
     "tail",
     "text",
     "texts_are_left_out",
-    "unspoken",
     "value",
+    "with_known_values",
     "without_secrets",
 ]
 
@@ -94,7 +100,7 @@ _IDENTIFIER: Final = re.compile(r"[\w.@#:/+{}<>~*,-]+")
 _NOTHING_SAID: Final = ""
 _FRAME: Final = re.compile(r'^ *File "[^"\n]{1,400}", line \d+, in [\w<>.]{1,200}', re.MULTILINE)
 
-# Whose every part is somebody's own: a tenant's words, what a connection takes.
+# Structures that are private as a whole: a tenant's words, a connection's parameters.
 _SUBTREE: Final = re.compile(r"(?i)^auth$|metadata$|^connection_(?:data|properties)$|^image_meta$")
 _OPTION: Final = re.compile(r"-{0,2}[\w.-]{1,64}")
 _BLANK: Final = re.compile(r"\s")
@@ -104,13 +110,13 @@ _left_out: bool = False
 
 
 def leave_out_texts(yes: bool) -> None:
-    """Whether nothing that is said is recorded: `text`, `command` and `value` say nothing then."""
+    """Record no free text from now on, or do again: `text`, `command` and `value` are empty then."""
     global _left_out
     _left_out = yes
 
 
 def texts_are_left_out() -> bool:
-    """Whether no free text may be recorded: see `leave_out_texts`."""
+    """True if no free text may be recorded: see `leave_out_texts`."""
     return _left_out
 
 
@@ -129,56 +135,56 @@ def identifier(value: object, limit: int = 255) -> str:
     """
     if not _left_out:
         return masked(value, limit)
-    found = masked(value, limit)
-    return found if _IDENTIFIER.fullmatch(found) else ""
+    name = masked(value, limit)
+    return name if _IDENTIFIER.fullmatch(name) else ""
 
 
 def masked(value: object, limit: int = MESSAGE_LIMIT) -> str:
-    """``value`` as text, secrets masked, whether texts are left out or not; for our own log lines."""
+    """``value`` as text, secrets masked, even where texts are left out; for our own log lines."""
     if (
         type(value) is str
         and len(value) <= limit
         and _ID.fullmatch(value)
-        and not known_values.knows(value)
+        and not known_values.is_known(value)
     ):
-        return value  # most of what is said of a request
+        return value  # most values of a request
     try:
         # Cut before matching as well, so that a huge message costs no more than a long one.
-        found = _begin(str(value), min(4 * limit, limit + _MORE))
-        if not _INERT.fullmatch(found):
-            found = _mask_text(found, limit)
+        shown = _begin(str(value), min(4 * limit, limit + _MORE))
+        if not _INERT.fullmatch(shown):
+            shown = _mask_text(shown, limit)
     except Exception:  # an exception's __str__ is the host's code and may raise anything
         return f"<unprintable {type(value).__name__}>"
-    return found if len(found) <= limit else found[: limit - 1] + "…"
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
-def _begin(said: str, room: int) -> str:
-    """The begin of ``said``, in no more than so many characters, without the secrets that are known.
+def _begin(text: str, room: int) -> str:
+    """The beginning of ``text``, at most ``room`` characters, with known secrets masked.
 
-    Without the last word, if it was cut: who could tell what it was going to be?
+    A last word that was cut is left out, because it can't be recognized.
     """
-    found = plain(known_values.mask(said, room))
-    if len(said) <= room:
-        return found
-    blank = max(found.rfind(" "), found.rfind("\n"), len(found) - _LONGEST_WORD)
-    return found[: max(blank, 0)]
+    begin = plain(known_values.mask(text, room))
+    if len(text) <= room:
+        return begin
+    blank = max(begin.rfind(" "), begin.rfind("\n"), len(begin) - _LONGEST_WORD)
+    return begin[: max(blank, 0)]
 
 
-def _mask_text(found: str, limit: int) -> str:
-    """``found`` without the secrets that something points at, encoded a few times over or not.
+def _mask_text(text: str, limit: int) -> str:
+    """``text`` without the secrets that something points at, encoded a few times over or not.
 
-    No more than the first ``limit`` characters can be relied on, and a sign that there were more.
+    Only the first ``limit`` characters are reliable, and the fact that there were more.
     """
     room = limit + 1
-    found = shown = patterns.mask(found, room)
+    result = shown = patterns.mask(text, room)
     for _ in range(_DEEPEST_ENCODING):
         before, shown = shown, patterns.decoded(shown)
         if shown == before:
             break
         masked = patterns.mask(known_values.mask(shown, len(shown)), room)
-        if masked != shown:  # else it stays as it was said
-            found = shown = masked
-    return plain(found)
+        if masked != shown:  # else it stays encoded as it was
+            result = shown = masked
+    return plain(result)
 
 
 def command(words: Iterable[object], limit: int = MESSAGE_LIMIT) -> str:
@@ -195,54 +201,54 @@ def command(words: Iterable[object], limit: int = MESSAGE_LIMIT) -> str:
 
 
 def _words(words: Iterable[object], limit: int) -> Iterator[str]:
-    """The words of a command, in which a blank does not look like a word's end; as many as matter."""
+    """The first words of a command; a blank in a word does not look like its end."""
     left = 4 * limit
     for word in itertools.islice(words, limit):
-        said = str(word)
+        shown = str(word)
         if left <= 0:
             yield "…"
             break
-        if _BLANK.search(said, 0, 4 * limit):
-            yield _BLANK.sub("\0", _mask_text(_begin(said, 4 * limit), limit))
+        if _BLANK.search(shown, 0, 4 * limit):
+            yield _BLANK.sub("\0", _mask_text(_begin(shown, 4 * limit), limit))
         else:  # text() masks it as well as this could
-            yield said
-        left -= len(said) + 1
+            yield shown
+        left -= len(shown) + 1
 
 
-def value(found: object, limit: int = VALUE_LIMIT) -> str:
-    """``found`` as JSON of at most ``limit`` characters, secrets masked by name and by text.
+def value(item: object, limit: int = VALUE_LIMIT) -> str:
+    """``item`` as JSON of at most ``limit`` characters, secrets masked by name and by text.
 
-    Nothing of the host's is called to show itself: of what is no plain value, structure, dataclass
-    or exception there is the class, and the id where it has one at hand. Never raises.
-    Where free texts are left out there is nothing but a sign of that.
+    The host's own code is not called. Plain values, structures, dataclasses and exceptions are
+    shown; other objects by their class, and by their id if they have one at hand. Never raises.
+    Where free texts are left out, the value is ``…``.
     """
-    return _LEFT_OUT if _left_out else _json(found, limit, ())
+    return _LEFT_OUT if _left_out else _json(item, limit, ())
 
 
-def without_secrets(found: object) -> object:
-    """``found``, secrets masked by name if it is a structure, to be formatted in its place.
+def without_secrets(item: object) -> object:
+    """A copy of ``item``, secrets masked by name if it is a structure, for a format string.
 
-    Strings in it are as they were: who formats them masks the whole. Never raises.
+    Strings in it stay as they are: the formatted text is masked as a whole. Never raises.
     """
     try:
-        return _copied(found, 0)
+        return _copied(item, 0)
     except Exception:  # a class may have made any of this raise
         return _LEFT_OUT
 
 
-def unspoken(found: object) -> object:
-    """What stands in a text for ``found``, which its text calls a secret, to be formatted there.
+def masked_unless_harmless(item: object) -> object:
+    """``***`` for a value whose text calls it a secret, unless it is harmless.
 
-    The mask, but for what is none: an error, a number, an id, words in which somebody talks.
+    Harmless are None, numbers, errors, the empty string, ids and plain words.
     """
-    if found is None or isinstance(found, (bool, int, float, BaseException)):
-        return found
-    said = found if isinstance(found, str) else ""
-    return MASK if found != "" and prose.tells(said) else found
+    if item is None or isinstance(item, (bool, int, float, BaseException)):
+        return item
+    text = item if isinstance(item, str) else ""
+    return MASK if item != "" and prose.may_be_secret(text) else item
 
 
 def keeps_secret(name: str, value: object) -> bool:
-    """Whether ``value`` is a secret because of its name. ``password_length = 8`` is none."""
+    """True if ``value`` is a secret because of its name. ``password_length = 8`` is not."""
     if not promises_secret(name):
         return False
     return not (names.says_about(name) and _is_plain(value))
@@ -259,7 +265,7 @@ def stacktrace(frames: str, limit: int = STACKTRACE_LIMIT) -> str:
 
 
 def http_method(environ: Mapping[str, Any]) -> str:
-    """The method in a span's name: one that HTTP knows, or ``HTTP``, whatever a caller makes up."""
+    """The method for a span's name: one of HTTP's own, or ``HTTP`` for any other."""
     method = sanitize_method(str(environ.get("REQUEST_METHOD", "")).strip())
     return method if method and method != "_OTHER" else "HTTP"
 
@@ -273,21 +279,21 @@ def plain(value: str) -> str:
 
 
 def tail(value: str, limit: int = STACKTRACE_LIMIT) -> str:
-    """The last ``limit`` characters of a stack trace, from the begin of a line on.
+    """The last ``limit`` characters of a stack trace, from the beginning of a line on.
 
-    What comes before it in the line is what would tell whether there is a secret in it.
+    In a line that is cut, the name before a secret may be missing.
     """
     if len(value) <= limit:
         return value
-    found = value[1 - limit :]
-    line = found.find("\n", 0, _LONGEST_WORD)
-    return "…" + (found[line:] if line >= 0 else found)
+    end = value[1 - limit :]
+    line = end.find("\n", 0, _LONGEST_WORD)
+    return "…" + (end[line:] if line >= 0 else end)
 
 
 _LEFT_OUT: Final = '"…"'
-"""What stands for whatever there was no room for."""
+"""Replaces a value that has no room."""
 
-# What shows itself in a bounded form of its own, by Python's own code.
+# Types whose own code, Python's, shows them in a bounded form.
 _SCALARS: Final[Mapping[type, Callable[[Any], object]]] = {
     uuid.UUID: str,
     dt.datetime: dt.datetime.isoformat,
@@ -297,53 +303,53 @@ _SCALARS: Final[Mapping[type, Callable[[Any], object]]] = {
 }
 
 
-def _json(found: object, room: int, around: tuple[int, ...]) -> str:
-    """``found`` in at most ``room`` characters; `_LEFT_OUT` where that is too few."""
+def _json(item: object, room: int, around: tuple[int, ...]) -> str:
+    """``item`` in at most ``room`` characters; `_LEFT_OUT` where that is too few."""
     try:
-        kind = type(found)
-        if found is None or kind is bool:
-            said = json.dumps(found)
+        kind = type(item)
+        if item is None or kind is bool:
+            shown = json.dumps(item)
         elif issubclass(kind, enum.Enum):
-            said = _quoted(f"{kind.__name__}.{found._name_}", room)  # type: ignore[attr-defined]
+            shown = _quoted(f"{kind.__name__}.{item._name_}", room)  # type: ignore[attr-defined]
         elif issubclass(kind, int):
-            said = int.__repr__(found)
+            shown = int.__repr__(item)
         elif issubclass(kind, float):
-            said = float.__repr__(found)
-            said = said if said[-1].isdigit() else _quoted(said, room)  # nan, inf
+            shown = float.__repr__(item)
+            shown = shown if shown[-1].isdigit() else _quoted(shown, room)  # nan, inf
         elif issubclass(kind, str):
-            said = _quoted(str.__str__(found), room)
+            shown = _quoted(str.__str__(item), room)
         elif issubclass(kind, (bytes, bytearray)):
-            said = f'"<{len(found)} bytes>"'  # type: ignore[arg-type]
+            shown = f'"<{len(item)} bytes>"'  # type: ignore[arg-type]
         elif kind in _SCALARS:
-            said = _quoted(_SCALARS[kind](found), room)
+            shown = _quoted(_SCALARS[kind](item), room)
         elif issubclass(kind, PurePath):
-            said = _quoted(PurePath.__str__(found), room)
+            shown = _quoted(PurePath.__str__(item), room)
         elif issubclass(kind, BaseException):
-            said = _quoted(f"{kind.__name__}: {text(found, room)}", room)
-        elif id(found) in around or len(around) >= _DEEPEST:
-            said = _LEFT_OUT
+            shown = _quoted(f"{kind.__name__}: {text(item, room)}", room)
+        elif id(item) in around or len(around) >= _DEEPEST:
+            shown = _LEFT_OUT
         else:
-            said = _structure(found, kind, room, (*around, id(found)))
+            shown = _structure(item, kind, room, (*around, id(item)))
     except Exception:  # a class may have made any of this raise
-        said = '"<unprintable>"'
-    return said if len(said) <= room else _LEFT_OUT
+        shown = '"<unprintable>"'
+    return shown if len(shown) <= room else _LEFT_OUT
 
 
-def _structure(found: Any, kind: type, room: int, around: tuple[int, ...]) -> str:
+def _structure(item: Any, kind: type, room: int, around: tuple[int, ...]) -> str:
     # The base classes' own methods: a subclass may load something from a database on the way.
     if issubclass(kind, dict):
-        return _object(dict.items(found), room, around)
-    if dataclasses.is_dataclass(kind) and not isinstance(found, type):
+        return _object(dict.items(item), room, around)
+    if dataclasses.is_dataclass(kind) and not isinstance(item, type):
         fields = (field.name for field in dataclasses.fields(kind))
-        return _object(((name, _field(found, name)) for name in fields), room, around)
+        return _object(((name, _field(item, name)) for name in fields), room, around)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _object(zip(kind._fields, tuple.__iter__(found), strict=False), room, around)
+        return _object(zip(kind._fields, tuple.__iter__(item), strict=False), room, around)
     for base in (list, tuple, set, frozenset, deque):
         if issubclass(kind, base):
-            return _array(base.__iter__(found), room, around)
+            return _array(base.__iter__(item), room, around)
     identity = ""
     try:
-        attributes = object.__getattribute__(found, "__dict__")
+        attributes = object.__getattribute__(item, "__dict__")
         identity = attributes.get("_obj_id") or attributes.get("id")
     except Exception:  # no attributes, or no ordinary ones
         identity = ""
@@ -352,9 +358,9 @@ def _structure(found: Any, kind: type, room: int, around: tuple[int, ...]) -> st
     return f'"<{kind.__name__}>"'
 
 
-def _field(found: object, name: str) -> object:
+def _field(item: object, name: str) -> object:
     try:
-        return object.__getattribute__(found, name)
+        return object.__getattribute__(item, name)
     except AttributeError:
         return None
 
@@ -365,21 +371,21 @@ def _object(items: Iterable[tuple[object, object]], room: int, around: tuple[int
     named = ""
     for key, item in items:
         name = str.__str__(key) if isinstance(key, str) else str(_json(key, 64, around)).strip('"')
-        said = f"{_quoted(name, 64 + 2)}: "
+        shown = f"{_quoted(name, 64 + 2)}: "
         if _is_secret(name, item) or (named and name.lower() in _VALUES):
-            said += _masked(item)
+            shown += _masked(item)
         elif type(item) is str and values.is_key(name, item):
-            said += f'"{MASK}"'
+            shown += f'"{MASK}"'
         else:
-            said += _json(item, left - len(said), around)
+            shown += _json(item, left - len(shown), around)
         # {"name": "password", "value": …}
         if name.lower() in _NAMES and isinstance(item, str):
             named = item if promises_secret(item) else ""
-        if len(said) > left:
+        if len(shown) > left:
             parts.append(f"{_LEFT_OUT}: {_LEFT_OUT}")
             break
-        parts.append(said)
-        left -= len(said) + 2
+        parts.append(shown)
+        left -= len(shown) + 2
     return "{" + ", ".join(parts) + "}"
 
 
@@ -388,21 +394,21 @@ def _array(items: Iterable[object], room: int, around: tuple[int, ...]) -> str:
     left = room - 2 - len(f", {_LEFT_OUT}")
     is_next = False
     for item in items:
-        said = _masked(item) if is_next else _json(item, left, around)
+        shown = _masked(item) if is_next else _json(item, left, around)
         # ("password", …), ["--password", …], ["-n", "node.session.auth.password", "-v", …]
         if type(item) is str:
             is_flag = is_next and item.startswith("-")
-            said = _json(item, left, around) if is_flag else said
+            shown = _json(item, left, around) if is_flag else shown
             is_next = is_flag or (
                 not is_next and bool(_OPTION.fullmatch(item)) and promises_secret(item)
             )
         else:
             is_next = False
-        if len(said) > left:
+        if len(shown) > left:
             parts.append(_LEFT_OUT)
             break
-        parts.append(said)
-        left -= len(said) + 2
+        parts.append(shown)
+        left -= len(shown) + 2
     return "[" + ", ".join(parts) + "]"
 
 
@@ -410,36 +416,36 @@ _NAMES: Final = frozenset({"name", "key", "field", "attribute"})
 _VALUES: Final = frozenset({"value", "val", "data", "content"})
 
 
-def _copied(found: Any, depth: int) -> object:
-    kind = type(found)
+def _copied(original: Any, depth: int) -> object:
+    kind = type(original)
     if depth >= _DEEPEST:
-        return found
+        return original
     if issubclass(kind, dict):
         return {
-            name: _hidden(item)
+            name: _mask_of(item)
             if isinstance(name, str) and _is_secret(str.__str__(name), item)
             else _copied(item, depth + 1)
-            for name, item in itertools.islice(dict.items(found), _MOST_ITEMS)
+            for name, item in itertools.islice(dict.items(original), _MOST_ITEMS)
         }
     if kind not in (list, tuple):
-        return found
-    return kind(_copied(item, depth + 1) for item in itertools.islice(found, _MOST_ITEMS))
+        return original
+    return kind(_copied(item, depth + 1) for item in itertools.islice(original, _MOST_ITEMS))
 
 
-def _hidden(item: object) -> object:
-    """The mask, but for what says that there is no secret."""
+def _mask_of(item: object) -> object:
+    """``***``, unless the value is None, a boolean or empty."""
     return item if item is None or type(item) is bool or item == "" else MASK
 
 
 def _is_secret(name: str, item: object) -> bool:
-    """Whether all that a structure has under ``name`` is kept to itself."""
+    """True if ``item`` is masked as a whole because of its ``name`` in a structure."""
     if not _keeps_all(name[-names.LIMIT :]):
         return False
     return not (names.says_about(name) and _is_plain(item))
 
 
 def _is_plain(item: object) -> bool:
-    """Whether ``item`` is a number, or a text that does not look like a secret."""
+    """True for a number, and for a text that does not look like a secret."""
     return isinstance(item, (int, float)) or (isinstance(item, str) and not prose.is_secret(item))
 
 
@@ -449,12 +455,12 @@ def _keeps_all(name: str) -> bool:
 
 
 def _masked(item: object) -> str:
-    """The mask, but for what says that there is no secret."""
+    """The same as JSON."""
     if item is None or type(item) is bool:
         return json.dumps(item)
     return '""' if type(item) is str and not item else f'"{MASK}"'
 
 
-def _quoted(found: object, room: int) -> str:
-    said = json.dumps(text(found, max(min(room - 2, _STRING_LIMIT), 1)), ensure_ascii=False)
-    return said if len(said) <= room else _LEFT_OUT
+def _quoted(item: object, room: int) -> str:
+    shown = json.dumps(text(item, max(min(room - 2, _STRING_LIMIT), 1)), ensure_ascii=False)
+    return shown if len(shown) <= room else _LEFT_OUT

@@ -1,4 +1,4 @@
-"""Where in a text a secret may be: what is looked for in each text, so it has to be fast."""
+"""Finds the places in a text where a secret may be. Every text is searched, so it must be fast."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _from_rarest(word: str) -> str:
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     """A pattern that finds the end of each of these words.
 
-    It is left soon where there is none: it looks for the rarest character of each, and goes on from
-    there only by characters that one of them has: ``k(?:en(?<=token)|ie(?<=cookie))``.
+    It fails fast in a text without them: it looks for the rarest character of each word, and then
+    compares the rest: ``k(?:en(?<=token)|ie(?<=cookie))``.
     """
     return re.compile(_branches((_from_rarest(word), word) for word in words))
 
@@ -77,6 +77,6 @@ OF_NAMES: Final = _found_in([*_OF_NAMES, *_FOREIGN, *_OF_BOTH])
 
 
 def hints_in(lower: str) -> list[re.Match[str]]:
-    """What in a text (in lower case, `names.folded`) hints at a secret; mostly nothing."""
+    """The hints at secrets in a text (in lower case, `names.folded`); mostly none."""
     hint = _ASCII_HINT if lower.isascii() else _ANY_HINT
     return list(hint.finditer(lower))

@@ -23,15 +23,15 @@ from otel_cinder.redaction.places import MASK
 
 _SHORTEST: Final = 6
 _LONGEST: Final = 160
-"""Characters of a literal; a longer one, a private key say, is known by its pieces."""
+"""Characters of a known value; a longer one, such as a private key, is known by its pieces."""
 _LONGEST_FORM: Final = 12 * _LONGEST
-"""Characters that one of them takes in any form: ``%F0%9F%94%91`` at worst for each."""
+"""Characters of a known value in any form: at worst ``%F0%9F%94%91`` for each of its own."""
 _LONGEST_SECRET: Final = 8192
 """Characters of a secret that are known; what a caller sends may be of any length."""
 _LONGEST_SPELT: Final = 1024
 """Characters of a request's secret that are known in every form; the rest is as it was sent."""
 _MOST: Final = 256
-"""Literals that are known at once; the cost of a text grows with them."""
+"""Values that are known at once; the cost of a text grows with them."""
 
 _WORDS: Final = frozenset(
     {
@@ -71,53 +71,53 @@ _WORDS: Final = frozenset(
         "volumes",
     }
 )
-"""Bad passwords that stand in harmless texts all the time, so that they can't be masked there."""
+"""Bad passwords that can't be masked, because harmless texts are full of them."""
 
 _TOKEN: Final = re.compile(r"(?a)[\w.~=-]+")
-"""What stands everywhere as it is, but for its "=" in a URL."""
+"""A value that is written the same everywhere, except that a URL encodes its "="."""
 _WORD: Final = re.compile(r"[\w-]{1,40}")
-"""What may stand within a longer word by chance; no piece of a long secret is as short."""
+"""A value that may be a part of a longer word by chance. No piece of a long secret is as short."""
 
-_HIDDEN: Final = otel_context.create_key("otel-cinder-hidden")
+_IN_CONTEXT: Final = otel_context.create_key("otel-cinder-known-values")
 
-_known: dict[str, None] = {}
+_of_process: dict[str, None] = {}
 _built: tuple[int, re.Pattern[str] | None, re.Pattern[str] | None] = (0, None, None)
-"""How many literals were known when the patterns were made: of all their forms, of their begins."""
+"""Number of known values, and two patterns made of them: of all forms, and of their beginnings."""
 
 _BEGIN: Final = 5
-"""Characters of a literal by which one is noticed that somebody has cut."""
+"""A value that was cut off is recognized by so many characters."""
 
 
-def learn(values: Iterable[object]) -> None:
-    """Mask these secrets in every text of this process, and of what it forks, from now on.
+def add_known_values(values: Iterable[object]) -> None:
+    """Mask these secrets in every text of this process, and of its forks, from now on.
 
-    What is too short to be told from a harmless word is left out; what would be more than 256
-    secrets in all as well.
+    A secret is left out if it is too short to differ from a harmless word. No more than 256 are
+    known.
     """
     global _built
     for value in values:
         for piece in _pieces(value):
-            if len(_known) < _MOST:
-                _known[piece] = None
-    # Another thread may have learned meanwhile, and have built before us with more.
-    while _built[0] != len(_known):
-        known = list(_known)
+            if len(_of_process) < _MOST:
+                _of_process[piece] = None
+    # Another thread may have added more meanwhile, and have built its patterns first.
+    while _built[0] != len(_of_process):
+        known = list(_of_process)
         begins = "|".join(sorted({re.escape(secret[:_BEGIN]) for secret in known}))
         _built = (len(known), re.compile(_alternation(known)), re.compile(rf"(?<!\w)(?:{begins})"))
 
 
-def forget() -> None:
-    """Know no secret any more."""
+def clear_known_values() -> None:
+    """Mask none of these secrets any more."""
     global _built
-    _known.clear()
+    _of_process.clear()
     _built = (0, None, None)
 
 
-def hiding(context: Context, *secrets: object) -> Context:
-    """``context`` in which these secrets, a request's token say, are masked in every text.
+def with_known_values(context: Context, *secrets: object) -> Context:
+    """``context`` in which every text is masked for these secrets, such as a request's token.
 
-    They go wherever the trace goes, to other greenthreads and threads too, and nowhere else. What
-    is None, or too short to be told from a harmless word, is left out.
+    They go wherever the trace goes, to other greenthreads and threads too, and nowhere else. A
+    secret is left out if it is None, or too short to differ from a harmless word.
     """
     forms: dict[str, None] = {}
     for secret in secrets:
@@ -132,73 +132,70 @@ def hiding(context: Context, *secrets: object) -> Context:
                 left -= len(piece)
     if not forms:
         return context
-    hidden: Any = otel_context.get_value(_HIDDEN, context) or ()
-    return otel_context.set_value(_HIDDEN, (*hidden, *forms), context)
+    already: Any = otel_context.get_value(_IN_CONTEXT, context) or ()
+    return otel_context.set_value(_IN_CONTEXT, (*already, *forms), context)
 
 
-def knows(found: str) -> bool:
-    """Whether ``found`` itself is a secret that is known, here or in all of the process."""
-    return found in _known or found in (otel_context.get_value(_HIDDEN) or ())  # type: ignore[operator]
+def is_known(text: str) -> bool:
+    """True if ``text`` itself is a known secret, of the process or of the current context."""
+    return text in _of_process or text in (otel_context.get_value(_IN_CONTEXT) or ())  # type: ignore[operator]
 
 
-def mask(found: str, cut: int) -> str:
-    """The first ``cut`` characters of ``found``, or fewer, without the secrets that are known."""
-    hidden: Any = otel_context.get_value(_HIDDEN)
+def mask(text: str, cut: int) -> str:
+    """The first ``cut`` characters of ``text``, or fewer, with known secrets masked."""
+    of_context: Any = otel_context.get_value(_IN_CONTEXT)
     pattern = _built[1]
-    if pattern is None and not hidden:
-        return found[:cut]
-    is_cut = len(found) > cut + _LONGEST_FORM
-    found = found[: cut + _LONGEST_FORM]
-    for secret in hidden or ():
-        if secret in found:
-            found = found.replace(secret, MASK)
+    if pattern is None and not of_context:
+        return text[:cut]
+    is_cut = len(text) > cut + _LONGEST_FORM
+    text = text[: cut + _LONGEST_FORM]
+    for secret in of_context or ():
+        if secret in text:
+            text = text.replace(secret, MASK)
     if pattern is not None:
-        found = pattern.sub(MASK, found)
-    if is_cut:  # the last one may have been cut in two, so that it wasn't found
-        return found[:-_LONGEST_FORM][:cut]
-    return _without_begun(found)[:cut]
+        text = pattern.sub(MASK, text)
+    if is_cut:  # the last secret may have been cut in two, and is not recognized then
+        return text[:-_LONGEST_FORM][:cut]
+    return _without_beginning(text)[:cut]
 
 
-def _without_begun(found: str) -> str:
-    """``found`` without the secret that begins at its end, half of which, or more, is there.
-
-    Whoever said it has cut it there.
-    """
+def _without_beginning(text: str) -> str:
+    """``text`` without a secret that was cut off at its end, if half of it or more is left."""
     begins = _built[2]
     if begins is None:
-        return found
-    end = len(found.rstrip(" .…'\")>]"))
-    for match in begins.finditer(found, max(0, end - _LONGEST), end):
-        begun = found[match.start() : end]
-        for secret in _known:
+        return text
+    end = len(text.rstrip(" .…'\")>]"))
+    for match in begins.finditer(text, max(0, end - _LONGEST), end):
+        begun = text[match.start() : end]
+        for secret in _of_process:
             if secret.startswith(begun) and len(begun) * 2 >= len(secret) and begun not in _WORDS:
-                return found[: match.start()] + MASK + found[end:]
-    return found
+                return text[: match.start()] + MASK + text[end:]
+    return text
 
 
-def can_learn(secret: str) -> bool:
-    """Whether ``secret`` can be told from a harmless word, so that it may be masked everywhere."""
+def can_be_known(secret: str) -> bool:
+    """True if ``secret`` differs from harmless words, so that it may be masked everywhere."""
     if len(secret) < _SHORTEST or secret.lower() in _WORDS or not any(map(str.isalnum, secret)):
         return False
     return not secret.isalpha() or len(secret) >= 8
 
 
 def _pieces(value: object) -> list[str]:
-    """``value`` as literals of a bounded length; none if it can't be told from a harmless word."""
+    """``value`` in pieces of a bounded length; none if it looks like a harmless word."""
     if not isinstance(value, str):
         return []
-    found = value[:_LONGEST_SECRET].strip()
-    if not can_learn(found):
+    secret = value[:_LONGEST_SECRET].strip()
+    if not can_be_known(secret):
         return []
-    count = -(-len(found) // _LONGEST)
-    size = -(-len(found) // count)
-    return [found[begin : begin + size] for begin in range(0, len(found), size)]
+    count = -(-len(secret) // _LONGEST)
+    size = -(-len(secret) // count)
+    return [secret[begin : begin + size] for begin in range(0, len(secret), size)]
 
 
 def _spellings(secret: str) -> set[str]:
-    """``secret`` as it stands in URLs, JSON, XML, a shell's words and Python's reprs. Never raises.
+    """``secret`` as URLs, JSON, XML, shells and Python's reprs spell it. Never raises.
 
-    Lone surrogates, a byte of a file that is no UTF-8 say, are not to be encoded.
+    Lone surrogates can't be encoded: a file has them where its bytes are not UTF-8.
     """
     if secret.isalnum() and secret.isascii():
         return {secret}
@@ -217,14 +214,14 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _encodings(secret: str) -> list[str]:
-    """What base64 makes of ``secret``, wherever it stands in what is encoded."""
-    found = []
+    """``secret`` in base64, for each of the three positions that it may begin at."""
+    encodings = []
     for before in range(3):
         data = bytes(before) + secret.encode("utf-8", "replace")
         encoded = base64.b64encode(data).decode()
-        # Without the characters that say something of the neighbours as well.
-        found.append(encoded[(0, 2, 3)[before] : len(data) // 3 * 4])
-    return [one for one in found if len(one) >= _SHORTEST]
+        # Without the characters that depend on the neighbours as well.
+        encodings.append(encoded[(0, 2, 3)[before] : len(data) // 3 * 4])
+    return [encoding for encoding in encodings if len(encoding) >= _SHORTEST]
 
 
 def _alternation(known: list[str]) -> str:
@@ -235,7 +232,7 @@ def _alternation(known: list[str]) -> str:
             is_word = form == secret and _WORD.fullmatch(secret)
             forms.setdefault(form[:1], {})[form[1:]] = _alone(form) if is_word else ""
     return "|".join(
-        f"{re.escape(first)}(?:{'|'.join(re.escape(one) + rest[one] for one in _by_length(rest))})"
+        f"{re.escape(first)}(?:{'|'.join(re.escape(end) + rest[end] for end in _by_length(rest))})"
         for first, rest in forms.items()
     )
 
@@ -245,6 +242,6 @@ def _by_length(forms: Iterable[str]) -> list[str]:
 
 
 def _alone(word: str) -> str:
-    r"""What makes sure that a word is not a part of another: the n of ``\n`` is none before it."""
-    said = re.escape(word)
-    return rf"(?!\w)(?:(?<!\w{said})|(?<=\\[abfnrtv]{said}))"
+    r"""A condition that ``word`` is not a part of another. The n of ``\n`` before it is not one."""
+    escaped = re.escape(word)
+    return rf"(?!\w)(?:(?<!\w{escaped})|(?<=\\[abfnrtv]{escaped}))"

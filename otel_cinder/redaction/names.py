@@ -1,4 +1,4 @@
-"""Which names promise a secret, in whatever spelling and language.
+"""Recognizes names that promise a secret, in any spelling and in many languages.
 
 A name is taken apart first, so that ``sanPassword2``, ``SAN-PASSWORD`` and ``san.password`` are one:
 ``san password 2``. Then its words are held against what names of secrets are made of.
@@ -27,19 +27,19 @@ _PIECES: Final = """
     salasana jelszo sifre lozink geslo haslo hasło katasandi palavrapasse parolachiave palabraclave
     matkhau
     """.split()
-"""What promises a secret wherever in a name it stands, whether it is one word or two."""
+"""Promise a secret anywhere in a name, as one word or as two."""
 
 _PASSWORDS: Final = re.compile(r"pa{0,2}s{1,3}w\w{0,4}d")
-"""However somebody has shortened or misspelt it: ``psswrd``."""
+"""Short and misspelt forms of password: ``psswrd``."""
 
 _WORDS: Final = frozenset(
     "jwt psk dek kek mkek otp totp hotp sas keypass storepass creds cred 2fa passw pword pasw mdp jeton"
     " clave chave parola heslo passe tok apitok authtok rootpwd pwds wpapsk".split()
 )
-"""What does as a word of its own."""
+"""Promise a secret as a word of their own."""
 
 _LAST: Final = frozenset({"pass", "pw", "psw", "sig", "pin"})
-"""What does as the last word, and at the end of it: ``dbpass``, ``bindpw``."""
+"""Promise a secret as the last word, and at its end: ``dbpass``, ``bindpw``."""
 
 _PASSES: Final = ("bypass", "compass", "trespass", "overpass", "surpass", "underpass", "impass")
 
@@ -54,7 +54,7 @@ _KEYS: Final = frozenset(
     " kms login user management rest ingest dkim ssl pre data stream object volume_encryption hash enc"
     " cle schlussel clef".split()
 )
-"""What makes a secret of the ``key`` behind it."""
+"""A ``key`` behind these is a secret."""
 
 _KEY_ENDS: Final = (
     *(
@@ -76,7 +76,7 @@ _CODES: Final = frozenset(
     "pin verification verify recovery backup activation unlock security access auth authentication"
     " authorization mfa fa 2fa factor confirmation reset time device invite login sms pairing otp".split()
 )
-"""What makes a secret of the ``code`` behind it."""
+"""A ``code`` behind these is a secret."""
 
 _EMPTY: Final = frozenset({"value", "val", "number"})
 """Last words that say nothing more of what is named."""
@@ -106,7 +106,7 @@ _ABOUT: Final = frozenset(
     " verification flag field protocol domain host port name user username interface"
     " network region group bucket".split()
 )
-"""Last words of names that are of what is said of a secret: its size, its place, its age."""
+"""Last words of names that describe a secret: its size, its place, its age."""
 
 FOREIGN: Final = (
     *"""
@@ -132,7 +132,7 @@ FOREIGN: Final = (
 _SEAM: Final = re.compile(
     r"[\s._/:-]+|(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_]{2})(?=\d)"
 )
-"""Where a name is joined of words."""
+"""The joints between the words of a name."""
 
 # Full-width forms and typographic marks, each for the one that it is a form of.
 _FOLDED: Final = {
@@ -161,18 +161,18 @@ def lowered(text: str) -> str:
 
 
 def promises_secret(name: str) -> bool:
-    """Whether what bears ``name`` is a secret, whatever it looks like."""
+    """True if a value of this name is a secret, whatever it looks like."""
     return _promise(name[-LIMIT:]) == 2
 
 
 def may_promise(name: str) -> bool:
-    """Whether what bears ``name`` is a secret, at least if it looks like one."""
+    """True if a value of this name is a secret, at least if it looks like one."""
     return _promise(name[-LIMIT:]) >= 1
 
 
 @functools.lru_cache(maxsize=2048)
 def says_about(name: str) -> bool:
-    """Whether ``name`` is that of what is said of a secret: ``token_type``, ``password_length``."""
+    """True if ``name`` describes a secret: ``token_type``, ``password_length``."""
     words = _words(name[-LIMIT:])
     return len(words) > 1 and words[-1] in _ABOUT
 
@@ -194,7 +194,7 @@ def _promise(name: str) -> int:
         or _ends_in_pass(words[-1])
         or ("community" in words and not _COMMUNITIES.isdisjoint(words))
         or any(_opens(words, place) for place in range(len(words)))
-        or (not name.isascii() and any(one in lowered(folded(name)) for one in FOREIGN))
+        or (not name.isascii() and any(word in lowered(folded(name)) for word in FOREIGN))
     ):
         return 2
     is_key = words[-1].endswith(("key", "keys")) and not _HARMLESS_KEYS.intersection(words[-2:])
@@ -219,7 +219,7 @@ def _ends_in_pass(word: str) -> bool:
 
 
 def _opens(words: list[str], place: int) -> bool:
-    """Whether the word at ``place`` is a key or a code to something, or what keys are made of."""
+    """True if the word at ``place`` is a secret key or code, or a key's material."""
     word = words[place].removesuffix("s")
     before = words[place - 1] if place else ""
     if word.endswith("key"):

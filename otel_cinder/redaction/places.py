@@ -16,7 +16,7 @@ from otel_cinder.redaction.prose import Kind
 MASK: Final = "***"
 
 _CUT: Final = r"(?=\s*(?:…|\.{3}|\[?\(?<?(?:truncated|snip)|$))"
-"""Where a text ends, or says that somebody has cut it."""
+"""The end of a text, or a sign that it was cut."""
 
 # Shapes
 
@@ -37,9 +37,9 @@ _SHAPE_HINT: Final = re.compile(
     r"|gh[pousr]_|github_pat_|glpat-|xox.-|_live_|npm_|ya29\.|AIza|AGE-SECRET"
 )
 LEADS: Final = ("bearer", "basic ", "negotiate ", "ntlm ", "-----", "private-lines")
-"""What stands, in lower case, before other known shapes."""
+"""The text before other known shapes, in lower case."""
 _END_OF_KEY: Final = re.compile(r"[A-Za-z0-9+/=\s\\]{16,}(?=-----END [A-Z0-9 ]{0,24}PRIVATE KEY)")
-"""A private key whose begin somebody has cut off."""
+"""A private key whose beginning was cut off."""
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _DIGIT: Final = re.compile(r"\d")
@@ -52,31 +52,31 @@ _PAIRS: Final = frozenset(
     sh ir su id os iv ia am fi ci vi pl ig tu ev ld ry mp fe bl ab gh ty op wo sa ay ex ke
     """.split()
 )
-"""Letters that stand side by side in words."""
+"""Pairs of letters that are common in words."""
 _LOGIN: Final = re.compile(rb"\0?[\w.@\\-]{1,64}[:\0][!-~]{3,}")
 _RANDOM: Final = 27
 _RANDOM_PART: Final = 24
 """Characters of a random word, and of a part of one, that are no id: one in base64 has 22."""
 
 
-def mask_shapes(found: str) -> str:
-    """``found`` without what looks like a key or a token, whatever stands before it."""
+def mask_shapes(text: str) -> str:
+    """``text`` without anything that looks like a key or a token, whatever comes before it."""
     long = [
         word
-        for word in found.split()
+        for word in text.split()
         if len(word) > 11 and not word.islower() and _DIGIT.search(word)
     ]
     if long and any(map(_SHAPE_HINT.search, long)):
-        found = mask_known_shapes(found)
+        text = mask_known_shapes(text)
     if long and any(map(_RUN.search, long)):
-        found = _RUN.sub(_mask_random, found)
-    return found
+        text = _RUN.sub(_mask_random, text)
+    return text
 
 
-def mask_known_shapes(found: str) -> str:
-    """``found`` without keys and tokens of a known kind, those behind ``Bearer`` among them."""
-    found = _SHAPES.sub(MASK, found)
-    return _END_OF_KEY.sub(MASK, found) if "-----END" in found else found
+def mask_known_shapes(text: str) -> str:
+    """``text`` without keys and tokens of a known kind, those behind ``Bearer`` among them."""
+    text = _SHAPES.sub(MASK, text)
+    return _END_OF_KEY.sub(MASK, text) if "-----END" in text else text
 
 
 def _mask_random(match: re.Match[str]) -> str:
@@ -87,7 +87,7 @@ def _mask_random(match: re.Match[str]) -> str:
 
 
 def _is_random(run: str) -> bool:
-    """Whether a long word with digits in it is not made of words."""
+    """True if a long word with digits in it is not made of words."""
     run = _ID.sub("", run).rstrip("=")
     parts = [part for part in _JOINT.split(run) if len(part) >= _RANDOM_PART]
     return (len(run) >= _RANDOM and _is_mixed_up(run)) or any(map(_is_mixed_up, parts))
@@ -102,7 +102,7 @@ def _is_mixed_up(run: str) -> bool:
 
 
 def _is_login(run: str) -> bool:
-    """Whether this is base64 of ``user:password``."""
+    """True for base64 of ``user:password``."""
     if len(run) > 256 or len(run) % 4 or "-" in run or "_" in run:
         return False
     try:
@@ -118,7 +118,7 @@ _URL_USER: Final = re.compile(
     r"(://|(?<![\w:/.])//(?=[^\s/:@]{0,64}:))(?:[^/\s]+@|[^\s/:@]{0,64}:(?!\d{1,5}(?:/|\s|$))[^\s@]{1,256}@(?:[^\s@/]{1,64}@)*)"
     r"(?:[^\s@/,]{1,255},[^\s@:/,]{0,64}:[^\s@]{1,256}@)*"
 )
-# One that was cut before its "@": what stands behind the colon is no port.
+# One that was cut before its "@": the text behind the colon is no port.
 _CUT_USER: Final = re.compile(
     r"(://[^\s/:@\[\]'\"<>{}%]{0,64}:)(?!\d{0,5}(?![\w!#$^&*+~]))[^\s@/'\"<>(){}%\[][^\s'\"<>]*"
 )
@@ -126,7 +126,7 @@ _CUT_BEGIN: Final = re.compile(r"^(?:…|\.\.\.)[^\s@/]{1,256}(?=@[\w.\[-])")
 _BARE_USER: Final = re.compile(
     r"(?<![\w/.-])([\w.-]{1,64}:)([^\s@/]{4,256})@(\d{1,3}(?:\.\d{1,3}){3})?(?=[\w.\[])"
 )
-# What is sent behind the name of a login, or names one that is open.
+# Text behind the name of a login, or the name of an open session.
 _LOGIN_PATH: Final = re.compile(
     r"""(?xi)
     (/[\w.-]{0,24}?(?:log_?-?[io]n|log_?-?out|sign_?-?in|auth\w{0,12}|sessions?|tokens?|passw\w{1,8}|password|otp|pin
@@ -139,24 +139,24 @@ _UUID: Final = "(?i:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
 _ID: Final = re.compile(_UUID)
 
 
-def mask_users(found: str) -> str:
-    """``found`` without the users and passwords before hosts, in URLs and without."""
-    if "@" in found:
-        if "//" in found:
-            found = _URL_USER.sub(rf"\1{MASK}@", found)
-        found = _BARE_USER.sub(_mask_bare, found)
-        found = _CUT_BEGIN.sub(MASK, found)
-    if "://" in found:
-        found = _CUT_USER.sub(rf"\1{MASK}", found)
-    return found
+def mask_users(text: str) -> str:
+    """``text`` without the users and passwords before hosts, in URLs and without."""
+    if "@" in text:
+        if "//" in text:
+            text = _URL_USER.sub(rf"\1{MASK}@", text)
+        text = _BARE_USER.sub(_mask_bare, text)
+        text = _CUT_BEGIN.sub(MASK, text)
+    if "://" in text:
+        text = _CUT_USER.sub(rf"\1{MASK}", text)
+    return text
 
 
-def mask_logins(found: str) -> str:
-    """``found`` without what is sent behind the name of a login, and in the query strings of URLs."""
-    found = _LOGIN_PATH.sub(_mask_path, found)
-    if "=" in found and ("?" in found or "#" in found):
-        found = _PARAMETER.sub(_mask_parameter, found)
-    return found
+def mask_logins(text: str) -> str:
+    """``text`` without what is sent behind the name of a login, and in the query strings of URLs."""
+    text = _LOGIN_PATH.sub(_mask_path, text)
+    if "=" in text and ("?" in text or "#" in text):
+        text = _PARAMETER.sub(_mask_parameter, text)
+    return text
 
 
 def _mask_bare(match: re.Match[str]) -> str:
@@ -179,26 +179,26 @@ def _mask_path(match: re.Match[str]) -> str:
 
 
 def _is_step(behind: str, segment: str) -> bool:
-    """Whether ``segment`` of a path says where it leads, not who goes there."""
+    """True if ``segment`` of a path names a place, not a user."""
     if _ID.fullmatch(segment):  # of a secret that is kept elsewhere
         return "secret" in behind.lower()
     return prose.kind_of(segment, direct=False) < Kind.OPAQUE and len(segment) < 24
 
 
 def _mask_parameter(match: re.Match[str]) -> str:
-    before, said = match[1], match[2]
+    before, value = match[1], match[2]
     name = before.strip("?&;#=").removeprefix("amp;")
     at_login = _OF_LOGIN.search(match.string, max(0, match.start() - 128), match.start())
     if promises_secret(name):
         return match[0]  # its value may go on further than a parameter's does
     if at_login and len(name) < 3:
         return before + MASK  # u=admin&p=swordfish
-    return before + MASK if prose.is_opaque(said) else match[0]
+    return before + MASK if prose.is_opaque(value) else match[0]
 
 
 # Commands
 
-# What stands between words of a command, as a shell, a list or a --name=value has it; and a word.
+# Separators between words of a command, in a shell, a list or --name=value; and a word.
 _QUOTE: Final = r"""(?:\\{0,7}["']|&(?:quot|apos|\#34|\#39|\#x27);)"""
 _NEXT: Final = rf"""(?:{_QUOTE}?\s{{0,4}},\s{{0,4}}|{_QUOTE}?\s{{1,4}}|=)"""
 _WORD: Final = (
@@ -290,7 +290,7 @@ _SENTENCES: Final = _tools(
     ("chap", r"((?i:chap)(?:\screds\sto|:)\s{1,4}\S+\s:\s)", _WORD),
     (
         "session ",
-        # But for ids of sessions that are no login: of a replication, of iSCSI.
+        # Not ids of sessions that are no login: of a replication, of iSCSI.
         rf"((?<!\w)[Ss]ession(?:\skey)?\s)(?!{_UUID}(?![\w-])|[in]qn\.)",
         r"(?=\D{0,32}\d)[\w.+/=-]{16,}",
     ),
@@ -309,29 +309,31 @@ _OPTION: Final = re.compile(
 _USER_AND_MORE: Final = re.compile(r"[\w.@\\-]{1,64}[:%](?!\d{1,5}$)\S+")
 
 TOOLS: Final = tuple(dict.fromkeys(tool for tool, _ in (*_TOOLS, *_SENTENCES)))
-"""What stands, in lower case, in each text in which `mask_commands` finds something."""
+"""One of these, in lower case, is in each text in which `mask_commands` finds something."""
 
 
-def mask_options(found: str) -> str:
-    """``found`` without what looks like a secret behind an option of one letter."""
-    return _OPTION.sub(_mask_option, found)
+def mask_options(text: str) -> str:
+    """``text`` without what looks like a secret behind an option of one letter."""
+    return _OPTION.sub(_mask_option, text)
 
 
-def mask_commands(found: str) -> str:
-    """``found`` without what programs are given for a secret."""
-    lower = lowered(found)
-    has_options = " -" in found or "'-" in found or '"-' in found
+def mask_commands(text: str) -> str:
+    """``text`` without what programs are given for a secret."""
+    lower = lowered(text)
+    has_options = " -" in text or "'-" in text or '"-' in text
     for tool, words in _TOOLS + _SENTENCES if has_options else _SENTENCES:
         if tool in lower:
             begin = lower.find(tool)
-            found = found[:begin] + words.sub(rf"\1{MASK}", found[begin:])
-            lower = lowered(found)
-    return found
+            text = text[:begin] + words.sub(rf"\1{MASK}", text[begin:])
+            lower = lowered(text)
+    return text
 
 
 def _mask_option(match: re.Match[str]) -> str:
-    said = match[2]
+    value = match[2]
     is_login = (
-        match[1].lstrip("-")[:1] in "uUal" and _USER_AND_MORE.fullmatch(said) and "://" not in said
+        match[1].lstrip("-")[:1] in "uUal"
+        and _USER_AND_MORE.fullmatch(value)
+        and "://" not in value
     )
-    return match[1] + MASK if is_login or prose.is_opaque(said.rstrip("=")) else match[0]
+    return match[1] + MASK if is_login or prose.is_opaque(value.rstrip("=")) else match[0]

@@ -13,14 +13,14 @@ from typing import Final
 
 
 class Kind(enum.IntEnum):
-    """How much a word looks like a secret."""
+    """Degrees by which a word looks like a secret."""
 
     PLAIN = 0
     """One of the words in which services talk, an id, an address, a size."""
     UNKNOWN = 1
-    """Any other word: a secret where it stands right behind the name of one."""
+    """Any other word: a secret if it follows right behind the name of one."""
     OPAQUE = 2
-    """Letters among digits or signs, as no language has them: a secret wherever it stands."""
+    """Letters among digits or signs, as no language has them: a secret anywhere."""
 
 
 CONNECTORS: Final = frozenset(
@@ -130,7 +130,7 @@ _SHAPES: Final = re.compile(
     """
 )
 PUNCTUATION: Final = ".,;:!?()[]{}<>\"'`-=|*"
-"""What stands around words, and belongs to none."""
+"""Characters around words that belong to none of them."""
 
 _PARTS: Final = re.compile(r"[_\-/.'@#:,]|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _JOINTS: Final = re.compile(r"[_\-/.'@#:,]+")
@@ -177,12 +177,12 @@ def kind_of(word: str, *, direct: bool) -> Kind:
 
 
 def is_opaque(word: str) -> bool:
-    """Whether ``word`` looks like a secret wherever it stands: no word, name, id, address or number."""
+    """True if ``word`` looks like a secret anywhere: it is no word, name, id, address or number."""
     return len(word) >= _SHORT and kind_of(word, direct=False) is Kind.OPAQUE
 
 
 def is_mixed(word: str) -> bool:
-    """Whether ``word`` is opaque, with small and capital letters and digits in it."""
+    """True if ``word`` is opaque, with small and capital letters and digits in it."""
     return is_opaque(word) and _MIXED.match(word) is not None
 
 
@@ -200,7 +200,7 @@ def _is_little(part: str) -> bool:
 
 
 def is_spoken(word: str) -> bool:
-    """Whether ``word`` is one of those in which services talk."""
+    """True if ``word`` belongs to the vocabulary of services' messages."""
     lower = word.lower()
     if lower in _ALL or lower.removesuffix("s") in _ALL or _MADE.fullmatch(lower):
         return True
@@ -208,11 +208,11 @@ def is_spoken(word: str) -> bool:
 
 
 def is_secret(value: str) -> bool:
-    """Whether a value looks like a secret, although its name is of what is said about one."""
+    """True if a value looks like a secret, although its name does not promise one."""
     return any(kind_of(word, direct=False) is Kind.OPAQUE for word in value[:256].split())
 
 
-def tells(said: str) -> bool:
-    """Whether ``said``, which is called a secret, may be one: not all of it is talk about it."""
-    words = [word.strip(PUNCTUATION) for word in said[:256].split()]
+def may_be_secret(text: str) -> bool:
+    """True if ``text``, which is called a secret, may be one: not all its words are plain."""
+    words = [word.strip(PUNCTUATION) for word in text[:256].split()]
     return not words or any(kind_of(word, direct=True) > Kind.PLAIN for word in words if word)

@@ -1,4 +1,4 @@
-"""What a name names: where the value behind it begins, and where it ends."""
+"""Finds the value behind a name: its beginning and its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BEHIND: Final = r"""(?x)
       | (?: \s{{1,4}} (?: is | was ) )? \s{{1,4}} (?= \\{{0,7}} ["']) )
     """
 AFTER: Final = re.compile(_BEHIND.format(option="(?!)"))
-"""What leads from a name to its value. Groups: ``quote`` that closes the name, ``blank`` behind a
+"""The text between a name and its value. Groups: ``quote`` that closes the name, ``blank`` behind a
 ``:`` or ``=``, ``pair`` for a comma."""
 AFTER_OPTION: Final = re.compile(_BEHIND.format(option=r"\s{1,4} (?! -)"))
 """The same behind ``--name``."""
@@ -44,7 +44,7 @@ _VALUE: Final = re.compile(
       (?: [ \t]+ (?: (?! \n | \\{1,7}n ) . )* (?: \n | \\{1,7}n | $ ) )+
     | (?i: bearer | basic | negotiate | digest ) \s{1,4} [^\s,<]+
     | (?i: chap ) \s{1,4} \S+ (?: \s{1,4} \S+ )?
-    # To the next blank, but for the punctuation of what it stands in.
+    # To the next blank, without the punctuation of the text around it.
     | \S+? (?= \\{0,7} ["']? [,;)}\]>]{0,32} (?: \s | $ ) )
     """
 )
@@ -76,24 +76,24 @@ _NOTHING: Final = re.compile(
 )
 
 KEY: Final = re.compile(
-    r"""(?P<quote>\\{0,7}["'])?(?P<said>[A-Za-z0-9+/_-]{8,}={0,2})"""
+    r"""(?P<quote>\\{0,7}["'])?(?P<secret>[A-Za-z0-9+/_-]{8,}={0,2})"""
     r"""(?(quote)(?:(?P=quote)|$)|(?![\w+/=@%-]|[.:]\w))"""
 )
-"""What may be a key. Nothing in it leads to another one, so that all are looked at but once."""
+"""A word that may be a key. No match contains the beginning of another, so each is read once."""
 _MIXED: Final = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/_=-]+")
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHORTEST: Final = 8
 _SHORTEST_KEY: Final = 16
-"""The same behind a mere ``key``, which in most cases is none that opens something."""
+"""The same behind a mere ``key``, which rarely names a secret key."""
 
 
 def is_nothing(value: str) -> bool:
-    """Whether ``value`` says that there is no secret, or that somebody has masked it."""
+    """True if ``value`` denotes that there is no secret, or that it is masked already."""
     return _NOTHING.fullmatch(value) is not None
 
 
 def is_key(name: str, value: str) -> bool:
-    """Whether ``value`` is one of those keys that open something: long, random and so called."""
+    """True if ``value`` is a secret key: long, random, and called a key."""
     shortest = _SHORTEST_KEY if name.lower() in ("key", "keys") else _SHORTEST
     if len(value) < shortest or not may_promise(name):
         return False
@@ -101,33 +101,33 @@ def is_key(name: str, value: str) -> bool:
 
 
 def is_header(name: str) -> bool:
-    """Whether ``name`` is of a header whose value has blanks in it."""
+    """True if ``name`` is a header whose value has blanks in it."""
     return _HEADER.search(name) is not None
 
 
-def end_of(found: str, begin: int, name: str) -> int:
-    """Where the value of ``name`` ends that begins there: at its quote, its bracket or a blank."""
-    call = _CALL.match(found, begin)
+def end_of(text: str, begin: int, name: str) -> int:
+    """The end of the value of ``name`` that begins at ``begin``: its quote, bracket or a blank."""
+    call = _CALL.match(text, begin)
     opening = call.end() if call else begin
-    if found[opening : opening + 1] in ("{", "[", "("):
-        return _end_of_structure(found, opening)
+    if text[opening : opening + 1] in ("{", "[", "("):
+        return _end_of_structure(text, opening)
     if is_header(name):
         value = (
-            _SCHEME.match(found, begin)
-            or ("authori" in name.lower() and _PAIRED.match(found, begin))
-            or _VALUE.match(found, begin)
+            _SCHEME.match(text, begin)
+            or ("authori" in name.lower() and _PAIRED.match(text, begin))
+            or _VALUE.match(text, begin)
         )
-        more = _PARAMETERS.match(found, value.end()) if value else None
+        more = _PARAMETERS.match(text, value.end()) if value else None
         return more.end() if more else begin
-    value = _VALUE.match(found, begin)
+    value = _VALUE.match(text, begin)
     return value.end() if value else begin
 
 
-def _end_of_structure(found: str, begin: int) -> int:
+def _end_of_structure(text: str, begin: int) -> int:
     depth = 0
-    for piece in _STRUCTURE.finditer(found, begin):
+    for piece in _STRUCTURE.finditer(text, begin):
         depth += (piece[0] in ("{", "[", "(")) - (piece[0] in ("}", "]", ")"))
         if not depth:
-            rest = _REST.match(found, piece.end())
+            rest = _REST.match(text, piece.end())
             return rest.end() if rest else piece.end()
-    return len(found)
+    return len(text)

@@ -188,7 +188,7 @@ class _Request:
         headers = _trace_headers(environ, traced._propagated)
         context, kind = _parent(headers)
         context = otel_context.set_value(SERVICE, traced._service, context)
-        context = redaction.hiding(context, *_tokens(environ))
+        context = redaction.with_known_values(context, *_tokens(environ))
         self._captures = kind is SpanKind.SERVER and traced._captures_response
         token = otel_context.attach(context)  # what is masked below includes the request's token
         try:

@@ -390,11 +390,13 @@ def _named(template: str, args: Any) -> Any:
     if isinstance(args, dict):
         named: Any = redaction.without_secrets(args)
         return {
-            name: redaction.unspoken(item) if name in promised else item
+            name: redaction.masked_unless_harmless(item) if name in promised else item
             for name, item in named.items()
         }
     return tuple(
-        redaction.unspoken(arg) if place in promised else redaction.without_secrets(arg)
+        redaction.masked_unless_harmless(arg)
+        if place in promised
+        else redaction.without_secrets(arg)
         for place, arg in enumerate(args)
     )
 

@@ -141,7 +141,7 @@ def _dispatch(
         if service is not None:
             context = otel_context.set_value(SERVICE, service, context)
         if isinstance(incoming.ctxt, dict):
-            context = redaction.hiding(context, incoming.ctxt.get("auth_token"))
+            context = redaction.with_known_values(context, incoming.ctxt.get("auth_token"))
         current = trace.get_current_span(base).get_span_context()
         if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
             # Otherwise another tracer's span of this message is current already.

@@ -17,7 +17,11 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_cinder.redaction import known_values, text
-from otel_cinder.redaction.known_values import forget, hiding, learn
+from otel_cinder.redaction.known_values import (
+    add_known_values,
+    clear_known_values,
+    with_known_values,
+)
 
 SECRET = "S3cr3t!/ \"x'\\y"
 TOKEN = "gAAAAABn-token_of-one-request1234567890"
@@ -25,9 +29,9 @@ TOKEN = "gAAAAABn-token_of-one-request1234567890"
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    forget()
+    clear_known_values()
     yield
-    forget()
+    clear_known_values()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ def _forget() -> Iterator[None]:
 def test_learned_secret_is_masked_in_every_form(said: str) -> None:
     """A learned secret is masked as it is, URL-encoded, escaped and in base64."""
     assert text(said) == said  # nothing else gives it away
-    learn([SECRET])
+    add_known_values([SECRET])
     found = text(said)
     assert "***" in found
     assert "S3cr3t" not in found
@@ -61,21 +65,21 @@ def test_learned_secret_is_masked_in_every_form(said: str) -> None:
 )
 def test_harmless_words_are_not_learned(harmless: object) -> None:
     """What is short, a common word or no text at all is never masked."""
-    learn([harmless])
+    add_known_values([harmless])
     said = f"admin True guest s3cr cinder password ------ 7 {harmless}"
     assert text(said) == said
 
 
 def test_words_and_numbers_are_masked_as_a_whole() -> None:
     """A secret that is a mere word or number is left alone within another."""
-    learn(["swordfish", "123456"])
+    add_known_values(["swordfish", "123456"])
     assert text("swordfish and 123456.") == "*** and ***."
     assert text("swordfishes 1234567 volume-x123456y") == "swordfishes 1234567 volume-x123456y"
 
 
 def test_words_with_numbers_are_masked_as_a_whole() -> None:
     """What looks like a name is a secret where it stands alone: many others may begin with it."""
-    learn(["storage1", "volume-abcd", "S3cr3t-pw", "storage1-x"])
+    add_known_values(["storage1", "volume-abcd", "S3cr3t-pw", "storage1-x"])
     said = "storage12 node_storage1 volume-abcdef mystorage1 storage1-xy_z9"
     assert text(said) == said.replace("storage1-xy", "***-xy")
     assert text("storage1, (volume-abcd) a/S3cr3t-pw.") == "***, (***) a/***."
@@ -85,10 +89,10 @@ def test_words_with_numbers_are_masked_as_a_whole() -> None:
 
 def test_secret_that_cannot_be_encoded_takes_no_other_with_it() -> None:
     """A byte that is no UTF-8 in one of the secrets leaves all of them masked."""
-    learn(["good-secret-1", "bad-\udcff-secret'x"])
-    learn(["other-secret-2"])
+    add_known_values(["good-secret-1", "bad-\udcff-secret'x"])
+    add_known_values(["other-secret-2"])
     assert text("good-secret-1 other-secret-2 bad-\udcff-secret'x") == "*** *** ***"
-    token = otel_context.attach(hiding(Context(), "hidden-\udcff-secret'x"))
+    token = otel_context.attach(with_known_values(Context(), "hidden-\udcff-secret'x"))
     try:
         assert text("was hidden-\udcff-secret'x") == "was ***"
     finally:
@@ -99,7 +103,7 @@ def test_long_secret_is_masked_to_its_end() -> None:
     """Of a secret that is longer than a pattern should be, nothing is left."""
     source = random.Random(7)
     secret = "".join(source.choices(string.ascii_letters + "+/\n", k=1700))
-    learn([secret])
+    add_known_values([secret])
     found = text(f"key {secret} end")
     assert set(found.removeprefix("key ").removesuffix(" end")) == {"*"}
 
@@ -107,7 +111,7 @@ def test_long_secret_is_masked_to_its_end() -> None:
 def test_secret_at_the_cut_is_masked() -> None:
     """A huge text is cut before it is searched, and no half of a secret stays at the cut."""
     secret = "".join(random.Random(8).choices(string.ascii_letters, k=100))
-    learn([secret])
+    add_known_values([secret])
     for before in range(300, 520, 10):
         found = text("password=" + "y" * 450 + " " + "x" * (before - 450) + f" {secret} " * 30, 128)
         assert not any(secret[at : at + 8] in found for at in range(92))
@@ -115,7 +119,7 @@ def test_secret_at_the_cut_is_masked() -> None:
 
 def test_number_of_literals_is_bounded() -> None:
     """More than 256 secrets are not learned: the cost of each text grows with them."""
-    learn(f"{number:03}-secret" for number in range(1000))
+    add_known_values(f"{number:03}-secret" for number in range(1000))
     assert text("255-secret") == "***"
     assert text("256-secret") == "256-secret"
 
@@ -123,7 +127,7 @@ def test_number_of_literals_is_bounded() -> None:
 def test_learning_at_once_loses_nothing() -> None:
     """Threads that learn at the same time each find their secrets masked."""
     names = [[f"{thread:02}-learned-{number:03}" for number in range(10)] for thread in range(16)]
-    threads = [threading.Thread(target=learn, args=(each,)) for each in names]
+    threads = [threading.Thread(target=add_known_values, args=(each,)) for each in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -135,10 +139,10 @@ def test_learning_at_once_loses_nothing() -> None:
 @pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
 def test_learned_secrets_outlive_a_fork() -> None:
     """A forked child masks what its parent has learned, and may learn more."""
-    learn(["before-the-fork-1"])
+    add_known_values(["before-the-fork-1"])
     child = os.fork()
     if not child:
-        learn(["after-the-fork-2"])
+        add_known_values(["after-the-fork-2"])
         os._exit(0 if text("before-the-fork-1 after-the-fork-2") == "*** ***" else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert text("after-the-fork-2") == "after-the-fork-2"
@@ -146,9 +150,9 @@ def test_learned_secrets_outlive_a_fork() -> None:
 
 def test_hidden_secret_is_masked_in_its_context_only() -> None:
     """A request's token is masked in that request's texts, and in no other's."""
-    context = hiding(Context(), TOKEN, None, "admin", 7)
+    context = with_known_values(Context(), TOKEN, None, "admin", 7)
     assert text(TOKEN.replace("gAAAA", "_")) == TOKEN.replace("gAAAA", "_")
-    token = otel_context.attach(hiding(context, "another-one's-token"))
+    token = otel_context.attach(with_known_values(context, "another-one's-token"))
     try:
         assert text(f"token was {TOKEN}/another-one%27s-token") == "token was ***/***"
     finally:
@@ -163,7 +167,7 @@ def test_hidden_secrets_of_any_kind_cost_little(characters: str) -> None:
     took = []
     for _ in range(5):
         begin = time.thread_time()
-        context = hiding(Context(), *sent)
+        context = with_known_values(Context(), *sent)
         took.append(time.thread_time() - begin)
     assert min(took) < 0.01
     token = otel_context.attach(context)
@@ -180,7 +184,7 @@ def test_ordinary_token_costs_nearly_nothing_to_hide() -> None:
     for _ in range(20):
         begin = time.thread_time()
         for _ in range(50):
-            context = hiding(Context(), fernet)
+            context = with_known_values(Context(), fernet)
         took.append((time.thread_time() - begin) / 50)
     assert min(took) < 30e-6
     token = otel_context.attach(context)
@@ -193,7 +197,7 @@ def test_ordinary_token_costs_nearly_nothing_to_hide() -> None:
 def test_nothing_to_hide_changes_nothing() -> None:
     """A context without a token stays the very same object."""
     context = Context()
-    assert hiding(context, None, "", "short") is context
+    assert with_known_values(context, None, "", "short") is context
 
 
 def test_without_literals_nothing_is_searched() -> None:
@@ -205,13 +209,13 @@ def test_token_that_looks_like_an_id_is_masked() -> None:
     """Ids take a short way, and a token of their form does not go along."""
     token = "9d1a5f1e-93b0-4d3c-a2ae-1b6d6f1c2f11"
     assert text(token) == token
-    attached = otel_context.attach(hiding(otel_context.get_current(), token))
+    attached = otel_context.attach(with_known_values(otel_context.get_current(), token))
     try:
         assert text(token) == "***"
     finally:
         otel_context.detach(attached)
-    learn([token])
+    add_known_values([token])
     try:
         assert text(token) == "***"
     finally:
-        forget()
+        clear_known_values()

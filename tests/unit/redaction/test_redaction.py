@@ -24,9 +24,9 @@ from otel_cinder.redaction import (
     MESSAGE_LIMIT,
     STACKTRACE_LIMIT,
     VALUE_LIMIT,
+    add_known_values,
     command,
     known_values,
-    learn,
     promises_secret,
     tail,
     text,
@@ -67,9 +67,9 @@ def test_secrets_are_masked(said: str, kept: str | None) -> None:
 @pytest.fixture
 def learned() -> Iterator[None]:
     """What the configuration holds has been learned."""
-    learn(planted.secret for planted in CORPUS if planted.form == "literal")
+    add_known_values(planted.secret for planted in CORPUS if planted.form == "literal")
     yield
-    known_values.forget()
+    known_values.clear_known_values()
 
 
 def shown(planted: Planted) -> str:

@@ -611,7 +611,7 @@ def test_request_outlives_tracing(
     spans: Recorder, serve: Serve, streams: bool, fails: bool
 ) -> None:
     """A request in the midst of uninstrument() is answered; no text of it is recorded after that."""
-    redaction.learn(["a-secret-of-the-configuration"])
+    redaction.add_known_values(["a-secret-of-the-configuration"])
     seen: list[Any] = []
 
     def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
