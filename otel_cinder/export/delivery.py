@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from otel_cinder.export import answers
-from otel_cinder.export.answers import Answer, Verdict
 from otel_cinder.export.native_thread import LogSilencer, unpatched
 from otel_cinder.export.reports import Reports
+from otel_cinder.export.results import TAKEN, Result, Verdict, one_line
 from otel_cinder.export.signals import Signal
 
 BATCH_BYTES: Final = 3 * 1024 * 1024
@@ -53,7 +52,7 @@ class Exporter(Protocol):
     takes_packed: bool
     """True if its spans may be packed ones: see `encoding.pack`."""
 
-    def deliver(self, batch: Any) -> Answer:
+    def deliver(self, batch: Any) -> Result:
         """Send a batch once, and return how that went. Never raises."""
 
     def shutdown(self) -> None:
@@ -71,7 +70,7 @@ class Batches(Protocol):
         """``batch`` as an exporter takes it."""
 
     def count(self, batch: Any) -> int:
-        """How many items are lost if ``batch`` is."""
+        """Number of items in ``batch``."""
 
     def size(self, batch: Any) -> int:
         """About how many bytes a request with ``batch`` has."""
@@ -96,17 +95,17 @@ class _SdkExporter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exporter, name)
 
-    def deliver(self, batch: Any) -> Answer:
+    def deliver(self, batch: Any) -> Result:
         self._silencer.reason = ""
         kind = _OTHER
         try:
             if self._exporter.export(batch).name == "SUCCESS":
-                return answers.TAKEN
+                return TAKEN
             raw = self._silencer.reason or "no reason given"
         except Exception as error:
             kind = type(error).__qualname__
-            raw = f"{type(error).__name__}: {answers.one_line(error)}"
-        return Answer(
+            raw = f"{type(error).__name__}: {one_line(error)}"
+        return Result(
             Verdict.MALFORMED if "encod" in raw.lower() else Verdict.LOST,
             kind,
             "Check the collector and OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -120,7 +119,7 @@ class _Pending(NamedTuple):
 
     deliveries: list[tuple[Exporter, Any]]
     since: float
-    """When they were begun, by the monotonic clock."""
+    """Time of the first try, by the monotonic clock."""
     kind: str = _OTHER
     """The ``error.type`` if they are lost."""
 
@@ -264,7 +263,7 @@ class Delivery:
         """Try to send what is pending. Returns whether to go on at once.
 
         Args:
-            asked: somebody waits for it, until ``deadline`` by the monotonic clock.
+            asked: True if a caller waits for it, until ``deadline`` by the monotonic clock.
         """
         pending = self._pending
         if pending is None:
@@ -272,77 +271,77 @@ class Delivery:
         if not asked and self.is_too_early:
             return False
         results = [(to, *self._deliver(to, batch)) for to, batch in pending.deliveries]
-        answer = max((answer for _, _, answer in results), key=_badness)
+        result = max((result for _, _, result in results), key=_badness)
         unsent = [(exporter, rest) for exporter, rest, _ in results if rest]
         if unsent:
-            self._pending = pending = pending._replace(deliveries=unsent, kind=answer.kind)
-            return self._try_again(pending, answer, asked=asked, deadline=deadline)
+            self._pending = pending = pending._replace(deliveries=unsent, kind=result.kind)
+            return self._try_again(pending, result, asked=asked, deadline=deadline)
         self._pending = None
         self._tries, self._not_before = 0, 0.0
-        self._failing = answer.verdict in (Verdict.LOST, Verdict.AGAIN)
+        self._failing = result.verdict in (Verdict.LOST, Verdict.AGAIN)
         if self._failing:
-            self.reports.failure(answer, is_kept=False)
+            self.reports.failure(result, is_kept=False)
         else:
             self._unanswered = False
-            self.reports.success(answer, self.dropped)
+            self.reports.success(result, self.dropped)
         return True
 
     def _try_again(
-        self, pending: _Pending, answer: Answer, *, asked: bool, deadline: float
+        self, pending: _Pending, result: Result, *, asked: bool, deadline: float
     ) -> bool:
         """Set the time of the next try. Returns whether that is now."""
         self._tries += 1
         self._failing = True
-        wait = min(answer.wait, _KEPT_S) or _backoff(self._tries)
+        wait = min(result.wait, _KEPT_S) or _backoff(self._tries)
         now = time.monotonic()
         self._not_before = now + wait
-        if asked and answer.answered and self._not_before < deadline:
+        if asked and result.answered and self._not_before < deadline:
             self._sleep(wait)
             return True
         if asked or self._tries > 1 or now - pending.since > _QUIET_S:
-            self.reports.failure(answer, is_kept=True)
+            self.reports.failure(result, is_kept=True)
         if now - pending.since >= _KEPT_S:
             self.abandon()
         return False
 
-    def _deliver(self, exporter: Exporter, batch: Any) -> tuple[Any, Answer]:
-        """Send a batch, in halves where necessary. Returns the unsent rest, and the worst answer."""
-        worst = answers.TAKEN
+    def _deliver(self, exporter: Exporter, batch: Any) -> tuple[Any, Result]:
+        """Send a batch, in halves where necessary. Returns the unsent rest, and the worst result."""
+        worst = TAKEN
         parts = [batch]
         while parts:
             part = parts.pop()
-            answer = exporter.deliver(self._batches.request(part))
-            halves = self._batches.halves(part) if self._must_halve(answer, part) else []
+            result = exporter.deliver(self._batches.request(part))
+            halves = self._batches.halves(part) if self._must_halve(result, part) else []
             if len(halves) > 1:
                 parts += reversed(halves)
-            elif answer.verdict is Verdict.AGAIN and len(self.exporters) == 1:
-                return self._batches.joined([part, *reversed(parts)]), answer
+            elif result.verdict is Verdict.AGAIN and len(self.exporters) == 1:
+                return self._batches.joined([part, *reversed(parts)]), result
             else:
-                self._count(part, answer)
-                worst = max(worst, answer, key=_badness)
+                self._count(part, result)
+                worst = max(worst, result, key=_badness)
         return None, worst
 
-    def _must_halve(self, answer: Answer, batch: Any) -> bool:
-        if answer.verdict is not Verdict.TOO_LARGE:
-            return answer.verdict is Verdict.MALFORMED
+    def _must_halve(self, result: Result, batch: Any) -> bool:
+        if result.verdict is not Verdict.TOO_LARGE:
+            return result.verdict is Verdict.MALFORMED
         size = self._batches.size(batch)
         # So that the next ones fit. Where hardly anything does, halving does not help.
         self.batch_bytes = min(max(size // 2, _LEAST_BATCH_BYTES), self.batch_bytes)
         return size > _LEAST_HALVED_BYTES
 
-    def _count(self, batch: Any, answer: Answer) -> None:
+    def _count(self, batch: Any, result: Result) -> None:
         count = self._batches.count(batch)
-        lost = min(answer.rejected, count) if answer.verdict is Verdict.TAKEN else count
+        lost = min(result.rejected, count) if result.verdict is Verdict.TAKEN else count
         self.sent += count - lost
-        self._lose(lost, answer.kind)
+        self._lose(lost, result.kind)
 
     def _lose(self, count: int, kind: str) -> None:
         if count:
             self.failed[kind] = self.failed.get(kind, 0) + count
 
 
-def _badness(answer: Answer) -> tuple[bool, bool, bool]:
-    return answer.verdict is Verdict.AGAIN, answer.verdict is Verdict.LOST, bool(answer.kind)
+def _badness(result: Result) -> tuple[bool, bool, bool]:
+    return result.verdict is Verdict.AGAIN, result.verdict is Verdict.LOST, bool(result.kind)
 
 
 def _backoff(tries: int) -> float:

@@ -1,14 +1,14 @@
 """Spans as an OTLP request, in a quarter of the time that the exporter's own encoder takes.
 
-That one makes a message for each attribute, and protobuf copies every message that is put into
-another. Here they are filled in where they belong. What comes of it is the same message; whatever
-this does not know, or fails at, is left to the exporter's own. But for one thing: an attribute that
-is NaN or infinite is left out, and counted as dropped. JSON has no such numbers, so that Jaeger's API
-answers 500 for the trace, and for every search that finds it.
+That encoder makes a message for each attribute, and protobuf copies each message into the next. Here
+messages are filled in their final place. The result is the same, and the exporter's own encoder takes
+over for any value that this one does not know. There is one difference: an attribute that is NaN or
+infinite is left out, and counted as dropped. JSON has no such numbers, so that Jaeger's API answers
+500 for the trace, and for every search that finds it.
 
-A span can be packed as soon as it ends. What waits for the next export is then a string of bytes. The
-span itself, some twenty objects, would outlive a young collection of Python's garbage collector or
-two, and so bring on the full ones, which go through everything that Cinder has in memory.
+A span can be packed as soon as it ends. Then a string of bytes waits for the next export. The span
+itself, some twenty objects, would survive young collections of Python's garbage collector, and so
+cause full ones, which go through everything that Cinder has in memory.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _KNOWS_IF_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
 
 Packed = tuple[bytes, Resource, InstrumentationScope | None]
-"""A span as an OTLP message, and what it belongs to."""
+"""A span as an OTLP message, with its resource and scope."""
 
 
 def load() -> None:
-    """Import what the others need."""
+    """Import everything that encoding needs."""
     _messages()
     _exporters_own()
 
@@ -214,14 +214,14 @@ def _set(message: Any, value: Any) -> None:
         message.double_value = value
     elif kind in (tuple, list):
         message.array_value.SetInParent()
-        for each in value:
-            _set(message.array_value.values.add(), each)
+        for item in value:
+            _set(message.array_value.values.add(), item)
     else:
         raise TypeError(f"an attribute of class {kind.__name__}")
 
 
 def _leave_out_no_numbers(request: Any) -> None:
-    """Do to what the exporter's own encoder made what `_add_attributes` does."""
+    """Drop the same attributes as `_add_attributes`, from the other encoder's request."""
     for of_resource in request.resource_spans:
         for of_scope in of_resource.scope_spans:
             for span in of_scope.spans:
@@ -233,6 +233,6 @@ def _leave_out_no_numbers(request: Any) -> None:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether an AnyValue, and all that is in it, is no number or one that JSON has."""
-    within = [*value.array_value.values, *(each.value for each in value.kvlist_value.values)]
-    return math.isfinite(value.double_value) and all(_is_finite(each) for each in within)
+    """False if an AnyValue is NaN or infinite, or contains such a number."""
+    parts = [*value.array_value.values, *(pair.value for pair in value.kvlist_value.values)]
+    return math.isfinite(value.double_value) and all(map(_is_finite, parts))

@@ -27,7 +27,7 @@ _HTTP: Final = "http/protobuf"
 _GRPC: Final = "grpc"
 
 _OURS: Final = "otlp_proto_http"
-"""The entry point's name of the SDK's exporter that ours stands in for."""
+"""The entry point of the SDK's exporter that ours replaces."""
 
 _LONGEST_S: Final = 3600
 """A longer wait than an hour is a slip of the pen, and overflows the wait."""
@@ -37,16 +37,16 @@ _LOGS_SINCE: Final = (1, 39)
 
 
 def disabled(signal: Signal, environ: Mapping[str, str]) -> bool:
-    """Whether the environment says that nothing of this signal is to be exported."""
+    """True if the environment switches the export of this signal off."""
     if environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return True
     return not _names(signal, environ)
 
 
 def destination(signal: Signal, environ: Mapping[str, str]) -> str:
-    """Where a signal goes, as in "spans go ...": ``to http://c:4318 (http/protobuf)``, ``nowhere``.
+    """A signal's destination without credentials, as the end of "spans go ...".
 
-    Without credentials.
+    Such as ``to http://c:4318 (http/protobuf)`` or ``nowhere``.
     """
     names = _names(signal, environ)
     if not names:
@@ -56,13 +56,13 @@ def destination(signal: Signal, environ: Mapping[str, str]) -> str:
 
 
 def check(environ: Mapping[str, str]) -> None:
-    """Warn of standard variables that look as if they did what they don't."""
-    said = environ.get(env.OTEL_SDK_DISABLED, "").strip()
-    if said.lower() not in ("", "true", "false", "0", "no", "off"):
+    """Warn of standard variables that don't have the effect that they seem to have."""
+    setting = environ.get(env.OTEL_SDK_DISABLED, "").strip()
+    if setting.lower() not in ("", "true", "false", "0", "no", "off"):
         notices.warn(
             "Set %s=true to switch the export off: %r counts as false.",
             env.OTEL_SDK_DISABLED,
-            said[:40],
+            setting[:40],
         )
     for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
         if environ.get(name, "").strip():
@@ -114,7 +114,7 @@ def logs(environ: Mapping[str, str], resource: Callable[[Any], Resource]) -> Log
 
 
 def logs_are_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether log records are to be exported, and can be, and nobody else exports them."""
+    """True if log records are to be exported, and can be, and have no other exporter yet."""
     if disabled(LOGS, environ) or not isinstance(get_logger_provider(), ProxyLoggerProvider):
         return False
     if _version(sdk_version) < _LOGS_SINCE:
@@ -128,13 +128,15 @@ def logs_are_wanted(environ: Mapping[str, str]) -> bool:
     return True
 
 
-def _version(said: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in said.split(".")[:2])
+def _version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
-    said = environ.get(f"OTEL_{signal.word}_EXPORTER", "").strip() or signal.default
-    return [name for name in (part.strip() for part in said.split(",")) if name not in ("", "none")]
+    setting = environ.get(f"OTEL_{signal.word}_EXPORTER", "").strip() or signal.default
+    return [
+        name for name in (part.strip() for part in setting.split(",")) if name not in ("", "none")
+    ]
 
 
 def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
@@ -144,16 +146,16 @@ def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
 
 
 def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
-    """By which OTLP the signal leaves, if it does by OTLP: ``http/protobuf`` or ``grpc``."""
-    said = signal.setting(environ, "PROTOCOL") or _HTTP
-    if said not in (_HTTP, _GRPC):
+    """The signal's protocol, if it is exported by OTLP: ``http/protobuf`` or ``grpc``."""
+    name = signal.setting(environ, "PROTOCOL") or _HTTP
+    if name not in (_HTTP, _GRPC):
         _warn_once(
             os.getpid(),
-            f"OTEL_EXPORTER_OTLP_PROTOCOL={said!r} is not supported, so {_HTTP} is used; set it to "
+            f"OTEL_EXPORTER_OTLP_PROTOCOL={name!r} is not supported, so {_HTTP} is used; set it to "
             f"{_HTTP} or {_GRPC}.",
         )
         return _HTTP
-    if said == _GRPC and threads_are_green():
+    if name == _GRPC and threads_are_green():
         _warn_once(
             os.getpid(),
             "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is refused because gRPC hangs under eventlet, so "
@@ -161,19 +163,19 @@ def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
             "(4318).",
         )
         return _HTTP
-    return said
+    return name
 
 
 @functools.lru_cache
 def _warn_once(_pid: int, message: str) -> None:
-    """Warn of what holds for each signal once in each process."""
+    """Warn once in each process, not for each signal."""
     notices.warn("%s", message)
 
 
 def _exporter(
     signal: Signal, name: str, by: str, environ: Mapping[str, str] = os.environ
 ) -> Callable[[], Any]:
-    """Import what makes an exporter, and give that."""
+    """Import an exporter, and return its factory."""
     installed = name
     if name == "otlp":
         installed = "otlp_proto_grpc" if by == _GRPC else _OURS
@@ -185,25 +187,27 @@ def _exporter(
     return make
 
 
-def _grpc_exporter(make: Callable[[], Any], signal: Signal, said_by: str) -> Any:
+def _grpc_exporter(make: Callable[[], Any], signal: Signal, variable: str) -> Any:
     from otel_cinder.export.otlp_grpc import OtlpGrpcExporter
 
     stock = make()
     if not OtlpGrpcExporter.fits(stock):
         return stock
     stock.shutdown()
-    return OtlpGrpcExporter(make, signal, said_by)
+    return OtlpGrpcExporter(make, signal, variable)
 
 
 def _http_exporter(signal: Signal, environ: Mapping[str, str]) -> Any:
     from otel_cinder.export.otlp_http import OtlpHttpExporter
 
-    made = OtlpHttpExporter(signal, environ, grpc=not threads_are_green())
+    exporter = OtlpHttpExporter(signal, environ, grpc=not threads_are_green())
     if signal is METRICS:
-        # It knows the variables that say how metrics are liked. What else it reads is not asked.
+        # It reads the variables for temporality and aggregation. Its other settings are not used.
         stock: Any = _installed(signal, _OURS, _OURS)
-        made.take_likings_of(stock(endpoint="http://localhost", headers={"a": "b"}, timeout=1))
-    return made
+        exporter.take_preferences_of(
+            stock(endpoint="http://localhost", headers={"a": "b"}, timeout=1)
+        )
+    return exporter
 
 
 def _installed(signal: Signal, name: str, installed: str) -> Callable[[], Any]:
@@ -219,7 +223,7 @@ def _installed(signal: Signal, name: str, installed: str) -> Callable[[], Any]:
 
 
 def _credentials_are_provided(signal: Signal, environ: Mapping[str, str]) -> bool:
-    """Whether a package of the operator's makes the session that the SDK's exporter asks by."""
+    """True if a package of the operator's makes the HTTP session of the SDK's exporter."""
     return any(
         environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER")
         for name in ("", f"{signal.word}_")
@@ -227,19 +231,19 @@ def _credentials_are_provided(signal: Signal, environ: Mapping[str, str]) -> boo
 
 
 def variable(signal: Signal, environ: Mapping[str, str]) -> str:
-    """The variable that says where the signal goes by OTLP, or is to say it."""
+    """The variable that sets the signal's OTLP endpoint, or would set it."""
     own = f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT"
     return own if environ.get(own, "").strip() else env.OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 def endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
-    """Where the items go, for messages."""
+    """The destination of a signal's items, for messages."""
     names = _names(signal, environ)
     if not any(name.startswith("otlp") for name in names):
         return ", ".join(names)
     port = 4317 if protocol(signal, environ) == _GRPC else 4318
-    said = signal.setting(environ, "ENDPOINT") or f"http://localhost:{port}"
-    return redaction.masked(said.partition("?")[0], 200)
+    url = signal.setting(environ, "ENDPOINT") or f"http://localhost:{port}"
+    return redaction.masked(url.partition("?")[0], 200)
 
 
 def _seconds(environ: Mapping[str, str], name: str, default_ms: int) -> float:
@@ -247,15 +251,15 @@ def _seconds(environ: Mapping[str, str], name: str, default_ms: int) -> float:
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
-    said = environ.get(name, "").strip()
-    if not said:
+    value = environ.get(name, "").strip()
+    if not value:
         return default
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
     notices.warn(
         "Set %s to a positive whole number: %r is none, so the default %d is used.",
         name,
-        said,
+        value,
         default,
     )
     return default

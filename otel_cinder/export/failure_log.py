@@ -1,8 +1,8 @@
-"""What the export threads have to say, logged in no request's name.
+"""FailureLog: messages of the export threads, logged outside of any request.
 
-Where threads are native, an export thread logs by itself. Under eventlet it must not: the locks of
-log handlers are eventlet's. There the hub looks every two seconds whether there is something to say,
-and a greenthread of its own logs it.
+With native threads, an export thread logs them itself. Under eventlet it must not, because the locks
+of log handlers are eventlet's. There the hub looks for messages every two seconds, and starts a
+greenthread that logs them.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ _LOOK_S: Final = 2.0
 """Seconds between two looks of the hub's."""
 
 _LATE_S: Final = 10.0
-"""Seconds after which nobody seems to look any more: the hub was exchanged for another."""
+"""Seconds after which a waiting message means that the hub was replaced by another."""
 
 
 class FailureLog:
-    """Sentences that wait to be logged. One exists per interpreter, `failure_log`."""
+    """Messages that wait to be logged. One exists per interpreter, `failure_log`."""
 
     def __init__(self) -> None:
-        self._said: collections.deque[tuple[float, str, tuple[Any, ...]]] = collections.deque()
+        self._waiting: collections.deque[tuple[float, str, tuple[Any, ...]]] = collections.deque()
         self._pid = 0
         self._timer: Any = None
         self._once: set[tuple[Any, ...]] = set()
 
     def add_once(self, message: str, *arguments: Any) -> None:
-        """Say it once in this process, however often it comes up: for each signal, say."""
+        """Add a message, unless this process has added it before."""
         self._see_to_process()
         if (message, *arguments) not in self._once:
             self._once.add((message, *arguments))
             self.add(message, *arguments)
 
     def add(self, message: str, *arguments: Any) -> None:
-        """Say it soon. May be called in any thread."""
+        """Add a message, to be logged soon. May be called in any thread."""
         self._see_to_process()
-        self._said.append((time.monotonic(), message, arguments))
+        self._waiting.append((time.monotonic(), message, arguments))
 
     def write(self) -> None:
-        """Log what there is, in the current thread, which is one that may."""
+        """Log the waiting messages, in the current thread, which must be allowed to log."""
         self._see_to_process()
-        if not self._said:
+        if not self._waiting:
             return
         token = otel_context.attach(Context())
         try:
-            while self._said:
+            while self._waiting:
                 with contextlib.suppress(Exception):  # a log handler that raises
-                    _, message, arguments = self._said.popleft()
+                    _, message, arguments = self._waiting.popleft()
                     _LOG.warning(message, *arguments)
         finally:
             otel_context.detach(token)
 
     @property
     def late(self) -> bool:
-        """Whether something has waited for so long that the hub does not seem to look."""
-        said = next(iter(self._said), None)
-        return said is not None and time.monotonic() - said[0] > _LATE_S
+        """True if a message has waited for so long that the hub does not seem to look."""
+        first = next(iter(self._waiting), None)
+        return first is not None and time.monotonic() - first[0] > _LATE_S
 
     def watch(self) -> bool:
         """Under eventlet, have the hub look from now on. False in a thread that has no hub."""
@@ -82,17 +82,17 @@ class FailureLog:
         return True
 
     def stop(self) -> None:
-        """Have the hub look no more, and drop what is not told."""
+        """Stop the hub's timer, and drop the waiting messages."""
         timer, self._timer = self._timer, None
-        self._said.clear()
+        self._waiting.clear()
         self._once.clear()
         if timer is not None and self._pid == os.getpid() and _has_hub():
             timer.cancel()
 
     def _see_to_process(self) -> None:
-        """In a child, forget the parent's news, and the timer of its hub."""
+        """In a child, forget the parent's messages, and the timer of its hub."""
         if self._pid != os.getpid():
-            self._said.clear()
+            self._waiting.clear()
             self._once.clear()
             self._timer = None
             self._pid = os.getpid()
@@ -106,12 +106,12 @@ class FailureLog:
         # In the hub's own greenlet, which must not wait for a log handler's lock.
         if timer is self._timer and self._pid == os.getpid():
             self._look_later()
-            if self._said:
+            if self._waiting:
                 sys.modules["eventlet.greenthread"].spawn_n(self.write)
 
 
 def _has_hub() -> bool:
-    """Whether this is the main thread. One of tpool's has no hub: to ask for it would make one."""
+    """True in the main thread. A thread of tpool's has no hub, and asking for one would make it."""
     return bool(unpatched("_thread").get_ident() == unpatched("threading").main_thread().ident)
 
 

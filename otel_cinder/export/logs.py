@@ -1,4 +1,4 @@
-"""LogQueue: log records on their way to the collector, for those who want more than span events."""
+"""LogQueue: exports log records, for users who want more than span events."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ BOUNDARIES_S: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
     *(30, 60, 120, 300, 600),
 )
-"""Upper bounds of every histogram's buckets, in seconds: those that the semantic conventions give
-for durations, and on to ten minutes, which a volume made from an image may well take."""
+"""Upper bounds of every histogram's buckets, in seconds: those of the semantic conventions for
+durations, and more up to ten minutes, the time of a volume from an image."""
 
 SETS_LIMIT: Final = 2000
-"""Sets of attributes that an instrument keeps apart, as the specification has it. The SDK has this
-limit itself in its latest releases; those before keep all that they get."""
+"""Sets of attributes that an instrument keeps apart, by the specification. Older SDKs have no such
+limit."""
 
 QUEUE_SIZE: Final = 10_000
 """Measurements that may wait for the export thread."""
@@ -77,7 +77,7 @@ class Instruments:
     ) -> None:
         """Record ``value`` with the instrument ``name``.
 
-        Raises KeyError if there is none, ValueError for a value that is NaN or infinite.
+        Raises KeyError for an unknown name, ValueError for a value that is NaN or infinite.
         """
         record = self._records.get(name)
         if record is None:
@@ -109,7 +109,7 @@ class _Limited:
 
 
 def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes that can be encoded: one that can't would take all metrics with it, each time."""
+    """Make attributes safe to encode: a single bad one would lose all metrics, in each export."""
     return {
         name: value
         if isinstance(value, (bool, int, float))
@@ -154,7 +154,7 @@ def _provider_class() -> Any:
 
 
 def _reader(exporter: Any) -> Any:
-    """What reads for ``exporter``, which knows its backend's likings: as the SDK's readers ask it."""
+    """A reader for ``exporter``, with its preferred temporality and aggregation."""
     from opentelemetry.sdk.metrics import Histogram
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.metrics.view import (
@@ -162,15 +162,15 @@ def _reader(exporter: Any) -> Any:
         ExponentialBucketHistogramAggregation,
     )
 
-    liked = dict(getattr(exporter, "_preferred_aggregation", None) or {})
-    if not isinstance(liked.get(Histogram), ExponentialBucketHistogramAggregation):
+    preferred = dict(getattr(exporter, "_preferred_aggregation", None) or {})
+    if not isinstance(preferred.get(Histogram), ExponentialBucketHistogramAggregation):
         # The instruments advise the same, which the SDK heeds only since 1.31.
-        liked[Histogram] = ExplicitBucketHistogramAggregation(BOUNDARIES_S)
-    return InMemoryMetricReader(getattr(exporter, "_preferred_temporality", None), liked)
+        preferred[Histogram] = ExplicitBucketHistogramAggregation(BOUNDARIES_S)
+    return InMemoryMetricReader(getattr(exporter, "_preferred_temporality", None), preferred)
 
 
 class _Service(NamedTuple):
-    """A service's instruments, and what reads them, one reader an exporter."""
+    """A service's instruments, and their readers, one for each exporter."""
 
     instruments: Instruments
     readers: list[Any]
@@ -183,7 +183,7 @@ class MetricQueue(ExportQueue[Measurement]):
         interval: seconds between two collections; a flush collects, too.
         resource: the resource of a service.
         prepare: called once the SDK's metrics are imported.
-        observe: adds what is observed of this process, to the first service's meter.
+        observe: adds this process's own counters to the first service's meter.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class MetricQueue(ExportQueue[Measurement]):
         now = time.monotonic()
         if asked or now >= self._due:
             self._due = now + self._interval
-            self.delivery.abandon()  # what is collected now tells all of that, too
+            self.delivery.abandon()  # the next collection includes it
             self._collect()
         while self.delivery.is_pending:
             if not self.delivery.attempt(asked=asked, deadline=self._deadline):
@@ -264,10 +264,10 @@ class MetricQueue(ExportQueue[Measurement]):
                     )
 
     def _of(self, service: Any) -> _Service:
-        found = self._services.get(service)
-        if found is None:
-            found = self._services[service] = self._make(service)
-        return found
+        known = self._services.get(service)
+        if known is None:
+            known = self._services[service] = self._make(service)
+        return known
 
     def _make(self, service: Any) -> _Service:
         readers = [_reader(exporter) for exporter in self.delivery.exporters]
@@ -337,16 +337,16 @@ def _flat(batch: Sequence[Any]) -> list[_Placed]:
 
 
 def _grouped(metrics: Sequence[_Placed]) -> list[Any]:
-    """A batch of these. Resources and scopes stand in it once: of two, encoders drop one."""
+    """One batch of these metrics. Each resource and scope occurs once: encoders drop a second one."""
     return [
         replace(
             of_resource,
             scope_metrics=[
                 replace(of_scope, metrics=[metric for _, _, metric in some])
-                for (_, of_scope, _), some in _runs(others, lambda each: id(each[1].scope))
+                for (_, of_scope, _), some in _runs(others, lambda placed: id(placed[1].scope))
             ],
         )
-        for (of_resource, _, _), others in _runs(metrics, lambda each: id(each[0].resource))
+        for (of_resource, _, _), others in _runs(metrics, lambda placed: id(placed[0].resource))
     ]
 
 
@@ -354,8 +354,8 @@ def _runs(
     metrics: Sequence[_Placed], key: Callable[[_Placed], int]
 ) -> Iterator[tuple[_Placed, list[_Placed]]]:
     for _, run in itertools.groupby(metrics, key):
-        found = list(run)
-        yield found[0], found
+        placed = list(run)
+        yield placed[0], placed
 
 
 def _halves_of(metric: Any) -> list[Any]:

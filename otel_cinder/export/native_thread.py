@@ -1,7 +1,7 @@
-"""What a real thread of the operating system needs, off eventlet's hub.
+"""Tools for a real thread of the operating system, off eventlet's hub.
 
 Threads, locks, events and sockets come from the unpatched modules, so that they work the same with
-and without eventlet; and the host's log handlers, whose locks are eventlet's, are kept away from.
+and without eventlet. The host's log handlers are avoided: their locks are eventlet's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 from otel_cinder import redaction
 
 _WARNINGS: Final = "py.warnings"
-"""Where ``logging.captureWarnings`` sends what is deprecated, which is nobody's reason to fail."""
+"""Logger of ``logging.captureWarnings``. A deprecation is never the reason of a failure."""
 
 _EXPORTERS_LOGGERS: Final = (
     "opentelemetry.",
@@ -39,22 +39,23 @@ def unpatched(module: str) -> Any:
 
 
 def threads_are_green() -> bool:
-    """Whether eventlet has patched threads."""
+    """True if eventlet has patched threads."""
     return unpatched("threading") is not sys.modules["threading"]
 
 
 class LogSilencer(logging.Filter):
-    """Keeps what exporters log in our thread away from the host's log handlers, and from logging.
+    """Keeps the exporters' log records in our thread away from the host's handlers, and from logging.
 
-    Handlers' locks are eventlet's where eventlet rules, and so is the logging module's own, which a
-    logger takes now and then when it is asked for a level. A greenthread that waited for one while
-    our thread holds it would never be woken.
-    The first warning of an export is kept: it is the reason in our own, which a thread of the
-    host's writes. (The last one only says that the exporter has given up.)
+    Under eventlet the handlers' locks are eventlet's, and so is the logging module's own, which a
+    logger sometimes takes to find its level. A greenthread that waits for a lock which our thread
+    holds is never woken.
+
+    The first warning of an export is kept, as the reason in our own message. (The last one only
+    reports that the exporter has given up.)
     """
 
     _threads: ClassVar[dict[int, LogSilencer]] = {}
-    """Idents of the threads that are kept away."""
+    """Silenced threads, by their ident."""
 
     def __init__(self, get_ident: Callable[[], int]) -> None:
         super().__init__()
@@ -62,17 +63,17 @@ class LogSilencer(logging.Filter):
         self._thread: int | None = None
         self.reason = ""
         self.may_hear = True
-        """Whether a record may be made of what is logged: it asks for the thread's name, and so, in
-        a thread that is not eventlet's, for eventlet's."""
+        """True if log records may be made. They ask for the thread's name: in a thread that is not
+        eventlet's, that creates an object of eventlet's."""
 
     def begin(self) -> None:
-        """Keep the current thread away."""
+        """Silence the current thread."""
         self._thread = self._get_ident()
         self._threads[self._thread] = self
 
     @contextlib.contextmanager
     def during(self) -> Iterator[None]:
-        """Keep the current thread away for so long, also if it is not the one that began."""
+        """Silence the current thread for so long, even if `begin` was called in another."""
         before = self._thread
         self.reason = ""
         self.begin()
@@ -91,7 +92,7 @@ class LogSilencer(logging.Filter):
         return False
 
     def spread(self) -> None:
-        """Put it on every logger there is that an exporter may write to."""
+        """Filter every existing logger that an exporter may write to."""
         for logger in _known_loggers():
             if self not in logger.filters:
                 logger.filters.insert(0, self)  # before the SDK's, which hides what it has seen
@@ -101,7 +102,7 @@ class LogSilencer(logging.Filter):
                 )
 
     def withdraw(self) -> None:
-        """Take it off again."""
+        """Remove it from all loggers."""
         self._threads.pop(self._thread or 0, None)
         for logger in _known_loggers():
             logger.removeFilter(self)

@@ -1,7 +1,7 @@
 """OTLP over gRPC, by the SDK's exporter: its settings and its channel, but not its patience.
 
-What it hides is what counts here: the status, a partial success, and when to try again. Only for
-native threads, and imported late: it imports grpc.
+That exporter hides the status, a partial success, and the time of the next try, which are needed
+here. Only for native threads, and imported late: it imports grpc.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from otel_cinder.export import answers, encoding
-from otel_cinder.export.answers import LONGEST_S, Answer, Verdict, one_line
+from otel_cinder.export import encoding, results
+from otel_cinder.export.results import LONGEST_S, Result, Verdict, one_line
 from otel_cinder.export.signals import Signal
 
 _AGAIN: Final = frozenset(
     {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
 )
-"""The statuses that OTLP has tried again; RESOURCE_EXHAUSTED only where it says when."""
+"""The statuses for which OTLP asks to try again; RESOURCE_EXHAUSTED only with a time."""
 
 _TOO_LARGE: Final = re.compile(r"larger than|too large|exceed", re.IGNORECASE)
 
@@ -46,7 +46,7 @@ _LIKELY: Final = (
     (r"WRONG_VERSION|SSL|TLS|handshake", "Check {} and its http:// or https://", "TLS fails"),
     (r"timed? ?out|unreachable", "Correct {}, or look at firewalls", "it can't be reached"),
 )
-"""What gRPC says of a connection that does not come about, and the likely mistake."""
+"""gRPC's words for a failed connection, with advice and the likely mistake."""
 
 _STATUSES: Final = {
     "UNAUTHENTICATED": ("Correct OTEL_EXPORTER_OTLP_HEADERS", "it knows no such credentials"),
@@ -65,7 +65,7 @@ class OtlpGrpcExporter:
 
     Args:
         make: makes the SDK's exporter from the environment.
-        variable: which variable says where to.
+        variable: the variable that sets the endpoint.
     """
 
     def __init__(self, make: Callable[[], Any], signal: Signal, variable: str) -> None:
@@ -84,15 +84,15 @@ class OtlpGrpcExporter:
 
     @staticmethod
     def fits(stock: Any) -> bool:
-        """Whether this release of the SDK's exporter has what is used of its inside."""
+        """True if this release of the SDK's exporter has the private attributes that are used here."""
         return all(hasattr(stock, name) for name in _USED)
 
-    def deliver(self, batch: Any) -> Answer:
-        """Send a batch, and say what became of it. Never raises."""
+    def deliver(self, batch: Any) -> Result:
+        """Send a batch, and return the result. Never raises."""
         try:
             request = self._request(batch)
         except Exception as error:
-            return answers.malformed(error)
+            return results.malformed(error)
         stock = self._stock
         try:
             response = stock._client.Export(
@@ -101,12 +101,12 @@ class OtlpGrpcExporter:
                 timeout=min(stock._timeout, LONGEST_S),
             )
             partial = response.partial_success
-            return answers.partly_taken(getattr(partial, self._rejected), partial.error_message)
+            return results.partly_taken(getattr(partial, self._rejected), partial.error_message)
         except grpc.RpcError as error:
             return self._of_error(error)
         except Exception as error:
             kind = type(error).__qualname__
-            return Answer(
+            return Result(
                 Verdict.LOST, kind, f"Check {self._variable}", "it can't be asked", one_line(error)
             )
 
@@ -119,7 +119,7 @@ class OtlpGrpcExporter:
         """Close the channel."""
         self._stock.shutdown()
 
-    def _of_error(self, error: Any) -> Answer:
+    def _of_error(self, error: Any) -> Result:
         status, details = error.code().name, str(error.details() or "")
         wait = _wait(error)
         advice, what = _STATUSES.get(status, ("Look at the collector's log", "it refuses them"))
@@ -135,7 +135,7 @@ class OtlpGrpcExporter:
             advice = "Raise the collector's limit of a request's size (max_recv_msg_size_mib)"
             what = "one is too large for it, and is lost"
         raw = f"{status}: {one_line(details)}"
-        return Answer(verdict, status, advice.format(self._variable), what, raw, wait, answered)
+        return Result(verdict, status, advice.format(self._variable), what, raw, wait, answered)
 
     def _connect_anew(self) -> None:
         """Forget gRPC's own patience, which grows to two minutes; later SDKs do the same."""
@@ -154,7 +154,7 @@ def _of_unavailable(details: str) -> tuple[str, str, bool]:
 
 
 def _wait(error: Any) -> float:
-    """Seconds after which the collector wants to be asked again; 0 where it does not say."""
+    """Seconds until the collector wants the next try; 0 if it does not tell."""
     metadata = dict(error.trailing_metadata() or ())
     packed = metadata.get("google.rpc.retryinfo-bin")
     if packed is None:
@@ -163,7 +163,7 @@ def _wait(error: Any) -> float:
 
 
 def _wait_of_details(packed: bytes | None) -> float:
-    """The same, where it stands among the status' details, as Go's servers have it."""
+    """The same from the status' details, where Go's servers put it."""
     if packed is None:
         return 0.0
     for detail in Status.FromString(packed).details:

@@ -1,9 +1,9 @@
 """OTLP over HTTP, in a native thread, over unpatched sockets.
 
-The SDK's own exporter goes by requests. Under eventlet that resolves names, waits and locks by
-eventlet's, which must not run in another thread than the hub's: a process crashed at its end. It
-also reads an answer of any size, and does not tell what the answer was. Settings are those that the
-SDK's exporter documents; what it can do about certificates and proxies by environment, too.
+The SDK's own exporter uses requests. Under eventlet that resolves names, waits and locks by
+eventlet, which must not run outside of the hub's thread: a process crashed at its end. It also
+reads an answer of any size, and hides it from its caller. The settings are those that the SDK's
+exporter documents, with its environment variables for certificates and proxies.
 
 Import it late: it imports ``ssl``.
 """
@@ -32,16 +32,16 @@ from requests import certs
 from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
 from urllib3.util.ssltransport import SSLTransport
 
-from otel_cinder.export import answers, encoding, mistakes
-from otel_cinder.export.answers import LONGEST_S, Answer, SettingError, Verdict
+from otel_cinder.export import diagnosis, encoding, results
+from otel_cinder.export.diagnosis import Address, Stage
 from otel_cinder.export.failure_log import failure_log
-from otel_cinder.export.mistakes import Address, Stage
 from otel_cinder.export.native_thread import unpatched
+from otel_cinder.export.results import LONGEST_S, Result, SettingError, Verdict
 from otel_cinder.export.signals import Signal
 from otel_cinder.version import __version__
 
 ANSWER_LIMIT: Final = 64 * 1024
-"""Bytes of an answer's body that are read. One of OTLP has a number and a sentence or two."""
+"""Bytes of an answer's body that are read. OTLP's has a number and a sentence or two."""
 
 _TIMEOUT_S: Final = 10.0
 
@@ -60,9 +60,9 @@ class OtlpHttpExporter:
     """Exports one signal to one collector. Everything but its making is for one native thread.
 
     Args:
-        signal: of what kind its batches are.
+        signal: the kind of its batches.
         environ: the ``OTEL_EXPORTER_OTLP_*`` variables.
-        grpc: whether OTLP over gRPC could be used instead, for advice.
+        grpc: True if OTLP over gRPC could be used instead, for advice.
 
     Raises SettingError for an endpoint that is no URL of HTTP, and for certificates that can't be read.
     """
@@ -91,18 +91,18 @@ class OtlpHttpExporter:
         for codec in ("idna", "iso-8859-1"):
             "".encode(codec)  # imports it, which the thread must not
 
-    def take_likings_of(self, stock: Any) -> None:
-        """Want metrics as the SDK's exporter does, which is let go of."""
+    def take_preferences_of(self, stock: Any) -> None:
+        """Take temporality and aggregation from the SDK's exporter, and shut that down."""
         self._preferred_temporality = stock._preferred_temporality
         self._preferred_aggregation = stock._preferred_aggregation
         stock.shutdown()
 
-    def deliver(self, batch: Any) -> Answer:
-        """Send a batch, and say what became of it. Never raises."""
+    def deliver(self, batch: Any) -> Result:
+        """Send a batch, and return the result. Never raises."""
         try:
             data = self._compress(self._encode(batch).SerializePartialToString())
         except Exception as error:
-            return answers.malformed(error)
+            return results.malformed(error)
         deadline = time.monotonic() + self._timeout
         while True:
             is_old = self._connection is not None
@@ -113,7 +113,7 @@ class OtlpHttpExporter:
                 self.shutdown()
                 if is_old and isinstance(error, ConnectionError):
                     continue  # it was kept alive for too long
-                return mistakes.of_error(self._address, error, connection.stage)
+                return diagnosis.of_error(self._address, error, connection.stage)
 
     def shutdown(self) -> None:
         """Close the connection."""
@@ -121,35 +121,35 @@ class OtlpHttpExporter:
         if connection is not None:
             connection.close()
 
-    def _ask(self, connection: _Connection, data: bytes, deadline: float) -> Answer:
+    def _ask(self, connection: _Connection, data: bytes, deadline: float) -> Result:
         connection.give_until(deadline)
         headers = {**self._headers, **self._route.headers}
         response = connection.post(self._route.target, data, headers)
         body = response.read(ANSWER_LIMIT + 1)
         if not response.isclosed():
-            self.shutdown()  # there is more, and that is not read
+            self.shutdown()  # the rest is not read
         kind = response.headers.get_content_type() if response.headers["content-type"] else ""
         if 200 <= response.status < 300:
             return self._of_success(kind, body)
         wait = _retry_after(response.headers["retry-after"])
         text = _text(kind, body)
         if 300 <= response.status < 400:
-            text = answers.one_line(response.headers["location"] or "")
-        return mistakes.of_status(self._address, response.status, response.reason, text, wait)
+            text = results.one_line(response.headers["location"] or "")
+        return diagnosis.of_status(self._address, response.status, response.reason, text, wait)
 
-    def _of_success(self, kind: str, body: bytes) -> Answer:
+    def _of_success(self, kind: str, body: bytes) -> Result:
         if not body:
-            return answers.TAKEN
+            return results.TAKEN
         try:
             if kind == "application/json":
                 return _of_json(body)
             if not kind.startswith("text/"):
                 partial = self._response.FromString(body).partial_success
-                return answers.partly_taken(getattr(partial, self._rejected), partial.error_message)
+                return results.partly_taken(getattr(partial, self._rejected), partial.error_message)
         except (DecodeError, ValueError, AttributeError, TypeError):
             pass
         is_page = kind == "text/html"
-        return Answer(
+        return Result(
             Verdict.LOST if is_page else Verdict.TAKEN,
             "not_otlp",
             self._address.advise(
@@ -164,11 +164,11 @@ class OtlpHttpExporter:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection whose every wait ends at one time, and is no wait of eventlet's.
+    """A connection without eventlet, whose waits all end at one time.
 
     Args:
         tls: for the collector; None: without TLS.
-        proxy_tls: for the proxy that is connected to.
+        proxy_tls: for the proxy.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class _Connection(http.client.HTTPConnection):
         self._wire: _Wire | None = None
 
     def give_until(self, deadline: float) -> None:
-        """Let all that follows end at ``deadline``, by the monotonic clock, by TimeoutError."""
+        """Raise TimeoutError from all that follows at ``deadline``, by the monotonic clock."""
         self._deadline = deadline
         if self._wire is not None:
             self._wire.deadline = deadline
@@ -229,7 +229,7 @@ _SOCKET: Final = unpatched("socket")
 
 
 class _Wire(_SOCKET.socket):  # type: ignore[misc,name-defined]
-    """A socket that spends what is left until its deadline in each wait."""
+    """A socket whose waits all end at its deadline."""
 
     deadline = 0.0
 
@@ -281,7 +281,7 @@ def _dial(host: str, port: int, deadline: float) -> _Wire:
 
 
 def _url(signal: Signal, environ: Mapping[str, str]) -> tuple[str, str, bool]:
-    """The URL, which variable says it, and whether its path was added to what that says."""
+    """The URL, the variable that sets it, and True if the path was added to that."""
     own = f"OTEL_EXPORTER_OTLP_{signal.word}_ENDPOINT"
     if environ.get(own, "").strip():
         url, variable, path_is_added = environ[own].strip(), own, False
@@ -320,7 +320,7 @@ def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _authorization(url: str) -> dict[str, str]:
-    """What the URL says of who asks, or the user's ``.netrc``."""
+    """Credentials from the URL, or from the user's ``.netrc``."""
     parts = urlsplit(url)
     if parts.username is not None:
         return {"authorization": _basic(parts.username, parts.password)}
@@ -350,9 +350,9 @@ def _compression(
 
 
 def _timeout(signal: Signal, environ: Mapping[str, str]) -> float:
-    said = signal.setting(environ, "TIMEOUT")
+    setting = signal.setting(environ, "TIMEOUT")
     try:
-        seconds = float(said or _TIMEOUT_S)
+        seconds = float(setting or _TIMEOUT_S)
         if seconds > 0:
             return min(seconds, LONGEST_S)
     except ValueError:
@@ -361,7 +361,7 @@ def _timeout(signal: Signal, environ: Mapping[str, str]) -> float:
         "Set OTEL_EXPORTER_OTLP_TIMEOUT to a number of seconds. otel-cinder uses %d because %r is "
         "none.",
         _TIMEOUT_S,
-        said,
+        setting,
     )
     return _TIMEOUT_S
 
@@ -402,11 +402,11 @@ class _Route(NamedTuple):
     """The way to a collector."""
 
     target: str
-    """What is asked for: a path, or the whole URL of a proxy."""
+    """Target of the request line: a path, or the whole URL for a proxy."""
     headers: dict[str, str]
     """For the proxy."""
     connection: Callable[[], _Connection]
-    """Makes a connection that is to be connected yet."""
+    """Makes a connection, not connected yet."""
 
     @classmethod
     def find(cls, url: str, proxy: str, make_tls: Callable[[], ssl.SSLContext]) -> _Route:
@@ -463,23 +463,23 @@ def _response(signal: Signal) -> tuple[Any, str]:
     return getattr(module, f"Export{kind}ServiceResponse"), rejected
 
 
-def _of_json(body: bytes) -> Answer:
+def _of_json(body: bytes) -> Result:
     partial = json.loads(body).get("partialSuccess") or {}
     rejected = next((int(partial[name]) for name in partial if name.startswith("rejected")), 0)
-    return answers.partly_taken(rejected, str(partial.get("errorMessage", "")))
+    return results.partly_taken(rejected, str(partial.get("errorMessage", "")))
 
 
 def _text(kind: str, body: bytes) -> str:
-    """What a collector says in an answer, for people."""
+    """The collector's message in an answer, for people."""
     try:
         if "protobuf" in kind:
-            return answers.one_line(_status_class().FromString(body).message)
+            return results.one_line(_status_class().FromString(body).message)
         text = body.decode()
         if kind == "application/json":
             text = str(json.loads(text).get("message", ""))
     except (DecodeError, ValueError, AttributeError):
         return ""
-    return answers.one_line(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
+    return results.one_line(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
 
 
 @functools.cache
@@ -488,13 +488,13 @@ def _status_class() -> Any:
     return importlib.import_module("google.rpc.status_pb2").Status
 
 
-def _retry_after(said: str | None) -> float:
-    """Seconds to wait; 0 where nothing is said that can be understood (RFC 9110, 10.2.3)."""
-    if not said:
+def _retry_after(header: str | None) -> float:
+    """Seconds to wait; 0 for a missing or malformed header (RFC 9110, 10.2.3)."""
+    if not header:
         return 0.0
     try:
-        if said.strip().isdecimal():
-            return float(said)
-        return max(email.utils.parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
+        if header.strip().isdecimal():
+            return float(header)
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
     except (ValueError, TypeError, OverflowError):
         return 0.0

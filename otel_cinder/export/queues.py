@@ -73,8 +73,8 @@ class ExportQueue(Worker, Generic[Item]):
         self.queue_size = queue_size
         self._batch_size = min(batch_size, queue_size)
         self._queue_bytes = queue_bytes
-        # Plain numbers: no lock is to be taken in Cinder's threads. An addition of a number at hand
-        # is never interrupted by another thread.
+        # Plain numbers: Cinder's threads must not take a lock. Adding a number at hand is never
+        # interrupted by another thread.
         self._bytes = 0
         self.taken = 0
         """Items that were queued, so far."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from otel_cinder import redaction
-from otel_cinder.export.answers import Answer, SettingError
 from otel_cinder.export.failure_log import failure_log
+from otel_cinder.export.results import Result, SettingError
 from otel_cinder.export.signals import METRICS, Signal
 
 
@@ -19,23 +19,23 @@ class Reports:
         self._remarks: set[str] = set()
         """Kinds of the rest, which keep nothing from being exported: reported once ever."""
 
-    def failure(self, answer: Answer, *, is_kept: bool) -> None:
+    def failure(self, result: Result, *, is_kept: bool) -> None:
         """The collector did not take a batch; ``is_kept``: it will be sent again."""
-        if answer.kind in self._failures:
+        if result.kind in self._failures:
             return
-        self._failures.add(answer.kind)
+        self._failures.add(result.kind)
         failure_log.add(
             "%s%s. otel-cinder can't export %s to %s: %s. Cinder is not affected; %s.%s",
-            answer.advice,
+            result.advice,
             self._signal.or_else,
             self._signal.noun,
             self._endpoint,
-            answer.what,
+            result.what,
             "they are tried again for a minute, then dropped" if is_kept else "they are dropped",
-            _in_brackets(answer.raw),
+            _in_brackets(result.raw),
         )
 
-    def success(self, answer: Answer, dropped: int) -> None:
+    def success(self, result: Result, dropped: int) -> None:
         """The collector took a batch, maybe with a remark; ``dropped`` items were lost so far."""
         if self._failures:
             failure_log.add(
@@ -45,15 +45,15 @@ class Reports:
                 self._signal.noun,
             )
             self._failures.clear()
-        if answer.kind and answer.kind not in self._remarks:
-            self._remarks.add(answer.kind)
+        if result.kind and result.kind not in self._remarks:
+            self._remarks.add(result.kind)
             failure_log.add(
                 "%s. otel-cinder exports %s to %s, but %s; Cinder is not affected.%s",
-                answer.advice,
+                result.advice,
                 self._signal.noun,
                 self._endpoint,
-                answer.what,
-                _in_brackets(answer.raw),
+                result.what,
+                _in_brackets(result.raw),
             )
 
     def no_answer(self, waited: float, waiting: int, reason: str) -> None:

@@ -1,9 +1,9 @@
-"""One worker's imports at a time, and none that a fork has cut off.
+"""Starts one worker at a time, and cleans up after imports that a fork has cut off.
 
 A worker's thread must not import: under eventlet the locks of Python's imports may be eventlet's,
-and a fork in the midst leaves a child with locks that nobody lets go of. So the thread of the host's
-that starts a worker imports for it. What is imported may log, and so start another worker: that
-one's turn comes when the first has been started.
+and a fork meanwhile leaves a child with locks that are never released. So the host's thread that
+starts a worker imports for it. An imported module may log, and so start another worker: its turn
+comes when the first has been started.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from otel_cinder.import_hooks import imported
 
 
 class _Turns:
-    """Those of one process that are to start."""
+    """The workers of one process that wait for their start."""
 
     def __init__(self) -> None:
         self.lock = unpatched("threading").Lock()
         self.waiting: collections.deque[Callable[[], None]] = collections.deque()
         self.thread = 0
-        """Who is importing, as Python's imports know it; 0: nobody."""
+        """Ident of the importing thread, as Python's imports know it; 0: none."""
 
 
 _turns: Final[dict[int, _Turns]] = {}
-"""By process. No lock that a fork could leave locked: a child has turns of its own."""
+"""By process: a child has turns of its own, because a fork could leave a lock locked."""
 
 
 def in_turn(start: Callable[[], None]) -> None:
-    """Call ``start``, now, or from the thread that is calling another just now. Never waits."""
+    """Call ``start`` now, or let the thread that is calling another one call it. Never waits."""
     turns = _of_this_process()
     turns.waiting.append(start)
     while turns.waiting and turns.lock.acquire(blocking=False):
@@ -69,10 +69,9 @@ def _importing_thread() -> int:
 
 
 def _forget_imports_of(thread: int) -> None:
-    """Let be imported anew what a thread of the parent's was importing when this child was forked.
+    """Forget the imports that a thread of the parent's had not finished at the fork.
 
-    That thread is not here to end its imports. Who asks for one of these modules would wait for
-    ever.
+    That thread does not exist in the child. Another import of these modules would wait for ever.
     """
     locks = getattr(_bootstrap(), "_module_locks", {})
     for name, reference in list(locks.items()):

@@ -1,4 +1,4 @@
-"""Worker: work in a real thread of the operating system, in rounds."""
+"""Worker: works in a real thread of the operating system, in rounds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.native_thread import LogSilencer, threads_are_green, unpatched
 
 _HURRY_S: Final = 0.05
-"""Seconds between two rounds of work of a process that is about to end."""
+"""Seconds between two rounds in a process that is about to end."""
 
 
 class Worker(abc.ABC):
-    """Does its work in a native thread: after each delay, and whenever somebody asks for it.
+    """Does its work in a native thread: after each delay, and on demand.
 
     Args:
-        noun: what it works on, for messages.
+        noun: name of its items, for messages.
         delay: seconds between two rounds of work.
     """
 
@@ -41,14 +41,14 @@ class Worker(abc.ABC):
         self._woken = False
         self._asked: collections.deque[tuple[Any, float]] = collections.deque()
         self._deadline = 0.0
-        """Until when those wait who have asked for this round, by the monotonic clock."""
+        """End of the longest wait for this round, by the monotonic clock."""
         self._starting = False
         self._started = False
         self._stopping = False
         self._ended = self._event()
         self._is_green = threads_are_green()
         self._watched = not self._is_green
-        """Whether what the thread has to say is going to be told."""
+        """True if the thread's messages will be logged."""
 
     @abc.abstractmethod
     def _begin(self) -> None:
@@ -56,7 +56,7 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def _work(self, *, asked: bool) -> None:
-        """Do one round of work, in the thread; ``asked``: somebody waits for it."""
+        """Do one round of work, in the thread; ``asked``: True if a caller waits for it."""
 
     @abc.abstractmethod
     def _end(self) -> None:
@@ -64,10 +64,10 @@ class Worker(abc.ABC):
 
     @abc.abstractmethod
     def _load(self) -> None:
-        """Import what the thread needs, in the thread that starts it."""
+        """Import everything that the thread needs, in the thread that starts it."""
 
     def start(self) -> None:
-        """Start the thread, if it does not run yet; or have it started, if another is just now."""
+        """Start the thread, if it does not run yet; or queue its start behind another one's."""
         if not self._started and not self._starting:
             self._starting = True
             thread_start.in_turn(self._start)
@@ -76,17 +76,17 @@ class Worker(abc.ABC):
         try:
             if not self._started:
                 self._load()
-                # Not a threading.Thread: under eventlet those of the unpatched module would stand
-                # in the patched one's books (Cinder joins the two), and fall out with KeyErrors.
+                # Not a threading.Thread: under eventlet the patched module would register those of
+                # the unpatched one (Cinder joins the two), and remove them with KeyErrors.
                 self._start_thread(self._run, ())
                 self._started = True
         finally:
             self._starting = False
 
     def ask(self, seconds: float = 0.0) -> Any:
-        """Ask for a round of work, which may take ``seconds`` where that helps.
+        """Ask for a round of work, which may take ``seconds`` if that helps.
 
-        Gives an event, set once it is done; None: there's no thread.
+        Returns an event, set at its end; None if there is no thread.
         """
         if not self._started or self._ended.is_set():
             return None
@@ -98,7 +98,7 @@ class Worker(abc.ABC):
         return done
 
     def ask_to_end(self, seconds: float = 0.0) -> Any:
-        """Ask for a last round of work. Gives an event, set once the thread ends, or None."""
+        """Ask for a last round of work. Returns an event, set at the thread's end, or None."""
         self._deadline = time.monotonic() + seconds
         self._stopping = True
         if not self._started:
@@ -111,7 +111,7 @@ class Worker(abc.ABC):
         self._delay = min(self._delay, _HURRY_S)
 
     def withdraw(self) -> None:
-        """Let the loggers be, where the thread is left behind: it hangs, or is the parent's."""
+        """Release the loggers from a thread that hangs, or is the parent's."""
         self._silencer.withdraw()
 
     def _pause(self) -> float:
@@ -119,7 +119,7 @@ class Worker(abc.ABC):
         return self._delay
 
     def _is_to_sleep_on(self) -> bool:
-        """Whether a wake that nobody waits for is not to end the pause."""
+        """True if the pause goes on although the thread was woken, unless a caller waits."""
         return False
 
     def _wake(self) -> None:
@@ -127,11 +127,11 @@ class Worker(abc.ABC):
         self._wakes.put(None)
 
     def _watch(self) -> None:
-        """See to it that what the thread has to say is told."""
+        """Make sure that the thread's messages are logged."""
         self._watched = failure_log.watch()
 
-    def _tell(self) -> None:
-        """Log in this thread what it has to say; under eventlet, leave that to the hub."""
+    def _write_failures(self) -> None:
+        """Log the thread's messages here; under eventlet, leave that to the hub."""
         if not self._is_green:
             failure_log.write()
 
@@ -155,7 +155,7 @@ class Worker(abc.ABC):
             )
         finally:
             self._silencer.withdraw()
-            self._tell()
+            self._write_failures()
             self._ended.set()
             while self._asked:
                 self._asked.popleft()[0].set()
@@ -163,7 +163,7 @@ class Worker(abc.ABC):
     def _work_until_stopped(self) -> None:
         self._begin()
         while True:
-            self._tell()
+            self._write_failures()
             self._sleep()
             asked = [self._asked.popleft() for _ in range(len(self._asked))]
             stopping = self._stopping
@@ -171,14 +171,14 @@ class Worker(abc.ABC):
             try:
                 self._work(asked=stopping or bool(asked))
             finally:
-                self._tell()
+                self._write_failures()
                 for done, _ in asked:
                     done.set()
             if stopping:
                 self._end()
                 return
             if failure_log.late:
-                self._watched = False  # the next to put something in has the hub look
+                self._watched = False  # the next `put` starts the hub's timer again
 
     def _sleep(self) -> None:
         until = time.monotonic() + self._pause()

@@ -1,1 +1,1 @@
-"""Puts functions of ours in the place of other libraries', and puts those back."""
+"""Replaces functions of other libraries by our own, and puts them back."""

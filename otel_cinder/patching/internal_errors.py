@@ -1,4 +1,4 @@
-"""Errors of otel-cinder's own, inside Cinder: logged once, and never raised."""
+"""Logs otel-cinder's own errors inside Cinder, each once, and never raises them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _logged: set[tuple[str, type[BaseException]]] = set()
 def log_internal_error(seam: str, error: BaseException) -> None:
     """Log an error of our own once per seam and class; the host goes on untraced there.
 
-    Wrappers call it wherever their own code, not the host's, has raised.
+    Wrappers call it where their own code, not the host's, has raised.
     """
     key = (seam, type(error))
     if key in _logged:

@@ -1,9 +1,9 @@
-"""PatchSet: replace attributes of other libraries' objects, say what fitted, and put them back.
+"""PatchSet: replaces attributes of other libraries, reports which of them fitted, puts them back.
 
 A function is replaced by a function: it is pickled by its name, copied, bound, weakly referenced and
-inspected as ever, and takes its arguments by the same names. What is no function (C code, a class, what
-somebody else has wrapped) is replaced by a wrapt proxy, which is whatever it stands for, and does not
-turn into a method where it is put into a class.
+inspected as before, and takes its arguments by the same names. Anything else (C code, a class, a
+wrapper of another library's) is replaced by a wrapt proxy, which looks like the original, and does
+not turn into a method when it is put into a class.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], A
 """``(wrapped, instance, args, kwargs)``, as wrapt calls it: ``wrapped`` is bound to ``instance``."""
 
 Factory = Callable[[Any], Any]
-"""Takes the original, returns what stands in for it."""
+"""Takes the original, returns its replacement."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ _MISSING: Final = object()
 
 @dataclass
 class Seam:
-    """One patched place and how it fared."""
+    """One patched place and its state."""
 
     seam: str
     target: str
@@ -60,12 +60,12 @@ class _Patch:
 
 
 class PatchSet:
-    """A list of replaced attributes. What doesn't fit is skipped and said, never raised."""
+    """A list of replaced attributes. A place that does not fit is skipped and reported, never raised."""
 
     def __init__(self) -> None:
         self._hooks = ImportHooks()
         self.enabled = True
-        """False once undone; for what was handed out and can't be taken back."""
+        """False once undone; for objects that were handed out and can't be taken back."""
         self._patches: list[_Patch] = []
         self._rows: list[Seam] = []
         self._methods: dict[tuple[str, int], tuple[Seam, list[str]]] = {}
@@ -101,7 +101,7 @@ class PatchSet:
     def replace(self, seam: str, target: str, factory: Factory) -> None:
         """Put ``factory(original)`` in the place of ``module:path``, now or once it is imported.
 
-        For a function that is called too often for `wrap`'s second call, and for what is none.
+        For functions that are called too often for `wrap`'s second call, and for other objects.
         """
         self._declare(seam, target, functools.partial(self._put, factory))
 
@@ -145,19 +145,19 @@ class PatchSet:
         )
 
     def _wrapped(self, wrapper: Wrapper, owner: Any, attribute: str, original: Any) -> Any:
-        """What stands in for ``original``, as it is found in ``owner``."""
+        """The replacement of ``original``, the raw entry in ``owner``."""
         kind = type(original)
         is_class = isinstance(owner, type)
         if kind is FunctionType:
-            made = (
+            replacement = (
                 self._method(original, wrapper) if is_class else self._function(original, wrapper)
             )
-            _name_by_place(made, original, owner, attribute)
-            return made
+            _name_by_place(replacement, original, owner, attribute)
+            return replacement
         if is_class and kind in (staticmethod, classmethod):
-            make = self._function if kind is staticmethod else self._method
+            wrap = self._function if kind is staticmethod else self._method
             if type(original.__func__) is FunctionType:
-                return kind(make(original.__func__, wrapper))
+                return kind(wrap(original.__func__, wrapper))
         return _proxy()(original, wrapper, lambda: self.enabled, _place(owner, attribute))
 
     def _function(self, original: Callable[..., Any], wrapper: Wrapper) -> Callable[..., Any]:
@@ -177,7 +177,7 @@ class PatchSet:
         def method(instance: Any = _MISSING, /, *args: Any, **kwargs: Any) -> Any:
             if instance is _MISSING:
                 if self_name not in kwargs:
-                    return original(*args, **kwargs)  # says itself what is missing
+                    return original(*args, **kwargs)  # its TypeError names the missing argument
                 instance = kwargs.pop(self_name)
             if not self.enabled:
                 return original(instance, *args, **kwargs)
@@ -194,7 +194,7 @@ class PatchSet:
         self._patches.append(_Patch(row, owner, attribute, original, replacement, inherited))
 
     def undo(self) -> None:
-        """Put every original back, newest first. What somebody else has patched since stays."""
+        """Put every original back, newest first. A place that was patched again since is left alone."""
         self._hooks.clear()
         self.enabled = False
         for row in self._rows:
@@ -218,7 +218,7 @@ class PatchSet:
                 patch.row.state = "off"
 
     def status(self) -> list[Seam]:
-        """How each seam fared, in the order in which they were declared."""
+        """The state of each seam, in the order in which they were declared."""
         return list(self._rows)
 
 
@@ -230,9 +230,9 @@ def _only_of(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Leave alone what other classes' objects do by the same method."""
-    found = instance if isinstance(instance, type) else type(instance)
-    if type.__subclasscheck__(cls, found):  # not a metaclass's, which is the host's code
+    """Wrap the method for ``cls`` alone: other classes inherit the same function."""
+    kind = instance if isinstance(instance, type) else type(instance)
+    if type.__subclasscheck__(cls, kind):  # not a metaclass's, which is the host's code
         return wrapper(wrapped, instance, args, kwargs)
     return wrapped(*args, **kwargs)
 
@@ -240,7 +240,7 @@ def _only_of(
 def stand_in(function: _Function, original: Callable[..., Any]) -> _Function:
     """``function`` with the names of ``original``, by which pickle finds it, and its signature."""
     functools.update_wrapper(function, original)
-    with contextlib.suppress(TypeError, ValueError):  # for who does not look at __wrapped__
+    with contextlib.suppress(TypeError, ValueError):  # not everyone follows __wrapped__
         function.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     return function
 
@@ -252,8 +252,8 @@ def _place(owner: Any, attribute: str) -> str:
     return f"{getattr(owner, '__name__', None)}:{attribute}"
 
 
-def _name_by_place(made: Any, original: Any, owner: Any, attribute: str) -> None:
-    """Let pickle find ``made`` in its own place, where it would find ``original`` in another."""
+def _name_by_place(replacement: Any, original: Any, owner: Any, attribute: str) -> None:
+    """Let pickle find ``replacement`` in its own place, if ``original`` has another."""
     place = _place(owner, attribute)
     known_as = f"{original.__module__}:{original.__qualname__}"
     if place == known_as:
@@ -261,18 +261,18 @@ def _name_by_place(made: Any, original: Any, owner: Any, attribute: str) -> None
     module, _, path = known_as.partition(":")
     with contextlib.suppress(AttributeError, KeyError):
         if operator.attrgetter(path)(sys.modules[module]) is original:
-            made.__module__, _, made.__qualname__ = place.partition(":")
+            replacement.__module__, _, replacement.__qualname__ = place.partition(":")
 
 
 @functools.cache
 def _proxy() -> Any:
-    """A FunctionWrapper of wrapt's for what is no plain function."""
+    """A FunctionWrapper of wrapt's for anything but plain functions."""
     import wrapt  # late: it imports ssl
 
     wrapper: Any = wrapt.FunctionWrapper
 
     class Proxy(wrapper):  # type: ignore[misc]
-        """Is copied as what it stands for, pickled as what is found in its place."""
+        """Is copied like the original, and pickled as the object in its place."""
 
         def __init__(
             self, original: Any, wrapper: Wrapper, enabled: Callable[[], bool], place: str

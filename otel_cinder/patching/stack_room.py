@@ -1,4 +1,4 @@
-"""Room on the interpreter's stack for what is called from one of our wrappers.
+"""Room on the interpreter's stack for functions that our wrappers call.
 
 CPython keeps the frames of Python functions in pieces of 16 KiB since 3.11. It maps a piece when a
 call needs it and unmaps it when that call returns, so that a loop which happens to call across the
@@ -8,8 +8,7 @@ Which loop that is depends on how deep it runs, and every wrapper moves it: bare
 eventlet does this 1,100 times for one POST /volumes, and one under threads 150 times, or 500 with
 our frames beneath it.
 
-A frame that needs more than a piece gets a larger one, and what is left of that is for the frames
-above it.
+A frame that needs more than a piece gets a larger one. The frames above it use the rest of that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one line by which a process says that it is traced, and where that goes."""
+"""The line that each process logs once: it is traced, by so many places, and sends data there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from otel_cinder.version import __version__
 
 
 def text(configuration: Configuration, service: Service | None) -> str:
-    """What is traced, by how many places, and where it goes."""
+    """The line: service, number of patched places, destinations."""
     name = configuration.resource(service).attributes.get(conventions.SERVICE_NAME, "")
     host = f" ({service.instance})" if service and service.instance else ""
     return (
@@ -30,12 +30,12 @@ def text(configuration: Configuration, service: Service | None) -> str:
 
 def _places(configuration: Configuration) -> str:
     states = Counter(seam.state.partition(":")[0] for seam in configuration.seams())
-    said = [f"{states['on']} places patched"]
+    parts = [f"{states['on']} places patched"]
     if states["skipped"]:
-        said.append(f"{states['skipped']} that do not fit left out")
+        parts.append(f"{states['skipped']} that do not fit left out")
     if states["waiting"]:
-        said.append(f"{states['waiting']} wait for modules that are not imported")
-    return ", ".join(said)
+        parts.append(f"{states['waiting']} wait for modules that are not imported")
+    return ", ".join(parts)
 
 
 def _destinations(configuration: Configuration) -> str:
@@ -49,8 +49,8 @@ def _destinations(configuration: Configuration) -> str:
         ends.setdefault(where, []).append(what)
     if configuration.logs_exported:
         ends.setdefault(exporters.destination(LOGS, os.environ), []).append("log records")
-    said = [f"{' and '.join(what)} go {where}" for where, what in ends.items()]
-    return "; ".join([*said, *_remarks(configuration)])
+    parts = [f"{' and '.join(what)} go {where}" for where, what in ends.items()]
+    return "; ".join([*parts, *_remarks(configuration)])
 
 
 def _of_spans(configuration: Configuration) -> str:
@@ -72,7 +72,7 @@ def _of_metrics(configuration: Configuration) -> str:
 
 
 def _remarks(configuration: Configuration) -> Iterator[str]:
-    """The sampler, and why a global provider is not used."""
+    """The sampler, and the reason if a global provider is not used."""
     if configuration.foreign_tracer_provider() is not None:
         return
     idle = ", which records no trace" if configuration.sampler is ALWAYS_OFF else ""

@@ -1,4 +1,4 @@
-"""A call of the host's in a span of ours."""
+"""Calls a function of the host's in a span of ours."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def attach(seam: str, context: Context | None) -> Any:
     """Make ``context``, if any, current; a token for `detach`, or None. Never raises."""
     try:
         return None if context is None else otel_context.attach(context)
-    except Exception as error:  # OTEL_PYTHON_CONTEXT may name somebody else's
+    except Exception as error:  # OTEL_PYTHON_CONTEXT may name another implementation
         log_internal_error(seam, error)
         return None
 
 
 def detach(seam: str, token: Any) -> None:
-    """Make current what was so before `attach`. Never raises."""
+    """Restore the context that was current before `attach`. Never raises."""
     try:
         if token is not None:
             otel_context.detach(token)
@@ -50,11 +50,11 @@ def traced(
     """Call ``wrapped`` once, in a span where the current one is recorded, and end that span.
 
     Args:
-        seam: named in complaints.
-        begin: starts the span, from the current context; gives it and the context in which it is to
-            be current. None: there is to be no span. What it raises is complained of.
-        fail: says of the span what was raised, which goes on unchanged.
-        succeed: says of the span what is known once the call has returned.
+        seam: for log messages.
+        begin: starts the span in the current context, and returns it and its own context; None
+            for no span. Its errors are logged.
+        fail: records an exception of the call on the span; the exception goes on unchanged.
+        succeed: adds to the span, after the call has returned.
     """
     begun = None
     try:

@@ -1,6 +1,6 @@
 """The trace on the wire: W3C keys at the top of an RPC message's context dictionary.
 
-``traceparent`` and ``tracestate`` stand where oslo.messaging's own tracing (18.3 and later) puts
+``traceparent`` and ``tracestate`` are where oslo.messaging's own tracing (18.3 and later) puts
 them too, so a peer of either kind continues the trace, and a service without tracing does not
 notice them. One member of ``tracestate`` is ours: when the message was sent, and whether it was a
 fan-out. It names the span that wrote it, so that one which a peer passed on is not believed.
@@ -44,7 +44,7 @@ _FRESH_US: Final = 1000
 
 _BELIEVED_S: Final = 30 * 86_400.0
 """Seconds from the present, either way, in which a stamp is believed: no message waits for a month.
-What is beyond is nobody's clock, and would be the sum of a histogram for ever."""
+A stamp beyond that is wrong, and would spoil the sum of a histogram for ever."""
 
 _VALID: Final = re.compile(
     r"""(?x)
@@ -58,24 +58,23 @@ _W3C: Final = TraceContextTextMapPropagator()
 
 
 class Arrival(NamedTuple):
-    """What a message says of its sender."""
+    """A message's information about its sender."""
 
     remote: SpanContext
-    """The sender's span; invalid if the message says none, or nothing that can be understood."""
+    """The sender's span; invalid if the message names none, or a malformed one."""
     sent: float | None
-    """When it was sent, by the sender's clock, in seconds since the epoch; a month from now at most.
-    """
+    """Time of sending by the sender's clock, in seconds since the epoch; at most a month from now."""
     fanout: bool
-    """Whether everybody who listens gets it."""
+    """True for a fan-out, which all listeners get."""
 
 
 NOTHING: Final = Arrival(trace.INVALID_SPAN_CONTEXT, None, fanout=False)
 
 
 def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
-    """The keys that carry ``sent``, stamped with the present time; none for one that is invalid.
+    """The keys that carry ``sent``, stamped with the present time; empty if it is invalid.
 
-    Written here, since the SDK's propagator takes four times as long for the same text.
+    Written here, because the SDK's propagator takes four times as long for the same text.
     """
     if not sent.is_valid:
         return {}
@@ -90,8 +89,10 @@ def inject(sent: SpanContext, *, fanout: bool) -> dict[str, str]:
 
 
 def is_stale(text: str) -> bool:
-    """Whether a ``tracestate``, or a message that has one in it, has a stamp of ours that is no longer
-    as good as new. Cheap: this is asked of each message that is published.
+    """True if ``text`` has a stamp of ours that is older than a millisecond.
+
+    Args:
+        text: a ``tracestate``, or a message with one. Cheap: every published message is checked.
     """
     begin = text.find(_OURS) + _BEFORE_STAMP
     stamp = text[begin : begin + _STAMP]
@@ -107,7 +108,8 @@ def renew(text: str, sent: SpanContext) -> str:
 
     Args:
         text: a ``tracestate``, or a whole message that has it somewhere as it is.
-        sent: what was given to `inject`. ``text`` itself is returned where that is of another's.
+        sent: the span that was given to `inject`. ``text`` is returned as it is if the stamp is
+            another span's.
     """
     mark = _mark_of(sent)
     before, found, rest = text.partition(mark)
@@ -133,7 +135,7 @@ def foreign_members(tracestate: str) -> str:
 
 
 def extract(keys: Mapping[str, Any]) -> Arrival:
-    """What ``keys`` carry. Malformed or oversized ones count as absent; never raises."""
+    """Read the keys of a message. Malformed or oversized ones count as absent; never raises."""
     parent, state = keys.get(TRACEPARENT), keys.get(TRACESTATE)
     if not isinstance(parent, str) or len(parent) > LIMIT:
         return NOTHING
@@ -152,7 +154,7 @@ def extract(keys: Mapping[str, Any]) -> Arrival:
 
 
 def _mark_of(sent: SpanContext) -> str:
-    """The begin of our member of ``tracestate``, up to the stamp."""
+    """The beginning of our member of ``tracestate``, up to the stamp."""
     return f"{_OURS}{sent.span_id:016x}:"
 
 
@@ -165,7 +167,7 @@ def _is_stamp(text: str) -> bool:
 
 
 def _believed(stamp: str) -> float | None:
-    """The time that a stamp says; None for one that no clock says."""
+    """The time of a stamp; None if it is malformed or too far from the present."""
     if not _is_stamp(stamp):
         return None
     sent = int(stamp) / 1e6

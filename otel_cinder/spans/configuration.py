@@ -1,4 +1,4 @@
-"""How this process and all that it forks record: settings, providers, sampler and resource."""
+"""Settings, providers, sampler and resource: the same in this process and its forks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from otel_cinder.spans.service import Service
 
 
 class Configuration:
-    """What ``instrument()`` was given, and what the environment and the host add to it."""
+    """Combines the arguments of ``instrument()``, the environment and the host's own providers."""
 
     def __init__(self) -> None:
         self.settings = Settings()
         self.tracer_provider: trace.TracerProvider | None = None
         self.meter_provider: metrics.MeterProvider | None = None
         self.logs_exported = False
-        """Whether log records are exported: the same in a process and all that it forks."""
+        """True if log records are exported."""
         self.providers = Providers()
         self.sampler, self.sampler_name = sampling.configured({})
         """The sampler for providers of our own, and its name in messages."""

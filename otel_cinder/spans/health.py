@@ -1,4 +1,4 @@
-"""What this process counts of itself, so that nobody need guess whether a span was lost."""
+"""Counts this process's own work, so that lost spans are noticed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Counts = Iterable[tuple[int, Mapping[str, Any]]]
 
 
 class Health(NamedTuple):
-    """Names and meanings of all this: `otel_cinder.conventions`."""
+    """Observes the counters. Their names and meanings: `otel_cinder.conventions`."""
 
     decisions: Tally
     spans: BatchSpanProcessor | None
@@ -31,7 +31,7 @@ class Health(NamedTuple):
     seams: Callable[[], list[Seam]]
 
     def observe(self, meter: Meter) -> None:
-        """Have ``meter`` ask for it at each collection."""
+        """Let ``meter`` read all counters at each collection."""
         counted: dict[str, Callable[[], Counts]] = {
             conventions.SPANS_STARTED: self._started,
             conventions.SEAMS: self._places,

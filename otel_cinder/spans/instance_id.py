@@ -17,7 +17,7 @@ import os
 from typing import Final, NamedTuple
 
 _MOST: Final = 1000
-"""More processes of one name than that on one machine get their process id for a number."""
+"""Processes of one name on one machine that get a number; more get their process id."""
 
 
 class InstanceNames:
@@ -33,13 +33,13 @@ class InstanceNames:
             service: the name of the service: each has its own instances.
         """
         key = (service, instance)
-        found = self._taken.get(key)
-        if found is None:
+        taken = self._taken.get(key)
+        if taken is None:
             mine = _take(service, instance)
-            found = self._taken.setdefault(key, mine)  # another thread may have been quicker
-            if found is not mine:
+            taken = self._taken.setdefault(key, mine)  # another thread may have been quicker
+            if taken is not mine:
                 mine.close()
-        return found.name
+        return taken.name
 
     def release(self) -> None:
         """Let go of all names. In a child: of its copies; they stay its parent's."""
@@ -63,7 +63,7 @@ class _Taken(NamedTuple):
 
 def _take(service: str, instance: str) -> _Taken:
     try:
-        # Not socket.socket: eventlet would have it. Nothing listens, so nobody can connect.
+        # Not socket.socket, which eventlet patches. Nothing listens, so nobody can connect.
         held = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     except (OSError, AttributeError):  # no such sockets here
         return _Taken(f"{instance}:{os.getpid()}")

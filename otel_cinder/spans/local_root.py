@@ -1,7 +1,7 @@
-"""The span by which work came into a service: a request's or a message's.
+"""The local root span: a service's first span of a request or a message.
 
-What is learned further inside (the volume's id, that Cinder has handled a failure by itself) is said
-there too, so that it is found from every service's first span.
+Facts that turn up further inside are added to it, such as the volume's id, or a failure that Cinder
+handled itself. So they are found on each service's first span.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from otel_cinder import conventions, redaction
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import class_of, message_of, summary
 
-_KEY: Final = otel_context.create_key("otel-cinder-entry")
+_KEY: Final = otel_context.create_key("otel-cinder-local-root")
 
 UNKNOWN: Final = "unknown"
-"""The class of a reason that is none, or a mere text."""
+"""The class of a reason that is missing, or a mere text."""
 
 _NO_REASON: Final = "no reason given"
 
@@ -33,7 +33,7 @@ _SUBJECTS: Final = (
     conventions.GROUP_ID,
     conventions.GROUP_SNAPSHOT_ID,
 )
-"""Attributes that say what a message is about."""
+"""Attributes for the resource of a message."""
 
 _FAILURES_LIMIT: Final = 256
 """Resources whose last failure is remembered."""
@@ -56,25 +56,25 @@ class LocalRoot:
     def __init__(self, span: Span, said: Mapping[str, Any] | None = None, *, is_http: bool) -> None:
         self.span = span
         self.said = dict(said or ())
-        """What was asked, as far as it is known: nothing found later overrides it."""
+        """Attributes of the request or message: later ones never override them."""
         self.is_http = is_http
-        """A request's outcome is what it was answered; a message's also what Cinder made of it."""
+        """True for an HTTP request: its status alone decides whether it failed."""
         self.failure: tuple[str, str] | None = None
-        """Class and message, masked, of the last failure inside; for what names no reason."""
+        """Class and message, masked, of the last failure inside: the reason where none is given."""
         self.failures: dict[str, tuple[str, str]] = {}
-        """The same by the id of the resource that it was about."""
+        """The same by the id of the failed resource."""
         self.failed: set[tuple[str, str, str]] = set()
-        """Type, id and status of the resources whose failure has been told: each is, once."""
+        """Type, id and status of the resources whose failure is recorded, each once."""
 
     @property
     def operation(self) -> str:
-        """A message's topic and method; empty if it is none, or is not recorded."""
+        """A message's topic and method; empty for a request, and if it is not recorded."""
         return str((getattr(self.span, "attributes", None) or {}).get(conventions.RPC_METHOD, ""))
 
     def is_about(self, ids: Collection[str]) -> bool:
-        """Whether the work is about any of these.
+        """True if the work is about any of these resources.
 
-        Yes if nobody has said what it is about, and for a group, of which all in it is a part.
+        True as well if its resource is unknown, and for a group, which contains others.
         """
         said = self.said
         if conventions.GROUP_ID in said and conventions.VOLUME_ID not in said:
@@ -84,20 +84,20 @@ class LocalRoot:
 
 
 def enter(context: Context, root: LocalRoot) -> Context:
-    """``context`` with ``root`` as the way in."""
+    """``context`` with ``root`` as its local root."""
     return otel_context.set_value(_KEY, root, context)
 
 
 def current(context: Context | None = None) -> LocalRoot | None:
-    """The way in to what is being done, if it is traced."""
-    found: Any = otel_context.get_value(_KEY, context)
-    return found  # type: ignore[no-any-return]
+    """The local root of the current work, if it is traced."""
+    root: Any = otel_context.get_value(_KEY, context)
+    return root  # type: ignore[no-any-return]
 
 
 def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> None:
-    """Say ``attributes`` on the entry's span, but for those that it has.
+    """Add ``attributes`` to the local root span, except those that it has.
 
-    What is about another volume is passed over: the one that a migration makes, say.
+    Attributes of another volume are ignored, such as the one that a migration creates.
     """
     root = current(context)
     if root is None or not root.span.is_recording():
@@ -112,10 +112,10 @@ def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> Non
 
 
 def remember(error: BaseException, about: Collection[str] = ()) -> None:
-    """Remember what went wrong, for what comes of it later, when nobody names a reason.
+    """Remember ``error`` as the reason of later failures that name none.
 
     Args:
-        about: ids of the resources that it is about; none: of all that the message is about.
+        about: ids of the failed resources; empty: all resources of the message.
     """
     root = current()
     if root is None:
@@ -128,12 +128,12 @@ def remember(error: BaseException, about: Collection[str] = ()) -> None:
 
 
 def why(reason: object = None, otherwise: str = _NO_REASON, about: str = "") -> Reason:
-    """What went wrong, as far as it is known by now.
+    """Find the reason of a failure.
 
     Args:
-        reason: an exception or a text. None: what is being handled right now, or failed last.
-        otherwise: what to say where that leads to nothing.
-        about: id of the resource in question: what failed last with it is the better reason.
+        reason: an exception or a text. None: the exception being handled, or the last failure.
+        otherwise: the text if there is neither.
+        about: id of the failed resource: its own last failure is preferred.
     """
     root = current()
     last = root.failures.get(about, root.failure) if root is not None else None
@@ -144,59 +144,59 @@ def why(reason: object = None, otherwise: str = _NO_REASON, about: str = "") -> 
             root.failure = last
     if reason is None or reason is handled:
         return Reason(*last) if last else Reason(UNKNOWN, redaction.text(otherwise))
-    # A text says why; of which class that was, what is being handled or has failed last says.
+    # The text is the message; the class is that of the handled exception, or of the last failure.
     return Reason(last[0] if last else UNKNOWN, redaction.text(reason))
 
 
 def fail(
     event: str, attributes: Mapping[str, Any], reason: object = None, *, own: bool = True
 ) -> Reason:
-    """Mark the current span and its message's as failed, although nothing may be raised.
+    """Mark the current span and its message's as failed, even if nothing is raised.
 
-    A request's own span gets the event only: whether it failed is what it was answered. A span that
-    already names the class of an error keeps it, since what comes later is a consequence.
+    A request's span only gets the event: its HTTP status decides. A span that already names an
+    error class keeps it, because later failures are consequences.
 
     Args:
-        event: name of the event that says what Cinder did about it.
+        event: name of the event; tells Cinder's reaction.
         attributes: the event's; the reason is added.
-        reason: a `Reason`, or what `why` makes one of.
-        own: False if it is no failure of the message's, but of something that was done beside it:
-            then the current span gets the event, and no span becomes an error.
+        reason: a `Reason`, or an argument for `why`.
+        own: False if the message itself did not fail, but something beside it. Then the current
+            span gets the event, and no span becomes an error.
 
     Returns:
         The reason.
     """
-    found = reason if isinstance(reason, Reason) else why(reason)
+    known = reason if isinstance(reason, Reason) else why(reason)
     root = current()
     spans = [trace.get_current_span()]
     if not own:
-        _forget(root, found)
+        _forget(root, known)
     elif root is not None and not root.is_http and root.span is not spans[0]:
         spans.append(root.span)
-    said = {
+    event_attributes = {
         **attributes,
-        conventions.ERROR_TYPE: found.error_type,
-        conventions.REASON: found.message,
+        conventions.ERROR_TYPE: known.error_type,
+        conventions.REASON: known.message,
     }
     for span in spans:
         if not span.is_recording():
             continue
-        clock.add_event(span, event, said)
+        clock.add_event(span, event, event_attributes)
         answered = root is not None and root.is_http and span is root.span
-        if own and not answered and _says_more(found, span):
-            span.set_status(Status(StatusCode.ERROR, summary(found.error_type, found.message)))
-            span.set_attribute(conventions.ERROR_TYPE, found.error_type)
-    return found
+        if own and not answered and _says_more(known, span):
+            span.set_status(Status(StatusCode.ERROR, summary(known.error_type, known.message)))
+            span.set_attribute(conventions.ERROR_TYPE, known.error_type)
+    return known
 
 
 def _forget(root: LocalRoot | None, reason: Reason) -> None:
-    """Let what failed beside a message not be taken for the reason of what fails after it."""
+    """Make sure that a failure beside a message is not the reason of the next one."""
     if root is not None and root.failure == tuple(reason):
         root.failure = None
 
 
 def _says_more(reason: Reason, span: Span) -> bool:
-    """Whether ``reason`` is more than what ``span`` already says."""
+    """True if ``reason`` is more precise than the error on ``span``."""
     status = getattr(span, "status", None)  # the SDK's spans can be read, others maybe not
     if not isinstance(status, Status) or status.status_code is not StatusCode.ERROR:
         return True
@@ -205,7 +205,7 @@ def _says_more(reason: Reason, span: Span) -> bool:
 
 
 def _weight(reason: Reason) -> int:
-    """How much a reason says: nothing, a text, or the class of an error."""
+    """Rank of a reason: 0 for none, 1 for a text, 2 for the class of an error."""
     if reason.error_type != UNKNOWN:
         return 2
     return int(reason.message != _NO_REASON)

@@ -1,4 +1,4 @@
-"""The inside of `Runtime` in one process: providers, queues, and how they are flushed."""
+"""Process: the providers and export queues of one process, and their flush."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _IdGenerator(RandomIdGenerator):
 _IDENTITY: Final = (conventions.SERVICE_NAME, conventions.SERVICE_INSTANCE)
 
 _LIMITS: Final = SpanLimits()
-"""As ``OTEL_*_LIMIT`` say. Read here, so that a malformed one is told when tracing is switched on."""
+"""From ``OTEL_*_LIMIT``. Read on import, so that a malformed one is reported at the start."""
 
 
 def _undisturbed(flush: Callable[[int], Any], timeout_millis: int) -> None:
@@ -68,7 +68,7 @@ class _TracerProvider(TracerProvider):
 class Process:
     """The providers of one process, one a service, over one export queue for each signal.
 
-    Making it starts nothing: of two threads that make one at the same time, one's is forgotten.
+    Making one starts nothing: when two threads make one at the same time, one of them is dropped.
 
     Args:
         prepare_metrics: called once the SDK's metrics are imported.
@@ -90,14 +90,14 @@ class Process:
         if configuration.logs_exported:
             self.logs = exporters.logs(os.environ, self.resource)
         self.instruments: Instruments | None = None
-        """Where measurements go at once, on a provider that is not ours."""
+        """The instruments of a foreign provider: they take measurements at once."""
         self.metrics: MetricQueue | None = None
         if self._given_meters is not None:
             meter = self._given_meters.get_meter(
                 conventions.SCOPE, __version__, conventions.SCHEMA_URL
             )
             self.instruments = Instruments(meter)
-        # Who has a provider of his own for spans, and none for metrics, wants none.
+        # A caller that gives a provider for spans alone does not want metrics.
         elif self._given is None and not exporters.disabled(METRICS, os.environ):
             self.metrics = exporters.metrics(
                 os.environ,
@@ -108,36 +108,34 @@ class Process:
 
     def tracer(self, service: Service | None) -> Tracer:
         """The tracer of a service; made at its first span."""
-        found = self.tracers.get(service)
-        if found is None:
+        tracer = self.tracers.get(service)
+        if tracer is None:
             provider = self._given or self._provider(service)
-            found = provider.get_tracer(
+            tracer = provider.get_tracer(
                 conventions.SCOPE, __version__, schema_url=conventions.SCHEMA_URL
             )
-            self.tracers[service] = found
+            self.tracers[service] = tracer
             if self.metrics is not None:
                 self.metrics.see(service)
-        return found
+        return tracer
 
     def resource(self, service: Service | None) -> Resource:
         """The resource of a service, which is the same for all its signals."""
-        found = self._resources.get(service)
-        if found is None:
-            found = self._resources[service] = self._only_ours(
-                self._configuration.resource(service)
-            )
-        return found
+        resource = self._resources.get(service)
+        if resource is None:
+            resource = self._only_ours(self._configuration.resource(service))
+            self._resources[service] = resource
+        return resource
 
     def _only_ours(self, resource: Resource) -> Resource:
-        """``resource`` as that of no other process, whoever has named the instance."""
-        said = resource.attributes
-        name, instance = (str(said.get(key, "")) for key in _IDENTITY)
+        """``resource`` with an instance name that no other process has, even if the operator set it."""
+        name, instance = (str(resource.attributes.get(key, "")) for key in _IDENTITY)
         return resource.merge(
             Resource({conventions.SERVICE_INSTANCE: self._names.take(name, instance)})
         )
 
     def flush(self, timeout: float) -> bool:
-        """Export what was recorded; False if it took longer than ``timeout`` seconds."""
+        """Export all that is recorded; False if it took longer than ``timeout`` seconds."""
         begin = time.monotonic()
         others = self._flush_the_hosts(timeout)
         in_time = queues.flush(self._queues, timeout)
@@ -146,24 +144,24 @@ class Process:
         return in_time and not any(thread.is_alive() for thread in others)
 
     def hurry(self) -> list[Any]:
-        """Have all exported at once, and from now on without delay; an event for each that is asked."""
+        """Export at once, and from now on without delay. Returns an event for each queue."""
         for queue in self._queues:
             queue.hurry()
         return [done for done in [queue.ask() for queue in self._queues] if done is not None]
 
     @property
     def patience(self) -> float:
-        """Seconds that a flush may wait, after what was seen of the collector."""
+        """Seconds that a flush may wait, after the last exports."""
         return min((queue.patience for queue in self._queues), default=0)
 
     def shutdown(self, timeout: float) -> None:
-        """Export what was recorded and end the threads, in at most ``timeout`` seconds."""
+        """Export all that is recorded and end the threads, in at most ``timeout`` seconds."""
         queues.shutdown(self._queues, timeout)
         self._names.release()
         failure_log.stop()
 
     def withdraw(self) -> None:
-        """Leave nothing of this in a child, whose threads may have the same idents."""
+        """Remove the parent's log filters in a child, whose threads may have the same idents."""
         for queue in self._queues:
             queue.withdraw()
         self._names.release()
@@ -173,7 +171,7 @@ class Process:
         return [queue for queue in (self.spans, self.metrics, self.logs) if queue is not None]
 
     def _flush_the_hosts(self, timeout: float) -> list[threading.Thread]:
-        """Flush the providers that are not ours, in threads: it takes as long as their exporter."""
+        """Flush the host's providers in threads: their exporters may take their time."""
         if threads_are_green():
             return []  # the SDK's own processors could hang us
         providers = (self._given, self._given_meters)

@@ -1,7 +1,7 @@
-"""Whose the global providers are: what the host has set in this process is its wish, and nothing else.
+"""Decides whether a global provider is used: only if the host has set it in this process.
 
-Another tracing's provider is for its own spans, and ends at its own collector. One that was made
-before a fork may export nothing here: under eventlet its thread belongs to the parent's hub.
+The provider of another tracing library is for its own spans and its own collector. A provider that
+was made before a fork may export nothing here: under eventlet its thread belongs to the parent's hub.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _OTHERS: Final = {
     "oslo_middleware": "oslo.middleware",
     "oslo_messaging": "oslo.messaging",
 }
-"""Packages that set a global provider for their own tracing -> what they are called."""
+"""Packages that set a global provider for their own tracing -> their names in messages."""
 
 _PASSED_THROUGH: Final = frozenset({"otel_cinder", "wrapt"})
-"""Whose frames are between the one that sets a provider and what takes note of that."""
+"""Packages with frames between the caller that sets a provider and `_package_that_calls`."""
 
 
 class _Sight(NamedTuple):
@@ -40,17 +40,17 @@ class _Sight(NamedTuple):
     provider: Any
     pid: int
     package: str
-    """Who has set it; empty for one that was there before we looked."""
+    """The package that has set it; empty for one that was set before we looked."""
 
 
 class Providers:
-    """The global providers, who has set them, and in which process."""
+    """The global providers, each with the package and the process that set it."""
 
     def __init__(self) -> None:
         self._sights: list[_Sight] = []
 
     def watch(self, patches: PatchSet) -> None:
-        """Take note of what is set already, and of what will be."""
+        """Note the providers that are set already, and those that will be."""
         self._sights.clear()
         if OTEL_PYTHON_TRACER_PROVIDER not in os.environ:  # the first look would load it
             self._note(trace.get_tracer_provider(), "")
@@ -63,20 +63,20 @@ class Providers:
             patches.wrap("runtime", target, functools.partial(self._set, get))
 
     def tracer_provider(self) -> trace.TracerProvider | None:
-        """The global one, where it is to be used."""
+        """The global provider, if it is to be used."""
         provider = trace.get_tracer_provider()
         usable = not (_is_proxy(provider) or self.why_not(provider))
         return provider if usable else None
 
     def meter_provider(self) -> metrics.MeterProvider | None:
-        """The global one, where it is to be used."""
+        """The global provider, if it is to be used."""
         provider = metrics.get_meter_provider()
         usable = not (_is_proxy(provider) or self.why_not(provider))
         return provider if usable else None
 
     def why_not(self, provider: Any) -> str:
-        """Why ``provider`` is not to be used in this process; empty where it is."""
-        package = next((each.package for each in self._sights if each.provider is provider), "")
+        """The reason not to use ``provider`` in this process; empty if it is used."""
+        package = next((sight.package for sight in self._sights if sight.provider is provider), "")
         if _is_oslo_middlewares(provider):
             package = "oslo_middleware"
         if package in _OTHERS:
@@ -84,11 +84,11 @@ class Providers:
         return "" if self.made_here(provider) else "it was made before this process was forked"
 
     def made_here(self, provider: Any) -> bool:
-        """Whether ``provider`` was made in this process, as far as we have seen."""
-        return all(each.pid == os.getpid() for each in self._sights if each.provider is provider)
+        """True if ``provider`` was set in this process, as far as we have seen."""
+        return all(sight.pid == os.getpid() for sight in self._sights if sight.provider is provider)
 
     def exports_here(self, provider: Any) -> bool:
-        """Whether spans of ``provider``, another tracing's, leave this process.
+        """True if spans of ``provider``, another library's, leave this process.
 
         The SDK starts its threads anew after a fork. Under eventlet they are greenthreads, and
         wait for the hub that oslo.service has just thrown away.
@@ -111,13 +111,13 @@ class Providers:
         return result
 
     def _note(self, provider: Any, package: str) -> None:
-        known = any(each.provider is provider for each in self._sights)
+        known = any(sight.provider is provider for sight in self._sights)
         if not known and not _is_proxy(provider):
             self._sights.append(_Sight(provider, os.getpid(), package))
 
 
 def _is_proxy(provider: Any) -> bool:
-    """Whether ``provider`` stands in for one that nobody has set yet."""
+    """True if ``provider`` is the API's proxy: no provider is set yet."""
     return isinstance(provider, (trace.ProxyTracerProvider, _ProxyMeterProvider))
 
 

@@ -1,8 +1,8 @@
-"""What makes spans: tracers per service, built late in each process, flushed when it stops.
+"""Runtime: starts spans and takes measurements, and flushes them when the process stops.
 
 Nothing is built before the first span of a process. cinder-api's and cinder-volume's parents, and
-uWSGI's master, load everything and then fork; what they had built would export nothing in a child.
-A fork that Python does not see (uWSGI's) is noticed by the process id.
+uWSGI's master, load everything and then fork; a parent's providers would export nothing in a child.
+The process id gives away a fork that Python does not see (uWSGI's).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 _LOG = logging.getLogger("otel_cinder")
 
 FLUSH_TIMEOUT: Final = 5.0
-"""Seconds that a stopping process waits for its spans to leave."""
+"""Seconds that a stopping process waits until its spans have left."""
 
 
 class Runtime(Configuration):
@@ -69,7 +69,7 @@ class Runtime(Configuration):
         patches: PatchSet,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        """Make ready to build at the first span, and see to it that a stop flushes."""
+        """Get ready to build at the first span, and to flush at the end."""
         redaction.leave_out_texts(not settings.texts)
         self.configure(settings, tracer_provider, meter_provider, patches)
         self._announced.clear()
@@ -92,17 +92,18 @@ class Runtime(Configuration):
         redaction.leave_out_texts(False)
 
     def begin(self, service: Service) -> None:
-        """Be ready for ``service``, which begins to serve in this process now.
+        """Make the tracer of ``service``, which starts in this process now.
 
-        Its first request or message then finds a tracer, and the process exports its metrics from
-        now on, though nothing may be asked of it for days.
+        Its first request or message then finds it, and the process exports its metrics from now
+        on, although its first work may come in days.
         """
         self.tracer(otel_context.set_value(SERVICE, service, Context()))
 
     def announce(self, service: Service | None = None) -> None:
-        """Log once a process that it is traced, and where that goes. Never raises.
+        """Log the line of `announcement`, once in each process. Never raises.
 
-        Said when a service starts, and with the first span at the latest: in no request's context.
+        Called when a service starts, and with the first span at the latest. The line belongs to no
+        request.
         """
         me = object()
         # Of threads that come here at the same time, setdefault lets one go on.
@@ -131,14 +132,14 @@ class Runtime(Configuration):
         """Start a span of the service at work in ``context``, as a child of its current span.
 
         Args:
-            start_time: when it began, in nanoseconds since the epoch; default: now. For what began
-                before there was a tracer: the first one of a process takes a second to make.
+            start_time: in nanoseconds since the epoch; default: now. For work that began before
+                there was a tracer: the first one of a process takes a second to make.
         """
         return clock.start(self.tracer(context), name, context, kind, attributes, links, start_time)
 
     @property
     def measuring(self) -> bool:
-        """Whether `measure` leads anywhere; for those who would take pains to have a value."""
+        """True if `measure` has an effect; for callers whose values are expensive."""
         process = self._current()
         return process is not None and bool(process.metrics or process.instruments)
 
@@ -195,14 +196,14 @@ class Runtime(Configuration):
         return process.tracers.get(service) or process.tracer(service)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
-        """Export what this process has recorded; False if it took longer than ``timeout`` s."""
+        """Export all that this process has recorded; False if it took longer than ``timeout`` s."""
         process = self._process
         if process is None or process.pid != os.getpid():
             return True
         return process.flush(timeout)
 
     def hurry(self) -> list[Any]:
-        """Have all exported at once, and from now on without delay; an event for each that is asked.
+        """Export at once, and from now on without delay. Returns an event for each queue.
 
         For a process that may be ended at any moment. Does not wait.
         """
@@ -211,7 +212,7 @@ class Runtime(Configuration):
 
     @property
     def patience(self) -> float:
-        """Seconds that a flush may wait, after what was seen of the collector."""
+        """Seconds that a flush may wait, after the last exports."""
         process = self._process
         return process.patience if process is not None else 0
 
@@ -222,7 +223,7 @@ class Runtime(Configuration):
         return process.spans.dropped if process and process.spans else 0
 
     def _current(self) -> Process | None:
-        """The inside of this process; None once stopped, for who was not taken back in time."""
+        """The `Process` of this process; None once stopped: a wrapper may still be running."""
         process = self._process
         if process is not None and process.pid == os.getpid():
             return process
@@ -271,7 +272,7 @@ class Runtime(Configuration):
 
 
 def end_span(span: Span) -> None:
-    """End ``span`` now. What a processor of the host's own provider raises does not reach Cinder."""
+    """End ``span`` now. Errors of a host's span processor do not reach Cinder."""
     try:
         clock.end(span)
     except Exception as error:
@@ -282,15 +283,15 @@ runtime = Runtime()
 
 
 def flush(timeout_s: float = FLUSH_TIMEOUT) -> bool:
-    """Export what this process has recorded so far; False if it took longer than ``timeout_s``."""
+    """Export all that this process has recorded; False if it took longer than ``timeout_s``."""
     return runtime.flush(timeout_s)
 
 
 def process_name() -> str:
-    """The service that this process is, where its work does not say: from how it was started.
+    """The service's name by the command that started this process.
 
-    Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it says ``uwsgi``, and
-    what is served there is the API.
+    Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it is ``uwsgi``, which
+    serves the API.
     """
     started_as = Path(sys.argv[0] if sys.argv else "").name
     if started_as.startswith("cinder-") and "wsgi" not in started_as:
@@ -301,6 +302,6 @@ def process_name() -> str:
 
 
 def worker_instance() -> str:
-    """Host name, and under uWSGI the worker's number, by which its log calls it."""
+    """Host name, and under uWSGI the worker's number, as in its log."""
     uwsgi = sys.modules.get("uwsgi")
     return socket.gethostname() + (f":worker-{uwsgi.worker_id()}" if uwsgi is not None else "")

@@ -1,4 +1,4 @@
-"""One decision per trace, made where it enters Cinder, and not by a stranger."""
+"""Samples each trace once, where it enters Cinder; HTTP callers can't force it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from opentelemetry.util.types import Attributes
 
 from otel_cinder import notices
 
-FROM_OUTSIDE = create_key("otel-cinder-stranger")
+FROM_OUTSIDE = create_key("otel-cinder-from-outside")
 """Set in the context in which a span is started whose remote parent came from an HTTP caller."""
 
 _ROOT = Context()
@@ -48,19 +48,18 @@ _RATIOS: Final = {
 
 
 def configured(environ: Mapping[str, str]) -> tuple[Sampler, str]:
-    """The sampler that ``OTEL_TRACES_SAMPLER`` and its ``_ARG`` name, and how to call it.
+    """The sampler of ``OTEL_TRACES_SAMPLER`` and its ``_ARG``, and its name in messages.
 
-    A name that is unknown, and a ratio that is none, are warned of: the SDK goes on with its
-    default then, which records every trace.
+    Warns of an unknown name and of a malformed ratio. Then every trace is recorded, as by the SDK.
     """
-    said = environ.get(env.OTEL_TRACES_SAMPLER, "").strip()
+    setting = environ.get(env.OTEL_TRACES_SAMPLER, "").strip()
     argument = environ.get(env.OTEL_TRACES_SAMPLER_ARG, "").strip()
-    name = said.lower() or _DEFAULT
+    name = setting.lower() or _DEFAULT
     if name in _RATIOS:
         ratio = _ratio(argument)
         return _RATIOS[name](ratio), f"{name} {ratio:g}"
     if name not in _SAMPLERS:
-        _warn_of_name(said)
+        _warn_of_name(setting)
         name = _DEFAULT
     if argument:
         notices.warn(
@@ -74,21 +73,21 @@ def configured(environ: Mapping[str, str]) -> tuple[Sampler, str]:
     return _SAMPLERS[name], name
 
 
-def _warn_of_name(said: str) -> None:
+def _warn_of_name(setting: str) -> None:
     known = (*_SAMPLERS, *_RATIOS)
-    nearest = difflib.get_close_matches(said.lower(), known, 1, 0.5)
+    nearest = difflib.get_close_matches(setting.lower(), known, 1, 0.5)
     notices.warn(
         "Set %s to %s: there is no sampler %r, so %s is used, which records every trace.",
         env.OTEL_TRACES_SAMPLER,
         nearest[0] if nearest else f"one of {', '.join(known)}",
-        said[:40],
+        setting[:40],
         _DEFAULT,
     )
 
 
-def _ratio(said: str) -> float:
+def _ratio(argument: str) -> float:
     try:
-        ratio = float(said)
+        ratio = float(argument)
         if 0 <= ratio <= 1:
             return ratio
     except ValueError:
@@ -96,13 +95,13 @@ def _ratio(said: str) -> float:
     notices.warn(
         "Set %s to a number from 0 to 1, such as 0.1: %s, so 1 is used, which records every trace.",
         env.OTEL_TRACES_SAMPLER_ARG,
-        f"{said[:40]!r} is none" if said else "it is not set",
+        f"{argument[:40]!r} is none" if argument else "it is not set",
     )
     return 1.0
 
 
 class Tally:
-    """How many spans were started. Plain numbers: they are counted where every span starts."""
+    """Counts started spans. Plain numbers: every span's start counts one."""
 
     __slots__ = ("dropped", "sampled")
 
@@ -114,14 +113,14 @@ class Tally:
 class LocalRootSampler(Sampler):
     """Asks the configured sampler for roots, follows the parent within Cinder, and counts.
 
-    A remote parent that came over HTTP may be anybody's. Its flag can keep a trace from being
-    recorded (where the configured sampler is parent-based) but can't have one recorded, and its
-    trace id, which the caller may have picked so that a ratio sampler takes it, does not count: the
-    configured sampler is asked as for a new root with a random id.
+    Any caller may send a remote parent over HTTP. Its flag can prevent a recording (if the
+    configured sampler is parent-based), but can't cause one. Its trace id does not count, because
+    the caller may have picked it for a ratio sampler: the configured sampler decides as for a new
+    root with a random id.
 
     Args:
-        tally: where the decisions are counted.
-        trusts: whether the configured sampler is asked each time, whoever the parent is.
+        tally: counts the decisions.
+        trusts: ask the configured sampler each time, for any parent.
     """
 
     def __init__(self, configured: Sampler, tally: Tally, *, trusts: bool = False) -> None:
@@ -165,7 +164,7 @@ class LocalRootSampler(Sampler):
         attributes: Attributes,
         links: Sequence[Link] | None,
     ) -> bool:
-        """Whether a child of ``parent`` is sampled."""
+        """True if a child of ``parent`` is sampled."""
         sampled: bool = parent.trace_flags.sampled
         if not (parent.is_remote and parent_context and parent_context.get(FROM_OUTSIDE)):
             return sampled

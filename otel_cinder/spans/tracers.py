@@ -1,7 +1,7 @@
-"""What the contrib instrumentations of clients get for a tracer.
+"""Tracers for the contrib instrumentations of clients.
 
-It looks the real one up at each span, so after every fork and by the service at work, and lets them
-trace only what a recorded span asks for: an outgoing call of nobody's is no trace.
+They look up the real tracer for each span, so that forks and several services work. They trace a
+call only in a recorded span: an outgoing call alone makes no trace.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.runtime import end_span, runtime
 
 Describe = Callable[[Span, Mapping[str, Any]], None]
-"""Says of a span what may be said of the attributes that the instrumentation has for it."""
+"""Sets those of an instrumentation's attributes on a span that may be recorded."""
 
 Fail = Callable[[Span, BaseException], None]
-"""Says of a span what may be said of what was raised in it."""
+"""Records an exception on a span."""
 
 
 class ClientTracers(trace.TracerProvider):
     """Hands an instrumentation a tracer of ours.
 
     Args:
-        seam: named in complaints.
-        is_on: whether there is to be a span at all.
+        seam: for log messages.
+        is_on: returns False to suppress spans.
         describe: gets each attribute that the instrumentation sets, instead of the span.
-        fail: gets what the call has raised, which goes on unchanged.
+        fail: gets an exception of the call, which goes on unchanged.
     """
 
     def __init__(
@@ -62,22 +62,22 @@ class _ClientTracer(trace.NoOpTracer):
         attributes: Mapping[str, Any] | None = None,
         **_kwargs: Any,
     ) -> Iterator[Span]:
-        """A span around the call, where a recorded one is current; else one that takes nothing."""
+        """A span around the call if the current one is recorded; else a span without effect."""
         try:
             context = otel_context.get_current()
             begins = trace.get_current_span(context).is_recording() and self._is_on()
             span = runtime.start_span(name, context, kind) if begins else trace.INVALID_SPAN
-            said = _Said(span, self._seam, self._describe)
+            described = _DescribedSpan(span, self._seam, self._describe)
         except Exception as error:
             log_internal_error(self._seam, error)
             begins = False
         if not begins:
             yield trace.INVALID_SPAN
             return
-        said.set_attributes(attributes or {})
+        described.set_attributes(attributes or {})
         token = attach(self._seam, trace.set_span_in_context(span, context))
         try:
-            yield cast("Span", said)
+            yield cast("Span", described)
         except BaseException as error:
             try:
                 self._fail(span, error)
@@ -89,8 +89,8 @@ class _ClientTracer(trace.NoOpTracer):
             end_span(span)
 
 
-class _Said:
-    """The span as the instrumentation sees it: what it says of it, `Describe` says."""
+class _DescribedSpan:
+    """The instrumentation's view of a span: `Describe` sets its attributes."""
 
     def __init__(self, span: Span, seam: str, describe: Describe) -> None:
         self._span = span

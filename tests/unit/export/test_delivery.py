@@ -23,11 +23,11 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_cinder
 from otel_cinder import conventions
-from otel_cinder.export import answers, delivery, exporters
-from otel_cinder.export.answers import Answer, Verdict
+from otel_cinder.export import delivery, exporters, results
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.queues import BatchSpanProcessor
+from otel_cinder.export.results import Result, Verdict
 from otel_cinder.reading.records import points_of
 from otel_cinder.spans.runtime import SERVICE, Service, runtime
 from tests.receiver import Receiver
@@ -35,10 +35,10 @@ from tests.unit import scripts
 from tests.unit.export.collectors import answer, collector
 from tests.unit.spans.test_health import last
 
-AGAIN = Answer(Verdict.AGAIN, "503", "Look", "it is busy", answered=True)
-REFUSED = Answer(Verdict.AGAIN, "ConnectionRefusedError", "Start it", "nothing listens")
-LOST = Answer(Verdict.LOST, "401", "Correct it", "it knows no such credentials")
-TOO_LARGE = Answer(Verdict.TOO_LARGE, "413", "Raise it", "one is too large for it, and is lost")
+AGAIN = Result(Verdict.AGAIN, "503", "Look", "it is busy", answered=True)
+REFUSED = Result(Verdict.AGAIN, "ConnectionRefusedError", "Start it", "nothing listens")
+LOST = Result(Verdict.LOST, "401", "Correct it", "it knows no such credentials")
+TOO_LARGE = Result(Verdict.TOO_LARGE, "413", "Raise it", "one is too large for it, and is lost")
 
 
 class Told:
@@ -46,15 +46,15 @@ class Told:
 
     takes_packed = True
 
-    def __init__(self, *told: Answer | Callable[[Any], Answer]) -> None:
+    def __init__(self, *told: Result | Callable[[Any], Result]) -> None:
         self.told = list(told)
         self.batches: list[list[Any]] = []
         self.times: list[float] = []
         self.may_go = threading.Event()
         self.may_go.set()
 
-    def deliver(self, batch: Any) -> Answer:
-        """Answer."""
+    def deliver(self, batch: Any) -> Result:
+        """Answer as told."""
         self.may_go.wait(30)
         self.batches.append(list(batch))
         self.times.append(time.monotonic())
@@ -127,7 +127,7 @@ def test_too_large_batch_arrives_in_halves(caplog: pytest.LogCaptureFixture) -> 
 
 def test_later_batches_fit_at_once(make: Make) -> None:
     """What was too large once is not tried again and again."""
-    told = Told(lambda batch: TOO_LARGE if len(batch) > 150 else answers.TAKEN)
+    told = Told(lambda batch: TOO_LARGE if len(batch) > 150 else results.TAKEN)
     queue = make(told, delay=60)
     for _ in range(2):
         end(queue, *["a"] * 512, text="x" * 2000)
@@ -140,7 +140,7 @@ def test_later_batches_fit_at_once(make: Make) -> None:
 
 def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """It is counted by the collector's status, and told once, with what to do."""
-    told = Told(lambda b: TOO_LARGE if any(len(one[0]) > 19_000 for one in b) else answers.TAKEN)
+    told = Told(lambda b: TOO_LARGE if any(len(one[0]) > 19_000 for one in b) else results.TAKEN)
     queue = make(told, delay=60)
     for _ in range(2):
         end(queue, "a")
@@ -212,7 +212,7 @@ def receiver() -> Iterator[Receiver]:
 
 def test_batches_are_bounded_in_bytes(make: Make) -> None:
     """A batch stays below what gRPC takes, and one that is full by its bytes leaves at once."""
-    told = Told(answers.TAKEN)
+    told = Told(results.TAKEN)
     queue = make(told, delay=60)
     end(queue, *["a"] * 100, text="x" * 100_000)
     assert wait(lambda: told.batches)
@@ -225,7 +225,7 @@ def test_batches_are_bounded_in_bytes(make: Make) -> None:
 
 def test_span_larger_than_a_batch_leaves_alone(make: Make) -> None:
     """It is not the queue that keeps it back."""
-    told = Told(answers.TAKEN)
+    told = Told(results.TAKEN)
     queue = make(told, delay=60)
     end(queue, "a")
     end(queue, "b", text="x" * 5_000_000)
@@ -239,7 +239,7 @@ def test_queue_is_bounded_in_bytes(
     make: Make, packed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However few spans there are: what is more is dropped, counted and told."""
-    told = Told(answers.TAKEN)
+    told = Told(results.TAKEN)
     told.takes_packed = packed
     told.may_go.clear()
     queue = make(told, delay=60, queue_bytes=8 << 20)
@@ -277,7 +277,7 @@ def test_log_records_are_bounded_in_bytes() -> None:
 
 def test_what_is_not_taken_now_arrives_later(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A collector that is busy for a moment gets all, in order; one such moment is not told."""
-    told = Told(AGAIN, answers.TAKEN)
+    told = Told(AGAIN, results.TAKEN)
     queue = make(told)
     end(queue, "a", "b")
     assert wait(lambda: queue.sent == 2)
@@ -287,7 +287,7 @@ def test_what_is_not_taken_now_arrives_later(make: Make, caplog: pytest.LogCaptu
 
 def test_tries_are_spread(make: Make) -> None:
     """Each wait is longer than the last; spans that end meanwhile do not hasten it."""
-    told = Told(AGAIN, AGAIN, answers.TAKEN)
+    told = Told(AGAIN, AGAIN, results.TAKEN)
     queue = make(told, batch_size=1)
     end(queue, "a")
     while queue.sent < 1 and len(told.times) < 3:
@@ -301,7 +301,7 @@ def test_tries_are_spread(make: Make) -> None:
 
 def test_retry_after_is_honoured(make: Make) -> None:
     """The collector says when."""
-    told = Told(AGAIN._replace(wait=2.0), answers.TAKEN)
+    told = Told(AGAIN._replace(wait=2.0), results.TAKEN)
     queue = make(told)
     end(queue, "a")
     assert wait(lambda: queue.sent == 1)
@@ -318,7 +318,7 @@ def test_what_is_kept_is_bounded_in_time(
     end(queue, "a", "b")
     assert wait(lambda: queue.failed)
     assert queue.failed == {"ConnectionRefusedError": 2}
-    told.told = [answers.TAKEN]
+    told.told = [results.TAKEN]
     end(queue, "c")
     assert wait(lambda: queue.sent == 1)
     assert caplog.messages == [
@@ -343,7 +343,7 @@ def test_what_waits_behind_is_bounded(make: Make) -> None:
 
 def test_part_of_a_batch_may_be_left(make: Make) -> None:
     """Of a batch in halves, what was taken is not sent again."""
-    told = Told(TOO_LARGE, answers.TAKEN, AGAIN, answers.TAKEN)
+    told = Told(TOO_LARGE, results.TAKEN, AGAIN, results.TAKEN)
     queue = make(told, delay=60)
     end(queue, *["a"] * 10, text="x" * 5000)
     assert queue.force_flush(30_000)
@@ -383,14 +383,14 @@ def test_flush_does_not_wait_where_nothing_listens(make: Make) -> None:
     assert not queue.force_flush(5000)
     assert time.monotonic() - begin < 2.5
     assert queue.waiting == 3
-    told.told = [answers.TAKEN]
+    told.told = [results.TAKEN]
     assert queue.force_flush(5000)
     assert queue.sent == 3
 
 
 def test_flush_tries_again_where_something_answers(make: Make) -> None:
     """A collector that is busy for a second gets what a stop would lose."""
-    told = Told(AGAIN, answers.TAKEN)
+    told = Told(AGAIN, results.TAKEN)
     queue = make(told, delay=60)
     end(queue, "a")
     assert queue.force_flush(5000)

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 import otel_cinder
-from otel_cinder.export import answers, encoding
+from otel_cinder.export import encoding, results
 from otel_cinder.export.otlp_http import OtlpHttpExporter
 from otel_cinder.export.queues import BatchSpanProcessor
 from otel_cinder.export.signals import SPANS
@@ -128,7 +128,7 @@ def test_the_exporter_encodes_by_it(
         with Receiver() as receiver, pytest.MonkeyPatch.context() as environment:
             environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
             exporter = OtlpHttpExporter(SPANS, os.environ, grpc=False)
-            assert exporter.deliver(spans) is answers.TAKEN
+            assert exporter.deliver(spans) is results.TAKEN
             assert receiver.requests == [encode_spans(spans)]
         assert asked == [spans]
         assert trace_exporter.encode_spans is encode_spans

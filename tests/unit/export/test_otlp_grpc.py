@@ -25,8 +25,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_cinder.export import exporters
-from otel_cinder.export.answers import TAKEN, Answer, Verdict
 from otel_cinder.export.encoding import pack
+from otel_cinder.export.results import TAKEN, Result, Verdict
 from otel_cinder.export.signals import SPANS
 from tests.unit import scripts
 from tests.unit.export import collectors
@@ -88,10 +88,10 @@ def span(**attributes: str) -> ReadableSpan:
 
 
 @pytest.fixture
-def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """What becomes of a span that is sent to a port."""
 
-    def send(port: int, batch: Any = None, scheme: str = "http", **settings: str) -> Answer:
+    def send(port: int, batch: Any = None, scheme: str = "http", **settings: str) -> Result:
         monkeypatch.setenv(ENDPOINT, f"{scheme}://127.0.0.1:{port}")
         for name, value in settings.items():
             monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
@@ -104,7 +104,7 @@ def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     return send
 
 
-Deliver = Callable[..., Answer]
+Deliver = Callable[..., Result]
 
 
 def test_spans_arrive(deliver: Deliver) -> None:

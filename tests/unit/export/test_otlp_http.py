@@ -21,10 +21,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from otel_cinder.export import answers
-from otel_cinder.export.answers import TAKEN, Answer, SettingError, Verdict
+from otel_cinder.export import results
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.otlp_http import ANSWER_LIMIT, OtlpHttpExporter
+from otel_cinder.export.results import TAKEN, Result, SettingError, Verdict
 from otel_cinder.export.signals import LOGS, SPANS
 from tests.unit.export import collectors
 from tests.unit.export.collectors import answer, collector
@@ -48,7 +48,7 @@ def span(name: str = "a", **attributes: str) -> ReadableSpan:
     return made
 
 
-def deliver(endpoint: str, *, grpc: bool = True, batch: Any = None, **settings: str) -> Answer:
+def deliver(endpoint: str, *, grpc: bool = True, batch: Any = None, **settings: str) -> Result:
     """What becomes of a span that is sent there, with ``OTEL_EXPORTER_OTLP_*`` settings."""
     environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in settings.items()}
     environ = {ENDPOINT: endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "10", **environ}
@@ -169,7 +169,7 @@ def test_settings_that_are_done_without(
 def test_longest_timeout_is_bounded() -> None:
     """A timeout in milliseconds, as the specification has it, does not keep the thread for hours."""
     environ = {ENDPOINT: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "10000"}
-    assert OtlpHttpExporter(SPANS, environ, grpc=True)._timeout == answers.LONGEST_S
+    assert OtlpHttpExporter(SPANS, environ, grpc=True)._timeout == results.LONGEST_S
 
 
 # Answers

@@ -61,7 +61,7 @@ sys.meta_path.insert(0, Slow())
     "module",
     [
         "otel_cinder.export.otlp_http",
-        "otel_cinder.export.mistakes",
+        "otel_cinder.export.diagnosis",
         "opentelemetry.exporter.otlp.proto.common._internal.trace_encoder",
         "opentelemetry.proto.trace.v1.trace_pb2",
         "google.rpc.status_pb2",

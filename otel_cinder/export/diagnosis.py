@@ -1,7 +1,7 @@
-"""What is wrong with an export, and the likely mistake, from what a collector answers or the network.
+"""Finds the likely mistake behind a failed export, by the collector's answer or the network's error.
 
-Which statuses are to be tried again is OTLP's specification's to say: opentelemetry-proto,
-docs/specification.md. Imported late: it knows errors of TLS, and so imports ``ssl``.
+OTLP's specification decides which statuses are tried again: opentelemetry-proto,
+docs/specification.md. Imported late, because it imports ``ssl``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from otel_cinder.export.answers import Answer, Verdict, one_line
+from otel_cinder.export.results import Result, Verdict, one_line
 
 _GRPC_PORT: Final = 4317
 
@@ -24,17 +24,17 @@ _AGAIN: Final = {
     503: "it is overloaded, or not ready",
     504: "what stands before it gets no answer from it",
 }
-"""The statuses that OTLP has tried again."""
+"""The statuses for which OTLP asks to try again."""
 
 _TOO_LARGE: Final = 413
 
 _WRONG_PLACE: Final = frozenset({404, 405, 415, 501})
 
 _ALERT: Final = "\x15\x03"
-"""How a server of TLS begins, if it is spoken to without."""
+"""The beginning of a TLS server's answer to a client without TLS."""
 
 _SETTINGS: Final = "\x00\x00"
-"""How a server of HTTP/2 begins, gRPC's among them."""
+"""The beginning of an answer by HTTP/2, which gRPC uses."""
 
 _NO_TLS: Final = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH")
 
@@ -44,7 +44,7 @@ _EXPIRED: Final = 10
 
 
 class Stage(enum.Enum):
-    """How far an export came."""
+    """Stages of an export."""
 
     CONNECTING = 1
     GREETING = 2
@@ -53,13 +53,13 @@ class Stage(enum.Enum):
 
 
 class Address(NamedTuple):
-    """Where a signal goes by OTLP over HTTP, and which variable says so."""
+    """A signal's endpoint for OTLP over HTTP, and the variable that sets it."""
 
     url: str
     variable: str
     path_is_added: bool
     grpc: bool
-    """Whether OTLP over gRPC is a way out."""
+    """True if OTLP over gRPC could be used instead."""
     proxy: str = ""
     """``host:port`` of the proxy in between, if any."""
 
@@ -70,21 +70,21 @@ class Address(NamedTuple):
 
     @property
     def target(self) -> str:
-        """What is connected to."""
+        """The peer of the connection."""
         return f"the proxy {self.proxy}" if self.proxy else urlsplit(self.url).netloc
 
     def advise(self, advice: str) -> str:
-        """The advice; with a proxy in between, that is named, too."""
+        """The advice, with the proxy's name if there is one."""
         if not self.proxy:
             return advice
         return f"{advice}; if the proxy {self.proxy} is not meant, add {self.host} to NO_PROXY"
 
 
-def of_status(address: Address, status: int, reason: str, text: str, wait: float) -> Answer:
-    """An answer that is no success.
+def of_status(address: Address, status: int, reason: str, text: str, wait: float) -> Result:
+    """The result of an HTTP status other than success.
 
     Args:
-        text: what the collector says in it.
+        text: the collector's message.
         wait: seconds, of its ``Retry-After``.
     """
     advice, what = _of_status(address, status, text)
@@ -92,7 +92,7 @@ def of_status(address: Address, status: int, reason: str, text: str, wait: float
     if status == _TOO_LARGE:
         verdict = Verdict.TOO_LARGE
     raw = " ".join(filter(None, (str(status), one_line(reason), text)))
-    return Answer(verdict, str(status), address.advise(advice), what, raw, wait, answered=True)
+    return Result(verdict, str(status), address.advise(advice), what, raw, wait, answered=True)
 
 
 def _of_status(address: Address, status: int, text: str) -> tuple[str, str]:
@@ -129,15 +129,15 @@ def _wrong_path(address: Address) -> str:
     return f"Check that {address.variable} names a collector's port for OTLP over HTTP (4318)"
 
 
-def of_error(address: Address, error: Exception, stage: Stage) -> Answer:
-    """What was raised instead of an answer."""
+def of_error(address: Address, error: Exception, stage: Stage) -> Result:
+    """The result of an error of the connection."""
     verdict, advice, what = _of_error(address, error, stage)
     raw = f"{type(error).__name__}: {one_line(error)}"
     if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
         raw = type(error).__name__  # the rest is bytes
     elif isinstance(error, (ValueError, UnicodeError)) and not isinstance(error, ssl.SSLError):
         raw = type(error).__name__  # a header's value, which may be a credential
-    return Answer(verdict, type(error).__qualname__, address.advise(advice), what, raw)
+    return Result(verdict, type(error).__qualname__, address.advise(advice), what, raw)
 
 
 def _of_error(address: Address, error: Exception, stage: Stage) -> tuple[Verdict, str, str]:
