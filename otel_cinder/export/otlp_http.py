@@ -306,8 +306,8 @@ def _has_port_or_none(parts: SplitResult) -> bool:
 
 def _headers(signal: Signal, environ: Mapping[str, str]) -> dict[str, str]:
     headers = {"content-type": "application/x-protobuf", "user-agent": f"otel-cinder/{__version__}"}
-    found = parse_env_headers(signal.setting(environ, "HEADERS"), liberal=True)
-    for name, value in found.items():
+    configured = parse_env_headers(signal.setting(environ, "HEADERS"), liberal=True)
+    for name, value in configured.items():
         if re.search(r"[\r\n\0]", value) or not value.isascii():
             failure_log.add_once(
                 "Correct OTEL_EXPORTER_OTLP_HEADERS. otel-cinder leaves out the header %s, because it "
@@ -324,8 +324,8 @@ def _authorization(url: str) -> dict[str, str]:
     parts = urlsplit(url)
     if parts.username is not None:
         return {"authorization": _basic(parts.username, parts.password)}
-    found = get_netrc_auth(url)
-    return {"authorization": _basic(*found)} if found else {}
+    login = get_netrc_auth(url)
+    return {"authorization": _basic(*login)} if login else {}
 
 
 def _basic(user: str, password: str | None) -> str:

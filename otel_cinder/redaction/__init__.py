@@ -261,7 +261,7 @@ def stacktrace(frames: str, limit: int = STACKTRACE_LIMIT) -> str:
     """
     if not _left_out:
         return text(tail(frames, limit), limit)
-    return tail("".join(f"{found}\n" for found in _FRAME.findall(frames)), limit)
+    return tail("".join(f"{frame}\n" for frame in _FRAME.findall(frames)), limit)
 
 
 def http_method(environ: Mapping[str, Any]) -> str:

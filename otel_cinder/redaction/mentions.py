@@ -1,9 +1,9 @@
 """Names of secrets in a text, and the secrets behind them.
 
-Behind a name with ``=``, ``:``, a quote or the like its value begins, and ends by its quote, bracket
-or blank. Behind a name without any of these somebody may talk of the secret, or tell it: word for
-word it is decided (`otel_cinder.redaction.prose`), and where it may begin but nothing says where it ends,
-all the rest of the line is taken for it.
+A value begins behind a name with ``=``, ``:``, a quote or the like, and ends at its quote, bracket or
+blank. Behind a name without any of these there may be words about the secret, or the secret itself:
+each word decides (`otel_cinder.redaction.prose`). If the secret may begin there and its end can't be
+seen, the rest of the line is masked.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ _SEAM: Final = re.compile(
 )
 """The joints between the words of a name."""
 
-# Full-width forms and typographic marks, each for the one that it is a form of.
+# Full-width forms and typographic marks -> the plain character.
 _FOLDED: Final = {
     **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys(map(ord, "\u3000\u00a0\u2009\u202f"), " "),

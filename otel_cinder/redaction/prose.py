@@ -153,11 +153,11 @@ _LONG: Final = 24
 
 
 def kind_of(word: str, *, direct: bool) -> Kind:
-    """How much ``word`` looks like a secret.
+    """The degree by which ``word`` looks like a secret.
 
     Args:
         word: without blanks, and without the punctuation around it.
-        direct: whether it stands right behind the name of a secret, or behind ``is`` there.
+        direct: True right behind the name of a secret, or behind ``is`` there.
     """
     if is_spoken(word) or _SHAPES.fullmatch(word) or "://" in word:
         return Kind.PLAIN

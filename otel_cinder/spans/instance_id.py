@@ -63,7 +63,7 @@ class _Taken(NamedTuple):
 
 def _take(service: str, instance: str) -> _Taken:
     try:
-        # Not socket.socket, which eventlet patches. Nothing listens, so nobody can connect.
+        # Not socket.socket, which eventlet patches. Nothing listens, so connecting is impossible.
         held = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     except (OSError, AttributeError):  # no such sockets here
         return _Taken(f"{instance}:{os.getpid()}")

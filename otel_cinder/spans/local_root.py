@@ -51,11 +51,13 @@ class Reason(NamedTuple):
 class LocalRoot:
     """One request or message in a service."""
 
-    __slots__ = ("failed", "failure", "failures", "is_http", "said", "span")
+    __slots__ = ("attributes", "failed", "failure", "failures", "is_http", "span")
 
-    def __init__(self, span: Span, said: Mapping[str, Any] | None = None, *, is_http: bool) -> None:
+    def __init__(
+        self, span: Span, attributes: Mapping[str, Any] | None = None, *, is_http: bool
+    ) -> None:
         self.span = span
-        self.said = dict(said or ())
+        self.attributes = dict(attributes or ())
         """Attributes of the request or message: later ones never override them."""
         self.is_http = is_http
         """True for an HTTP request: its status alone decides whether it failed."""
@@ -76,10 +78,10 @@ class LocalRoot:
 
         True as well if its resource is unknown, and for a group, which contains others.
         """
-        said = self.said
-        if conventions.GROUP_ID in said and conventions.VOLUME_ID not in said:
+        known = self.attributes
+        if conventions.GROUP_ID in known and conventions.VOLUME_ID not in known:
             return True
-        subjects = [said[name] for name in _SUBJECTS if name in said]
+        subjects = [known[name] for name in _SUBJECTS if name in known]
         return not subjects or any(subject in ids for subject in subjects)
 
 
@@ -102,12 +104,12 @@ def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> Non
     root = current(context)
     if root is None or not root.span.is_recording():
         return
-    volume = root.said.get(conventions.VOLUME_ID)
+    volume = root.attributes.get(conventions.VOLUME_ID)
     if volume and attributes.get(conventions.VOLUME_ID, volume) != volume:
         return
-    new = {key: value for key, value in attributes.items() if key not in root.said}
+    new = {key: value for key, value in attributes.items() if key not in root.attributes}
     if new:
-        root.said.update(new)
+        root.attributes.update(new)
         root.span.set_attributes(new)
 
 

@@ -1,4 +1,4 @@
-"""Collectors that answer as told, over real sockets: what OTLP allows, and what else may listen."""
+"""Collectors with scripted answers over real sockets: OTLP's own, and other servers'."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of batches: halved, kept, tried again, lost; bounded, counted and told."""
+"""The fate of batches: halved, kept, tried again, lost; bounded, counted and reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TOO_LARGE = Result(Verdict.TOO_LARGE, "413", "Raise it", "one is too large for i
 
 
 class Told:
-    """An exporter that answers as told, the last for ever, and keeps what it was given."""
+    """An exporter with scripted answers, the last one for ever; it keeps its batches."""
 
     takes_packed = True
 
@@ -54,7 +54,7 @@ class Told:
         self.may_go.set()
 
     def deliver(self, batch: Any) -> Result:
-        """Answer as told."""
+        """Answer by the script."""
         self.may_go.wait(30)
         self.batches.append(list(batch))
         self.times.append(time.monotonic())
@@ -95,7 +95,7 @@ def end(queue: BatchSpanProcessor, *names: str, **attributes: str) -> None:
 
 
 def wait(until: Callable[[], Any], seconds: float = 30) -> bool:
-    """Whether it came true in time."""
+    """True if ``until`` came true in time."""
     deadline = time.monotonic() + seconds
     while not until() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -126,7 +126,7 @@ def test_too_large_batch_arrives_in_halves(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_later_batches_fit_at_once(make: Make) -> None:
-    """What was too large once is not tried again and again."""
+    """A size that was too large once is not tried again."""
     told = Told(lambda batch: TOO_LARGE if len(batch) > 150 else results.TAKEN)
     queue = make(told, delay=60)
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_later_batches_fit_at_once(make: Make) -> None:
 
 
 def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """It is counted by the collector's status, and told once, with what to do."""
+    """It is counted by the collector's status, and reported once, with advice."""
     told = Told(lambda b: TOO_LARGE if any(len(one[0]) > 19_000 for one in b) else results.TAKEN)
     queue = make(told, delay=60)
     for _ in range(2):
@@ -157,7 +157,7 @@ def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptu
 
 
 def test_collector_that_takes_nothing_is_not_asked_for_each_span(make: Make) -> None:
-    """Where even little is too large, the rest is not sent in ever smaller pieces."""
+    """If even a small batch is too large, the rest is not halved further."""
     told = Told(TOO_LARGE)
     queue = make(told, delay=60)
     end(queue, *["a"] * 512)
@@ -211,7 +211,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_batches_are_bounded_in_bytes(make: Make) -> None:
-    """A batch stays below what gRPC takes, and one that is full by its bytes leaves at once."""
+    """A batch stays below gRPC's limit, and leaves at once when it is full by its bytes."""
     told = Told(results.TAKEN)
     queue = make(told, delay=60)
     end(queue, *["a"] * 100, text="x" * 100_000)
@@ -238,7 +238,7 @@ def test_span_larger_than_a_batch_leaves_alone(make: Make) -> None:
 def test_queue_is_bounded_in_bytes(
     make: Make, packed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However few spans there are: what is more is dropped, counted and told."""
+    """The bytes of few but large spans are bounded: more are dropped, counted and reported."""
     told = Told(results.TAKEN)
     told.takes_packed = packed
     told.may_go.clear()
@@ -276,7 +276,7 @@ def test_log_records_are_bounded_in_bytes() -> None:
 
 
 def test_what_is_not_taken_now_arrives_later(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """A collector that is busy for a moment gets all, in order; one such moment is not told."""
+    """A collector that is busy for a moment gets all, in order; one such moment is not reported."""
     told = Told(AGAIN, results.TAKEN)
     queue = make(told)
     end(queue, "a", "b")
@@ -375,7 +375,7 @@ def test_other_exporters_do_not_wait(make: Make) -> None:
 
 
 def test_flush_does_not_wait_where_nothing_listens(make: Make) -> None:
-    """What is known at once is not waited for: False, and what there is stays for later."""
+    """A flush returns False at once if nothing listens, and the spans stay for later."""
     told = Told(REFUSED)
     queue = make(told, batch_size=1, delay=60)
     end(queue, "a", "b", "c")
@@ -398,7 +398,7 @@ def test_flush_tries_again_where_something_answers(make: Make) -> None:
 
 
 def test_flush_does_not_try_for_ever(make: Make) -> None:
-    """Nor is one that stays busy waited for longer than the 2 s of a failing one."""
+    """A flush waits for a busy collector no longer than the 2 s of a failing one."""
     queue = make(Told(AGAIN), delay=60)
     end(queue, "a")
     begin = time.monotonic()
@@ -407,7 +407,7 @@ def test_flush_does_not_try_for_ever(make: Make) -> None:
 
 
 def test_shutdown_counts_what_it_leaves(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """What can't be sent by then is lost, counted, and told in one sentence."""
+    """Spans that can't be sent by then are lost, counted, and reported in one sentence."""
     queue = make(Told(REFUSED), batch_size=2, delay=60)
     end(queue, "a", "b", "c")
     queue.shutdown()
@@ -475,11 +475,11 @@ def test_thread_that_hangs_beyond_uninstrument_goes_on_well(
     assert sorted(span.name for span in receiver.spans()) == ["a", "b", "c"]
 
 
-# Told and counted
+# Reported and counted
 
 
-def test_other_reason_is_told_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """Who has started the collector learns of the next mistake; each is told once."""
+def test_other_reason_is_reported_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """After the collector is started the next mistake is reported; each once."""
     told = Told(LOST)
     queue = make(told, delay=60)
     for said in (LOST, LOST, LOST._replace(kind="404", what="it takes none there"), LOST):
@@ -493,10 +493,10 @@ def test_other_reason_is_told_too(make: Make, caplog: pytest.LogCaptureFixture) 
     assert queue.failed == {"401": 3, "404": 1}
 
 
-def test_partial_success_is_counted_and_told_once(
+def test_partial_success_is_counted_and_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a collector rejects counts as `rejected`, what it takes as sent; exporting goes on."""
+    """Rejected items count as `rejected`, the others as sent; exporting goes on."""
     response = ExportTraceServiceResponse()
     response.partial_success.rejected_spans = 2
     response.partial_success.error_message = "too old"
@@ -527,7 +527,7 @@ def test_partial_success_is_counted_and_told_once(
     ],
 )
 def test_advice_comes_first(endpoint: str, advice: str) -> None:
-    """What to do, then what happened, the raw error last; and only once."""
+    """The advice first, then the problem, the raw error last; and only once."""
     ran = scripts.run(
         scripts.EXPORTED,
         "span('a'); flush(); span('b'); flush()",
@@ -538,7 +538,7 @@ def test_advice_comes_first(endpoint: str, advice: str) -> None:
 
 
 def test_losses_without_an_exporter_are_counted(make: Make) -> None:
-    """Where no exporter could be made, what is recorded counts as lost, by the reason."""
+    """Without an exporter all spans count as lost, by the reason."""
 
     def broken() -> Any:
         raise FileNotFoundError("/no/such.pem")

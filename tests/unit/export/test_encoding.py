@@ -103,7 +103,7 @@ def test_it_is_the_same_message(spans: Sequence[ReadableSpan]) -> None:
 
 
 def test_packed_spans_are_the_same_message(spans: Sequence[ReadableSpan]) -> None:
-    """What was packed at its end, all of it or here and there, is what it would have been."""
+    """A request with packed spans, all or some of them, equals one without."""
     packed = [encoding.pack(span) for span in spans]
     assert {type(one) for one in packed} == {tuple}
     assert encoding.encode(packed) == encode_spans(spans)
@@ -137,7 +137,7 @@ def test_the_exporter_encodes_by_it(
 
 
 def test_spans_wait_packed_for_an_otlp_exporter() -> None:
-    """What waits is bytes, from the first span on; a stop sends it."""
+    """The queue holds bytes, from the first span on; a stop sends them."""
     with Receiver() as receiver, pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         environment.setenv("OTEL_METRICS_EXPORTER", "none")

@@ -57,7 +57,7 @@ def test_bad_sizes_are_warned_of(value: str, caplog: pytest.LogCaptureFixture) -
 )
 @pytest.mark.parametrize("signal", [SPANS, METRICS], ids=lambda signal: signal.noun)
 def test_disabled(signal: Signal, environ: dict[str, str], off: bool) -> None:
-    """What the SDK's switches mean, for spans and for metrics."""
+    """The SDK's switches apply to spans and metrics."""
     environ = {name.replace("%s", signal.word): value for name, value in environ.items()}
     assert exporters.disabled(signal, environ) is off
 
@@ -94,7 +94,7 @@ def test_logs_need_a_recent_sdk(
 
 
 def test_logs_of_the_host_are_its_own() -> None:
-    """Where the host has set a logger provider, which exports by itself, ours stays out."""
+    """Ours exports no logs if the host has set a logger provider, which exports them."""
     ran = scripts.run(
         """
         import json, os
@@ -165,7 +165,7 @@ def test_unknown_protocol_is_warned_of(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_grpc_is_refused_under_eventlet() -> None:
-    """Where eventlet has patched, grpc is refused with one warning, and never imported."""
+    """Under eventlet grpc is refused with one warning, and never imported."""
     ran = scripts.run(
         scripts.EVENTLET,
         """
@@ -216,14 +216,14 @@ def test_grpc_exporter(signal: Signal) -> None:
 def test_provided_credentials_go_by_the_sdks_exporter(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a package provides a session with credentials, the SDK's exporter asks by it."""
+    """If a package provides a session with credentials, the SDK's exporter is used with it."""
     monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER", "ours")
     make = exporters._exporter(SPANS, "otlp", "http/protobuf")
     assert make.__name__ == "OTLPSpanExporter"
 
 
 def test_what_only_waits_to_be_asked_is_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader among the entry points, as prometheus', is refused: nobody would ask it."""
+    """A reader among the entry points, as prometheus', is refused: it would never be read."""
 
     class Reader:
         def load(self) -> type:
@@ -255,7 +255,7 @@ def test_log_queue_sizes() -> None:
     assert (made.queue_size, made._batch_size, made._delay) == (100, 10, 0.25)
 
 
-def test_unknown_exporter_is_said() -> None:
+def test_unknown_exporter_is_reported() -> None:
     """An exporter that is not installed is one warning, and the process lives on."""
     ran = scripts.run(
         scripts.EXPORTED,
@@ -271,7 +271,7 @@ def test_unknown_exporter_is_said() -> None:
     )
 
 
-# What is said of it
+# Messages
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_unknown_exporter_is_said() -> None:
     ],
 )
 def test_destination(environ: dict[str, str], where: str) -> None:
-    """Where spans go is told with the protocol, and without credentials."""
+    """The destination of spans names the protocol, and no credentials."""
     assert exporters.destination(exporters.SPANS, environ) == where
 
 
@@ -311,13 +311,13 @@ def test_destination(environ: dict[str, str], where: str) -> None:
 def test_variable_that_does_not_do_what_it_says(
     environ: dict[str, str], warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A switch that OpenTelemetry takes for off, and a file that nobody reads, are warned of."""
+    """A switch that OpenTelemetry takes for off, and a file that is not read, cause warnings."""
     exporters.check(environ)
     assert caplog.messages == [warning]
 
 
 @pytest.mark.parametrize("value", ["", "true", "TRUE", "false", "0", "no", "off"])
 def test_switch_that_does_what_it_says(value: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is said where OTEL_SDK_DISABLED means what it looks like."""
+    """No warning if OTEL_SDK_DISABLED has its usual meaning."""
     exporters.check({"OTEL_SDK_DISABLED": value, "OTEL_CONFIG_FILE": ""})
     assert caplog.messages == []

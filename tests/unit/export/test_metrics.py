@@ -112,7 +112,7 @@ def test_buckets_are_the_conventions_and_go_on(meters: Meters) -> None:
 
 
 def test_unknown_name_is_an_error(meters: Meters) -> None:
-    """What the table does not know is not recorded."""
+    """A metric that is not in the table is not recorded."""
     with pytest.raises(KeyError):
         meters.instruments.record("cinder.nonsense", 1, {}, Context())
 
@@ -182,7 +182,7 @@ def queue(**more: Any) -> MetricQueue:
     )
 
 
-def test_overflow_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_overflow_is_counted_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     """10,000 measurements may wait; more are dropped and counted, without blocking anybody."""
     made = queue()
     made._started = True  # but it does not run
@@ -199,7 +199,7 @@ def test_overflow_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_queue_is_emptied_without_exporters() -> None:
-    """Where no exporter could be made, measurements do not pile up."""
+    """Without an exporter, measurements do not pile up."""
     made = queue()
     made.put((None, WAIT, 1.0, {}, Context()))
     assert made.ask().wait(5)
@@ -211,7 +211,7 @@ def test_queue_is_emptied_without_exporters() -> None:
 
 
 def test_measurements_arrive(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured has arrived after uninstrument(), under its service, summed up."""
+    """All measurements have arrived after uninstrument(), under their service, summed up."""
     monkeypatch.setattr("socket.gethostname", lambda: "h")
     otel_cinder.instrument()
     context = otel_context.set_value(SERVICE, Service("cinder-volume", "h@lvm"), Context())
@@ -231,7 +231,7 @@ def test_measurements_arrive(receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 
 
 def test_scope_is_ours(receiver: Receiver) -> None:
-    """Metrics stand under the same instrumentation scope as spans."""
+    """Metrics have the same instrumentation scope as spans."""
     otel_cinder.instrument()
     runtime.measure(WAIT, 1, {}, Context())
     otel_cinder.uninstrument()
@@ -294,7 +294,9 @@ def test_each_flush_collects(receiver: Receiver) -> None:
     assert [point.value for point in points(receiver, COUNT)] == [1, 2, 3, 3]
 
 
-def test_interval_exports_by_itself(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interval_exports_without_a_flush(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OTEL_METRIC_EXPORT_INTERVAL ms after a measurement it has been exported."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
     otel_cinder.instrument()
@@ -370,7 +372,7 @@ def test_racing_threads_lose_nothing(receiver: Receiver) -> None:
     assert points(receiver, COUNT)[-1].value == 2000
 
 
-def test_unknown_metric_is_said_once_and_hurts_no_other(
+def test_unknown_metric_is_reported_once_and_hurts_no_other(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A name that is not in the table costs one sentence; other metrics arrive."""
@@ -392,7 +394,7 @@ def test_unknown_metric_is_said_once_and_hurts_no_other(
 def test_measurements_are_numbers(
     receiver: Receiver, caplog: pytest.LogCaptureFixture, number: float
 ) -> None:
-    """A value that is NaN or infinite spoils no sum, and is said once."""
+    """A value that is NaN or infinite spoils no sum, and is reported once."""
     otel_cinder.instrument()
     for value in (1, number, 2, number):
         runtime.measure(WAIT, value, {}, Context())
@@ -543,7 +545,7 @@ def test_eventlets_modules_are_put_back(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
-def test_hanging_collector_holds_nobody_up(receiver: Receiver, eventlet: bool) -> None:
+def test_hanging_collector_does_not_block_measurements(receiver: Receiver, eventlet: bool) -> None:
     """While an export hangs, measuring goes on at full speed, and the stop takes 5 s at most."""
     receiver.respond(hang_seconds=60)
     ran = scripts.run(
@@ -570,7 +572,7 @@ def test_hanging_collector_holds_nobody_up(receiver: Receiver, eventlet: bool) -
     assert stopping < 6
 
 
-def test_nothing_is_sent_where_nobody_wants_metrics(receiver: Receiver) -> None:
+def test_nothing_is_sent_without_an_exporter_for_metrics(receiver: Receiver) -> None:
     """OTEL_METRICS_EXPORTER=none: no thread, no import of the SDK's metrics, no export."""
     ran = scripts.run(
         scripts.EXPORTED,
@@ -624,7 +626,7 @@ def test_metrics_have_an_endpoint_of_their_own(receiver: Receiver) -> None:
     assert points(receiver)[0].count == 1
 
 
-def test_collector_that_takes_no_metrics_is_said_once(receiver: Receiver) -> None:
+def test_collector_that_takes_no_metrics_is_reported_once(receiver: Receiver) -> None:
     """A 404 for metrics (Jaeger's) costs one sentence with the way out; spans arrive."""
     receiver.respond(404, path="/v1/metrics")
     ran = scripts.run(

@@ -1,4 +1,4 @@
-"""Unpatched modules, and what keeps native threads from the host's log handlers."""
+"""Unpatched modules, and the filter that keeps native threads from the host's log handlers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_unpatched_module_under_eventlet() -> None:
 
 
 def test_silencer_keeps_the_first_reason_of_its_thread() -> None:
-    """What exporters log in the worker's thread is held back, its first warning kept."""
+    """Exporters' records in the worker's thread are held back, and the first warning is kept."""
     silencer = LogSilencer(threading.get_ident)
     record = logging.LogRecord("urllib3", logging.WARNING, "x.py", 1, "token=abc", None, None)
     assert silencer.filter(record)

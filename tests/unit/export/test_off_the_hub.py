@@ -122,7 +122,9 @@ def wait(seconds=30):
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 @pytest.mark.parametrize("forked", [False, True], ids=["", "forked"])
-def test_failure_is_told_of_itself_and_in_no_requests_name(eventlet: bool, forked: bool) -> None:
+def test_failure_is_logged_without_prompting_and_outside_of_any_request(
+    eventlet: bool, forked: bool
+) -> None:
     """One span, and nothing after it: what failed is logged, without the request's id or span."""
     ran = scripts.run(
         scripts.EVENTLET if eventlet else "",

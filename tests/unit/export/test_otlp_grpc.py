@@ -1,4 +1,4 @@
-"""OTLP over gRPC to a real server that answers as told."""
+"""OTLP over gRPC to a real server with scripted answers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def span(**attributes: str) -> ReadableSpan:
 
 @pytest.fixture
 def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """What becomes of a span that is sent to a port."""
+    """Sends a span to a port, and returns the result."""
 
     def send(port: int, batch: Any = None, scheme: str = "http", **settings: str) -> Result:
         monkeypatch.setenv(ENDPOINT, f"{scheme}://127.0.0.1:{port}")
@@ -117,7 +117,7 @@ def test_spans_arrive(deliver: Deliver) -> None:
 
 
 def test_partial_success(deliver: Deliver) -> None:
-    """What the SDK's exporter does not look at is counted, and its reason kept."""
+    """A partial success, which the SDK's exporter ignores, is counted with its reason."""
 
     def respond(_request: Any, _context: Any) -> ExportTraceServiceResponse:
         response = ExportTraceServiceResponse()
@@ -152,7 +152,7 @@ def test_partial_success(deliver: Deliver) -> None:
     ],
 )
 def test_statuses(code: str, verdict: Verdict, deliver: Deliver) -> None:
-    """What is tried again is as OTLP's table says; once, here, and the kind is the status."""
+    """OTLP's table decides what is tried again; each call sends once, and the kind is the status."""
     with serving(aborting(grpc.StatusCode[code], "why not")) as server:
         answered = deliver(server.port)
     assert (answered.verdict, answered.kind) == (verdict, code)
@@ -176,7 +176,7 @@ def test_retry_info(code: str, key: str, deliver: Deliver) -> None:
 
 
 def test_too_large(deliver: Deliver) -> None:
-    """A message over the server's 4 MiB, as the server itself refuses it, is to be halved."""
+    """A message over the server's 4 MiB, which the server itself refuses, is halved."""
     with serving(taking) as server:
         answered = deliver(server.port, [span(text="x" * 5_000_000)])
     assert (answered.verdict, answered.kind) == (Verdict.TOO_LARGE, "RESOURCE_EXHAUSTED")
@@ -184,7 +184,7 @@ def test_too_large(deliver: Deliver) -> None:
 
 
 def test_nothing_listens(deliver: Deliver) -> None:
-    """Told at once, and so as for HTTP."""
+    """A refused connection is reported at once, as for HTTP."""
     with serving(taking) as server:
         pass
     begin = time.monotonic()
@@ -196,7 +196,7 @@ def test_nothing_listens(deliver: Deliver) -> None:
 
 
 def test_port_of_http(deliver: Deliver) -> None:
-    """A server of HTTP at the port is told as that."""
+    """A server of HTTP at the port is reported as one."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -215,7 +215,7 @@ def test_tls_to_a_port_without(deliver: Deliver) -> None:
 
 
 def test_name_does_not_resolve(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told as that."""
+    """An unresolvable name is reported as one."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://nonexistent.invalid:4317")
     answered = deliver(1)
     assert answered.what == "its name does not resolve"
@@ -241,8 +241,8 @@ def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.Monke
         exporter.shutdown()
 
 
-def test_release_that_is_made_otherwise_exports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the SDK's exporter lacks what is used of its inside, it is used as it is."""
+def test_unknown_release_of_the_exporter_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the SDK's exporter lacks a private attribute that we use, it is used as it is."""
     monkeypatch.setattr("otel_cinder.export.otlp_grpc._USED", ("_no_such_thing",))
     exporter = exporters._exporter(SPANS, "otlp", "grpc")()
     assert not hasattr(exporter, "deliver")

@@ -49,7 +49,7 @@ def span(name: str = "a", **attributes: str) -> ReadableSpan:
 
 
 def deliver(endpoint: str, *, grpc: bool = True, batch: Any = None, **settings: str) -> Result:
-    """What becomes of a span that is sent there, with ``OTEL_EXPORTER_OTLP_*`` settings."""
+    """Sends a span there with ``OTEL_EXPORTER_OTLP_*`` settings, and returns the result."""
     environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in settings.items()}
     environ = {ENDPOINT: endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "10", **environ}
     exporter = OtlpHttpExporter(SPANS, environ, grpc=grpc)
@@ -136,7 +136,7 @@ def test_credentials_of_the_url() -> None:
     ],
 )
 def test_settings_that_make_no_exporter(settings: dict[str, str], advice: str) -> None:
-    """What is wrong with a setting is said, as advice, when the exporter is made."""
+    """A wrong setting raises advice when the exporter is created."""
     with pytest.raises(SettingError) as raised:
         deliver("http://127.0.0.1:1", **settings)
     assert str(raised.value) == advice
@@ -154,7 +154,7 @@ def test_settings_that_make_no_exporter(settings: dict[str, str], advice: str) -
 def test_settings_that_are_done_without(
     name: str, value: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that is malformed is told, once for all signals, and what it is not needed for goes on."""
+    """A malformed one is reported once for all signals, and the export goes on without it."""
     with collector(answer()) as listener:
         for _ in range(2):
             assert deliver(listener.endpoint, **{name: value}) is TAKEN
@@ -200,7 +200,7 @@ def partial(rejected: int, message: str) -> bytes:
     ],
 )
 def test_partial_success(body: bytes, kind: str) -> None:
-    """What a collector rejects of a request is counted, and its reason kept."""
+    """Rejected items of a request are counted, with the reason."""
     with collector(answer(200, body, kind)) as listener:
         answered = deliver(listener.endpoint)
     assert answered.verdict is Verdict.TAKEN
@@ -253,7 +253,7 @@ def test_success_that_is_no_otlp(body: bytes, kind: str, verdict: Verdict) -> No
     ],
 )
 def test_statuses(status: int, verdict: Verdict) -> None:
-    """What is tried again, and what not, is as OTLP says; the kind of the error is the status."""
+    """OTLP's table decides what is tried again; the kind of the error is the status."""
     with collector(answer(status)) as listener:
         answered = deliver(listener.endpoint)
     assert (answered.verdict, answered.kind) == (verdict, str(status))
@@ -274,7 +274,7 @@ def test_statuses(status: int, verdict: Verdict) -> None:
         (b"[]", "application/json", ""),
     ],
 )
-def test_what_the_collector_says_is_told(body: bytes, kind: str, said: str) -> None:
+def test_collectors_message_is_reported(body: bytes, kind: str, said: str) -> None:
     """The reason of a refusal, from OTLP's own message or whatever it is, secrets masked."""
     with collector(answer(400, body, kind, "Bad Request")) as listener:
         assert deliver(listener.endpoint).raw == f"400 Bad Request {said}".strip()
@@ -291,7 +291,7 @@ def test_what_the_collector_says_is_told(body: bytes, kind: str, said: str) -> N
     ],
 )
 def test_retry_after(header: str, least: float, most: float) -> None:
-    """How long the collector wants to be left alone, in seconds or as a date."""
+    """Retry-After sets the wait, in seconds or as a date."""
     with collector(answer(503, retry_after=header)) as listener:
         assert least <= deliver(listener.endpoint).wait <= most
 
@@ -319,8 +319,8 @@ def test_advice_for_a_status(status: int, settings: dict[str, str], advice: str)
         assert deliver(listener.endpoint, **settings).advice.startswith(advice)
 
 
-def test_redirect_is_told_and_not_followed() -> None:
-    """Where it leads is told; neither spans nor credentials are sent there."""
+def test_redirect_is_reported_and_not_followed() -> None:
+    """Its target is reported; neither spans nor credentials are sent there."""
     with collector(answer(308, location="https://other:4318/v1/traces")) as listener:
         answered = deliver(listener.endpoint)
     assert answered.advice == f"Set {ENDPOINT} to where it redirects"
@@ -331,7 +331,7 @@ def test_redirect_is_told_and_not_followed() -> None:
     ("grpc", "or_else"), [(True, ", or OTEL_EXPORTER_OTLP_PROTOCOL to grpc"), (False, "")]
 )
 def test_grpc_port_is_recognised(grpc: bool, or_else: str) -> None:
-    """A server of gRPC is told as one, without its raw bytes; gRPC is advised only if it works."""
+    """A server of gRPC is reported as one, without its raw bytes; gRPC is advised only if it works."""
 
     import grpc as grpc_library
 
@@ -349,7 +349,7 @@ def test_grpc_port_is_recognised(grpc: bool, or_else: str) -> None:
     assert answered.raw == "BadStatusLine"
 
 
-def test_what_speaks_no_http_is_told() -> None:
+def test_peer_without_http_is_reported() -> None:
     """Another protocol's greeting stays out of the log."""
 
     def serve(connection: socket.socket) -> None:
@@ -363,7 +363,7 @@ def test_what_speaks_no_http_is_told() -> None:
 
 
 def test_nothing_listens() -> None:
-    """Refused: it is tried again, and told with the address."""
+    """A refused connection is tried again, and reported with the address."""
     with collector(answer()) as listener:
         pass
     answered = deliver(listener.endpoint)
@@ -374,7 +374,7 @@ def test_nothing_listens() -> None:
 
 
 def test_name_does_not_resolve() -> None:
-    """Told as that."""
+    """An unresolvable name is reported as one."""
     answered = deliver("http://nonexistent.invalid:4318")
     assert (answered.verdict, answered.kind) == (Verdict.AGAIN, "gaierror")
     assert answered.advice.startswith(f"Correct the host's name in {ENDPOINT}")
@@ -461,7 +461,7 @@ def test_answer_that_does_not_end(begin: bytes, drop: bytes) -> None:
 
 
 def test_collector_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that nobody reads ends after its timeout, too."""
+    """A request that is not read ends after its timeout, too."""
 
     def serve(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -525,7 +525,7 @@ def test_certificate_of_the_environment(
 
 
 def test_certificate_that_is_not_trusted(tls: tuple[pathlib.Path, pathlib.Path]) -> None:
-    """Told with the variable that names its authority."""
+    """The message names the variable for its authority."""
     with collector(answer(), context=collectors.server_context(*tls)) as listener:
         answered = deliver(listener.endpoint.replace("http:", "https:"))
     assert (answered.verdict, answered.kind) == (Verdict.AGAIN, "SSLCertVerificationError")
@@ -534,7 +534,7 @@ def test_certificate_that_is_not_trusted(tls: tuple[pathlib.Path, pathlib.Path])
 
 
 def test_certificate_of_another_name(tmp_path: pathlib.Path) -> None:
-    """Told as that: no other authority helps."""
+    """An expired certificate is reported as one: no other authority helps."""
     cert, key = collectors.certificate(tmp_path, "DNS:elsewhere.example")
     with collector(answer(), context=collectors.server_context(cert, key)) as listener:
         endpoint = listener.endpoint.replace("http:", "https:")
@@ -576,7 +576,7 @@ def test_no_tls_to_a_port_with(tls: tuple[pathlib.Path, pathlib.Path]) -> None:
 
 
 def test_client_certificate(tls: tuple[pathlib.Path, pathlib.Path]) -> None:
-    """Where the collector wants one it is sent; without, the variables are named."""
+    """It is sent if the collector asks for one; without one, the variables are named."""
     context = collectors.server_context(*tls)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(tls[0])
@@ -653,14 +653,14 @@ def test_tls_through_a_proxy(
 
 
 def test_no_proxy_is_honoured(proxy: collectors.Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What NO_PROXY names is asked directly."""
+    """A host in NO_PROXY is contacted directly."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with collector(answer()) as listener:
         assert deliver(listener.endpoint) is TAKEN
     assert proxy.requests == []
 
 
-def test_what_cannot_be_encoded_is_told() -> None:
+def test_unencodable_item_is_reported() -> None:
     """A batch with a text that no encoding has is not sent as it is."""
     with collector(answer()) as listener:
         answered = deliver(listener.endpoint, batch=[span("\ud800")])

@@ -42,7 +42,7 @@ def spans_to(receiver: Receiver, **more: str) -> dict[str, str]:
 
 
 class Keeps(SpanExporter):
-    """Keeps names, answers as told, and can be made to wait."""
+    """Keeps names, answers by script, and can be made to wait."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -154,7 +154,7 @@ def test_unsampled_spans_are_not_queued(queue: BatchSpanProcessor, keeps: Keeps)
 def test_queue_is_bounded_and_says_so_once(
     queue: BatchSpanProcessor, keeps: Keeps, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the collector keeps the thread, the newest spans are dropped, counted, and said once."""
+    """While the collector keeps the thread, the newest spans are dropped, counted, and reported once."""
     keeps.may_go.clear()
     end(queue, *(str(i) for i in range(200)))
     assert len(queue._queue) <= 20
@@ -188,7 +188,7 @@ def test_shutdown_gives_up_in_time(queue: BatchSpanProcessor, keeps: Keeps) -> N
 
 
 def test_shutdown_exports_the_rest(queue: BatchSpanProcessor, keeps: Keeps) -> None:
-    """What is queued leaves at shutdown, the exporter is shut down once; later spans are refused."""
+    """Shutdown sends the queue and shuts the exporter down once; later spans are refused."""
     end(queue, "a", "b")
     queue.shutdown()
     assert keeps.names == ["a", "b"]
@@ -199,7 +199,7 @@ def test_shutdown_exports_the_rest(queue: BatchSpanProcessor, keeps: Keeps) -> N
     assert keeps.names == ["a", "b"]
 
 
-def test_failing_export_is_said_once_and_recovery_too(
+def test_failing_export_is_reported_once_and_recovery_too(
     queue: BatchSpanProcessor, keeps: Keeps, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning when exports begin to fail, one when they succeed again, with the count."""
@@ -221,8 +221,8 @@ def test_failing_export_is_said_once_and_recovery_too(
     ]
 
 
-def test_exporter_that_cannot_be_made_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """What building the exporter raises is a warning; flush and shutdown return."""
+def test_exporter_that_cannot_be_created_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An error of the exporter's factory is a warning; flush and shutdown return."""
 
     def build() -> Any:
         raise FileNotFoundError("/no/such/cert.pem")
@@ -253,7 +253,7 @@ def test_one_of_two_exporters_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert good.names == ["a"]
 
 
-def test_loggers_are_hushed_only_in_the_export_thread(queue: BatchSpanProcessor) -> None:
+def test_loggers_are_silenced_only_in_the_export_thread(queue: BatchSpanProcessor) -> None:
     """The filter on the exporter's loggers is gone after shutdown."""
     import logging
 
@@ -307,8 +307,8 @@ def test_queues_are_flushed_at_the_same_time(stuck: list[Keeps]) -> None:
     assert [keeps.names for keeps in healthy] == [["a"], ["a"]]
 
 
-def test_others_learn_of_the_first_ones_collector(stuck: list[Keeps]) -> None:
-    """Where the first queue's exports fail, others with its endpoint are waited for 2 s, not 5."""
+def test_queues_with_one_endpoint_share_their_patience(stuck: list[Keeps]) -> None:
+    """If the first queue's exports fail, others with its endpoint get 2 s, not 5."""
     failing = Keeps()
     failing.error = ConnectionError("refused")
     queues = several(failing, stuck[0])
@@ -329,7 +329,7 @@ def test_others_learn_of_the_first_ones_collector(stuck: list[Keeps]) -> None:
 def test_messages_name_what_is_lost(
     signal: Signal, more: str, check: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full queue, a failing export and its recovery are told with the signal's own noun."""
+    """A full queue, a failing export and its recovery are reported with the signal's own noun."""
     keeps = Keeps()
     keeps.error = ConnectionError("refused")
     queue: ExportQueue[Any] = ExportQueue(
@@ -588,7 +588,7 @@ def test_https_endpoint(tls: tuple[pathlib.Path, pathlib.Path], eventlet: bool) 
         assert sorted(span.name for span in receiver.spans()) == ["child", "parent"], ran.stderr
 
 
-def test_missing_certificate_is_said_once(receiver: Receiver) -> None:
+def test_missing_certificate_is_reported_once(receiver: Receiver) -> None:
     """A certificate path that does not exist is one warning, and the process lives on."""
     ran = scripts.run(
         scripts.EXPORTED,
@@ -607,8 +607,10 @@ def test_missing_certificate_is_said_once(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
-def test_malformed_headers_are_said_without_their_value(receiver: Receiver, eventlet: bool) -> None:
-    """A header without its name is told once for each signal, its value never; spans leave."""
+def test_malformed_headers_are_reported_without_their_value(
+    receiver: Receiver, eventlet: bool
+) -> None:
+    """A header without its name is reported once for each signal, its value never; spans leave."""
     ran = scripts.run(
         scripts.EVENTLET if eventlet else "",
         scripts.EXPORTED,
@@ -674,7 +676,7 @@ def test_collector_in_trouble_costs_one_sentence(
 
 
 def test_warning_tells_the_reason(receiver: Receiver) -> None:
-    """A collector that refuses the connection is told as that, not as `max retries or shutdown`."""
+    """A refused connection is reported as one, not as `max retries or shutdown`."""
     receiver.stop()
     ran = scripts.run(
         scripts.EXPORTED,
@@ -717,7 +719,7 @@ def test_process_with_a_hanging_collector_stops_in_time(receiver: Receiver, way:
     assert time.time() - float(ran.stdout) < 9.5
 
 
-def test_exporting_resumes_by_itself(receiver: Receiver) -> None:
+def test_exporting_resumes_without_a_restart(receiver: Receiver) -> None:
     """After an outage all spans arrive, and the log says how many were lost: none."""
     receiver.stop()
     env = scripts.environment(spans_to(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="1", **FAST))

@@ -1,4 +1,4 @@
-"""Who imports what the export threads need, and what a fork in the midst of it does."""
+"""Imports for the export threads, and forks in the midst of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_start_that_raises_does_not_keep_others() -> None:
-    """What it raises is its caller's; the next one begins as ever."""
+    """Its error reaches its caller; the next one begins as ever."""
     order: list[str] = []
 
     def broken() -> None:

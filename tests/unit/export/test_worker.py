@@ -12,7 +12,7 @@ from otel_cinder.export.worker import Worker
 
 
 class Works(Worker):
-    """Counts its rounds, and raises when told to."""
+    """Counts its rounds, and raises on demand."""
 
     def __init__(self) -> None:
         super().__init__("things", 60)
@@ -49,7 +49,7 @@ def test_worker_works_when_asked_and_ends() -> None:
     assert works.threads.isdisjoint({threading.get_ident()})
 
 
-def test_broken_worker_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_worker_releases_its_callers(caplog: pytest.LogCaptureFixture) -> None:
     """Work that raises ends the thread, with one sentence, and whoever waits goes on at once."""
     works = Works()
     works.error = RuntimeError("no")

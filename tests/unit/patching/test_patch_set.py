@@ -93,7 +93,7 @@ def test_inherited_method_is_taken_off_again(library: Any, patches: PatchSet) ->
     assert "inherited" not in vars(library.Library)
 
 
-def test_missing_place_is_skipped_and_said(
+def test_missing_place_is_skipped_and_reported(
     library: Any, patches: PatchSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A place that a version lacks is skipped with a warning; the others are patched."""
@@ -122,7 +122,7 @@ def test_factory_that_raises_is_skipped(library: Any, patches: PatchSet) -> None
 
 
 def test_module_that_is_not_imported_waits(patches: PatchSet) -> None:
-    """What is not imported is patched once it is; until then it is `waiting`, and not imported."""
+    """A module is patched once it is imported; until then it is `waiting`, and not imported."""
     sys.modules.pop("this", None)
     patches.wrap("s", "colorsys:rgb_to_hsv", plus_one) if "colorsys" in sys.modules else None
     sys.modules.pop("colorsys", None)
@@ -148,7 +148,7 @@ def test_undo_forgets_what_waits(patches: PatchSet) -> None:
     assert not any(type(finder).__name__ == "ImportHooks" for finder in sys.meta_path)
 
 
-def test_somebody_elses_patch_is_not_undone(
+def test_another_librarys_patch_is_not_undone(
     library: Any, patches: PatchSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A place that another has patched since is left to him; what is ours there only passes on."""
@@ -217,7 +217,7 @@ def test_class_that_cannot_be_changed(patches: PatchSet) -> None:
 
 
 @pytest.mark.complains
-def test_complaint_is_made_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_error_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """An error of our own is logged once for each seam and class, with a traceback."""
     for _ in range(3):
         log_internal_error("flows", ValueError("broken"))
@@ -231,7 +231,7 @@ def test_complaint_is_made_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.complains
-def test_complaint_survives_a_broken_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_survives_a_broken_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that raises does not hurt the host."""
 
     def broken(*_args: Any, **_kwargs: Any) -> None:
@@ -480,7 +480,7 @@ def test_c_function_in_a_class_is_not_bound(wrapped: Any) -> None:
 
 
 def test_what_is_no_function_passes_through_once_undone(patches: PatchSet, wrapped: Any) -> None:
-    """What somebody holds on to only calls the original."""
+    """A replacement that is kept after `undo` only calls the original."""
     seen: list[Any] = []
     patches.wrap("s", f"{__name__}:built_in", lambda w, _i, a, k: seen.append(w(*a, **k)))
     kept = wrapped.built_in
@@ -493,7 +493,7 @@ def test_what_is_no_function_passes_through_once_undone(patches: PatchSet, wrapp
 def test_function_that_is_found_elsewhere_is_pickled_by_its_place(
     patches: PatchSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module may have another's function: what stands there is not what the other has."""
+    """A function that a module has from another is replaced in the first one alone."""
     module: Any = types.ModuleType("a_facade")
     module.host = host
     monkeypatch.setitem(sys.modules, "a_facade", module)
@@ -504,7 +504,7 @@ def test_function_that_is_found_elsewhere_is_pickled_by_its_place(
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_os_exit_as_the_target_of_a_process(method: str) -> None:
-    """A process whose target is os._exit is started, and ends as it is told."""
+    """A process whose target is os._exit starts, and ends with its status."""
     ran = scripts.run(
         scripts.RECORDED,
         f"""

@@ -18,7 +18,7 @@ SOME_PIECE_IS_KEPT = sys.version_info >= (3, 13)
 
 
 def leaf() -> None:
-    """What the loop calls: larger than a frame beneath it, so that at some depths it won't fit."""
+    """The loop's function: larger than a frame beneath it, so that at some depths it won't fit."""
 
 
 leaf.__code__ = leaf.__code__.replace(co_stacksize=100)

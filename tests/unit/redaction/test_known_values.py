@@ -1,4 +1,4 @@
-"""Secrets known word for word are masked wherever they stand, and nothing harmless ever is."""
+"""Secrets known by value are masked anywhere, and harmless words never."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _forget() -> Iterator[None]:
         SECRET,
     ],
 )
-def test_learned_secret_is_masked_in_every_form(said: str) -> None:
+def test_known_value_is_masked_in_every_form(said: str) -> None:
     """A learned secret is masked as it is, URL-encoded, escaped and in base64."""
     assert text(said) == said  # nothing else gives it away
     add_known_values([SECRET])
@@ -63,8 +63,8 @@ def test_learned_secret_is_masked_in_every_form(said: str) -> None:
     "harmless",
     ["admin", "True", "", "guest", "s3cr", "cinder", "password", "------", None, 7, b"bytes!!"],
 )
-def test_harmless_words_are_not_learned(harmless: object) -> None:
-    """What is short, a common word or no text at all is never masked."""
+def test_harmless_words_are_not_masked(harmless: object) -> None:
+    """Short values, common words and values that are no text are never masked."""
     add_known_values([harmless])
     said = f"admin True guest s3cr cinder password ------ 7 {harmless}"
     assert text(said) == said
@@ -78,7 +78,7 @@ def test_words_and_numbers_are_masked_as_a_whole() -> None:
 
 
 def test_words_with_numbers_are_masked_as_a_whole() -> None:
-    """What looks like a name is a secret where it stands alone: many others may begin with it."""
+    """A secret that looks like a name is masked alone, not as the beginning of other names."""
     add_known_values(["storage1", "volume-abcd", "S3cr3t-pw", "storage1-x"])
     said = "storage12 node_storage1 volume-abcdef mystorage1 storage1-xy_z9"
     assert text(said) == said.replace("storage1-xy", "***-xy")
@@ -117,15 +117,15 @@ def test_secret_at_the_cut_is_masked() -> None:
         assert not any(secret[at : at + 8] in found for at in range(92))
 
 
-def test_number_of_literals_is_bounded() -> None:
+def test_number_of_known_values_is_bounded() -> None:
     """More than 256 secrets are not learned: the cost of each text grows with them."""
     add_known_values(f"{number:03}-secret" for number in range(1000))
     assert text("255-secret") == "***"
     assert text("256-secret") == "256-secret"
 
 
-def test_learning_at_once_loses_nothing() -> None:
-    """Threads that learn at the same time each find their secrets masked."""
+def test_values_added_at_once_are_all_known() -> None:
+    """Threads that add secrets at the same time each find theirs masked."""
     names = [[f"{thread:02}-learned-{number:03}" for number in range(10)] for thread in range(16)]
     threads = [threading.Thread(target=add_known_values, args=(each,)) for each in names]
     for thread in threads:
@@ -137,8 +137,8 @@ def test_learning_at_once_loses_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
-def test_learned_secrets_outlive_a_fork() -> None:
-    """A forked child masks what its parent has learned, and may learn more."""
+def test_known_values_survive_a_fork() -> None:
+    """A forked child masks its parent's known values, and may add more."""
     add_known_values(["before-the-fork-1"])
     child = os.fork()
     if not child:
@@ -162,7 +162,7 @@ def test_hidden_secret_is_masked_in_its_context_only() -> None:
 
 @pytest.mark.parametrize("characters", ["a'\\%", "\\a", "é%", "a-=", "a"])
 def test_hidden_secrets_of_any_kind_cost_little(characters: str) -> None:
-    """Whoever sends huge tokens, of odd characters even, keeps nobody waiting, and they are masked."""
+    """Huge tokens, even of odd characters, are masked in little time."""
     sent = ["".join(random.Random(number).choices(characters, k=8000)) for number in range(5)]
     took = []
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_nothing_to_hide_changes_nothing() -> None:
     assert with_known_values(context, None, "", "short") is context
 
 
-def test_without_literals_nothing_is_searched() -> None:
+def test_without_known_values_nothing_is_searched() -> None:
     """As long as nothing is known, a text is only cut."""
     assert known_values.mask("abcdef", 3) == "abc"
 

@@ -36,7 +36,7 @@ def test_names_of_secrets_are_known(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_names_promise_nothing(name: str) -> None:
-    """What only looks like the name of a secret promises none, but for a secretary."""
+    """Names that only look like a secret's promise none, except a secretary's."""
     assert promises_secret(name) == (name == "secretary_of")
 
 
@@ -59,7 +59,7 @@ def test_some_names_may_promise_a_secret(name: str) -> None:
         ("secret_id", False),
     ],
 )
-def test_names_of_what_is_said_about_a_secret(name: str, about: bool) -> None:
+def test_names_that_describe_a_secret(name: str, about: bool) -> None:
     """A secret's size, place or age is no secret; its id is one."""
     assert says_about(name) is about
 

@@ -1,4 +1,4 @@
-"""How often masking fails, and how often it takes too much: measured, and bounded."""
+"""Measures and bounds the rates at which masking misses secrets, and masks too much."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_generated_secrets_can_get_through() -> None:
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_sentences_about_secrets_stay(seed: int) -> None:
-    """What services say about a secret without telling it stays readable."""
+    """Messages about a secret that do not contain it stay readable."""
     changed = [said for said in mentions(seed, COUNT) if text(said) != said]
     print(f"{len(changed)} of {COUNT} sentences were changed ({len(changed) / COUNT:.2%})")
     assert len(changed) <= TOO_MUCH * COUNT, changed[:20]
@@ -81,7 +81,7 @@ def _filled(template: str, filled: str) -> str:
 
 
 def templates(*packages: str) -> Iterator[str]:
-    """What these packages log and raise, by their source."""
+    """The messages that these packages log and raise, from their source."""
     for package in packages:
         for path in modules(package):
             for node in ast.walk(ast.parse(path.read_text(errors="replace"))):

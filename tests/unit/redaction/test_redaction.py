@@ -66,14 +66,14 @@ def test_secrets_are_masked(said: str, kept: str | None) -> None:
 
 @pytest.fixture
 def learned() -> Iterator[None]:
-    """What the configuration holds has been learned."""
+    """The configuration's secrets are known values."""
     add_known_values(planted.secret for planted in CORPUS if planted.form == "literal")
     yield
     known_values.clear_known_values()
 
 
 def shown(planted: Planted) -> str:
-    """What would be recorded of what holds the secret."""
+    """The recorded form of a text or structure with the secret."""
     return text(planted.said) if isinstance(planted.said, str) else value(planted.said)
 
 
@@ -130,8 +130,8 @@ def test_corpus_can_fail() -> None:
     assert [planted for planted in CORPUS if not survives(planted, _unmasked(planted.said))] == []
 
 
-def test_without_learning_literals_survive() -> None:
-    """Nothing but having learned them masks secrets that stand without a name."""
+def test_unknown_values_are_not_masked() -> None:
+    """Secrets without a name are masked only if they are known values."""
     left = [planted.form for planted in CORPUS if survives(planted, shown(planted))]
     assert set(left) == {"literal"}
     assert len(left) >= 10
@@ -197,7 +197,7 @@ def test_secret_at_the_cut_is_masked() -> None:
 
 
 def test_anything_becomes_text() -> None:
-    """Objects are turned into text; one that cannot be says its class, and nothing is raised."""
+    """Objects are turned into text; an unprintable one becomes its class, and nothing is raised."""
 
     class Broken:
         def __str__(self) -> str:
@@ -394,7 +394,7 @@ def test_spoken_passwords_are_masked(said: str, kept: str) -> None:
     ],
 )
 def test_prose_about_passwords_is_kept(said: str) -> None:
-    """What follows a password's name and looks like a word, an id or a place is no password."""
+    """A word, an id or a place behind a password's name is no password."""
     assert text(said) == said
 
 
@@ -412,19 +412,19 @@ def test_prose_about_passwords_is_kept(said: str) -> None:
     ],
 )
 def test_values_of_keys_are_masked_if_they_look_like_keys(said: str, kept: str) -> None:
-    """What is called a mere key is one if it is long and random, whatever its length."""
+    """A mere key is a secret if it is long and random."""
     assert text(said) == kept
 
 
 def test_shell_apostrophes_in_what_is_echoed() -> None:
-    """What a shell's echo puts into a pipe goes as a whole, in several quotes too."""
+    """The arguments of a shell's echo into a pipe are masked as a whole, in several quotes too."""
     assert text("echo 'a x'\"'\"'b y' | sudo -S lvs") == "echo *** | sudo -S lvs"
     assert text(f"echo {'x' * 999} | cryptsetup") == "echo *** | cryptsetup"
     assert text("echo 'a x' > /sys/x") == "echo 'a x' > /sys/x"
 
 
 def test_names_of_any_length_are_not_kept() -> None:
-    """What is remembered of a name is bounded, and its end still says what it is."""
+    """A long name is cut, and its end still decides."""
     name = "x" * 1_000_000 + "_password"
     assert value({name: "a"}).endswith(': "***"}')
     assert promises_secret(name)
@@ -614,7 +614,7 @@ def test_values_that_fight_back_are_named() -> None:
 
 
 def _unmasked(said: Any) -> str:
-    """``said`` as it would be shown by whoever has never heard of secrets."""
+    """``said`` without any masking."""
     if isinstance(said, BaseException):
         return str(said)
     if isinstance(said, (dict, list)):

@@ -26,7 +26,7 @@ Said = Callable[..., str]
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """What cinder-volume says with these variables set, or given these providers."""
+    """Cinder-volume's line with these variables, or these providers."""
 
     def say(environ: dict[str, str] | None = None, **given: object) -> str:
         for name, value in (environ or {}).items():
@@ -45,7 +45,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> S
 
 
 def ends(line: str) -> str:
-    """What the line says behind the number of places."""
+    """The line's part behind the number of places."""
     return line.partition("; ")[2]
 
 
@@ -106,7 +106,7 @@ def test_line_says_where_it_goes(said: Said, environ: dict[str, str], line: str)
 
 
 def test_line_names_the_providers_that_were_given(said: Said) -> None:
-    """What instrument() was given has the spans, and decides about them."""
+    """A provider given to instrument() gets the spans, and decides about them."""
     meters = MeterProvider(shutdown_on_exit=False)
     assert ends(said(tracer_provider=Recorder().provider, meter_provider=meters)) == (
         "spans go to the TracerProvider that instrument() was given; "
@@ -141,7 +141,7 @@ def test_threads_that_race_say_it_once(caplog: pytest.LogCaptureFixture) -> None
     assert len(caplog.messages) == 1
 
 
-def test_nothing_is_said_where_tracing_is_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_where_tracing_is_off(caplog: pytest.LogCaptureFixture) -> None:
     """Without instrument(), and after uninstrument(), a service that starts says nothing."""
     caplog.set_level(logging.INFO, "otel_cinder")
     runtime.announce(VOLUME)
@@ -224,7 +224,7 @@ def test_each_process_says_it_once(eventlet: str) -> None:
 
 
 def test_line_is_no_event_of_the_span_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line is said outside of the trace that happens to be current."""
+    """The line is logged outside of the current trace."""
     import opentelemetry.trace as api
 
     spans = Recorder()

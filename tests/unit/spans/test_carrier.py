@@ -20,7 +20,7 @@ OTHER = SpanContext(0xA, 0xC, is_remote=False, trace_flags=TraceFlags(1))
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What was injected for `SENT`, to all who listen, one minute ago."""
+    """The keys injected for `SENT`, a fan-out, one minute ago."""
     ago = time.time_ns() - 60_000_000_000
     with monkeypatch.context() as patched:
         patched.setattr("otel_cinder.spans.carrier.time.time_ns", lambda: ago)
@@ -36,7 +36,7 @@ def waited(state: str, keys: dict[str, str]) -> float:
 
 
 def test_stamp_is_renewed(keys: dict[str, str]) -> None:
-    """What was sent a minute after it was stamped has not waited; all else stays."""
+    """A message sent a minute after its stamp has not waited; all else stays."""
     state = keys[carrier.TRACESTATE]
     assert waited(state, keys) == pytest.approx(60, abs=5)
     assert waited(carrier.renew(state, SENT), keys) == pytest.approx(0, abs=5)
@@ -53,7 +53,7 @@ def test_stamp_is_renewed_in_a_whole_message(keys: dict[str, str]) -> None:
 def test_stamp_is_stale_once_time_has_passed(
     keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is published at once keeps its stamp; a minute later, or earlier by a clock that was set
+    """A message published at once keeps its stamp; a minute later, or earlier by a clock that was set
     back, it does not.
     """
     state = keys[carrier.TRACESTATE]
@@ -90,7 +90,7 @@ def test_anothers_stamp_stays(keys: dict[str, str]) -> None:
 @pytest.mark.parametrize("flags", [0, 1])
 @pytest.mark.parametrize("members", [[], [("vendor", "a"), ("b@c", "xy")]])
 def test_keys_are_what_the_sdk_reads(flags: int, members: list[tuple[str, str]]) -> None:
-    """What is written is the trace, span, flags and other members by the W3C's propagator, too."""
+    """The W3C propagator reads the same trace, span, flags and other members."""
     sent = SpanContext(0xA << 100, 0xB, False, TraceFlags(flags), TraceState(members))
     keys = carrier.inject(sent, fanout=False)
     context = TraceContextTextMapPropagator().extract(keys, Context())
@@ -106,12 +106,12 @@ def test_keys_are_what_the_sdk_reads(flags: int, members: list[tuple[str, str]])
 
 
 def test_invalid_span_is_not_carried() -> None:
-    """Where there is no trace nothing is written."""
+    """Without a trace nothing is written."""
     assert carrier.inject(trace.INVALID_SPAN_CONTEXT, fanout=True) == {}
 
 
 def test_members_of_others_stay() -> None:
-    """What other vendors have in tracestate travels on behind ours, whose old one goes."""
+    """Other vendors' members of tracestate stay behind ours, which replaces its old one."""
     state = TraceState([("otelcinder", "000000000000000c:1"), ("vendor", "a")])
     sent = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1), trace_state=state)
     ours, _, others = carrier.inject(sent, fanout=False)[carrier.TRACESTATE].partition(",")

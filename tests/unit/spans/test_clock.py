@@ -81,7 +81,7 @@ def test_root_starts_by_the_wall_clock(spans: Recorder) -> None:
 
 
 def test_child_lies_within_its_parent(spans: Recorder, wall: WallClock) -> None:
-    """What starts below a span after the clock was set back does not start before it."""
+    """A child does not start before its parent, even if the clock was set back."""
     parent = runtime.start_span("parent", Context())
     wall.off_ns = BACK_NS
     child = runtime.start_span("child", trace.set_span_in_context(parent, Context()))
@@ -95,7 +95,7 @@ def test_child_lies_within_its_parent(spans: Recorder, wall: WallClock) -> None:
 
 
 def test_next_trace_is_by_the_clock_as_it_is_set(spans: Recorder, wall: WallClock) -> None:
-    """What begins after the clock was set begins by the clock."""
+    """A root that starts after the clock was set starts by the clock."""
     end_span(runtime.start_span("first", Context()))
     wall.off_ns = BACK_NS
     end_span(runtime.start_span("second", Context()))

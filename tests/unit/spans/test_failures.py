@@ -57,7 +57,7 @@ def test_secrets_are_masked_everywhere() -> None:
 
 
 def test_error_type_and_stacktrace_can_be_given() -> None:
-    """A remote exception is told by its own class and frames."""
+    """A remote exception has its own class and frames."""
     span = failed(raised("m"), error_type="Remote", stacktrace="File x\npassword=hunter2")["s"]
     assert span.attributes["error.type"] == "Remote"
     assert span.status.description == "Remote: m"
@@ -142,8 +142,8 @@ def in_order(text: str, *parts: str) -> bool:
     return True
 
 
-def test_cause_is_told() -> None:
-    """What an exception was raised from is in the event, and in the stack trace before it."""
+def test_cause_is_recorded() -> None:
+    """The cause of an exception is in the event, and in the stack trace before it."""
     causes, stacktrace = told(caught(create_lun))
     assert causes == [
         "FileNotFoundError: [Errno 2] No such file or directory: '/var/lib/array/lun-7/lock'"
@@ -160,7 +160,7 @@ def test_cause_is_told() -> None:
     assert "VolumeNotFound: create failed" not in stacktrace
 
 
-def test_whole_chain_is_told() -> None:
+def test_whole_chain_is_recorded() -> None:
     """The nearest is first in the list, and last in the stack trace, where Python has it."""
     causes, stacktrace = told(caught(create_volume))
     assert [cause.partition(":")[0] for cause in causes] == ["VolumeNotFound", "FileNotFoundError"]
@@ -168,14 +168,14 @@ def test_whole_chain_is_told() -> None:
     assert in_order(stacktrace, FROM, MEANWHILE, "in create_volume")
 
 
-def test_exception_without_a_cause_says_none() -> None:
+def test_exception_without_a_cause_records_none() -> None:
     """Frames alone, and no list, where nothing was beneath."""
     causes, stacktrace = told(raised("m"))
     assert causes == []
     assert "Traceback" not in stacktrace
 
 
-def test_cause_that_was_denied_is_not_told() -> None:
+def test_suppressed_cause_is_not_recorded() -> None:
     """`from None` is honoured."""
 
     def deny() -> None:
@@ -188,7 +188,7 @@ def test_cause_that_was_denied_is_not_told() -> None:
 
 
 def test_circle_ends() -> None:
-    """A chain that comes back to itself is told once around."""
+    """A chain that comes back to itself is recorded once around."""
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
     causes, stacktrace = told(first)
@@ -197,7 +197,7 @@ def test_circle_ends() -> None:
 
 
 def test_long_chain_is_bounded() -> None:
-    """Of a thousand causes those at both ends are told, in the room that a stack trace has."""
+    """Of a thousand causes those at both ends are recorded, within the stack trace's limit."""
 
     def fall(depth: int) -> None:
         try:
@@ -245,7 +245,7 @@ def test_secrets_of_causes_are_masked() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has groups since 3.11")
 def test_group_tells_its_members() -> None:
-    """Each exception of a group is told, and what each of them came of."""
+    """Each exception of a group is recorded, with its causes."""
     kind = vars(builtins)["ExceptionGroup"]
     group = kind("two tasks", [caught(create_lun), KeyError("volume")])
     causes, stacktrace = told(caught(lambda: (_ for _ in ()).throw(group)))
@@ -291,7 +291,7 @@ def back(error: BaseException, allowed: list[str]) -> BaseException:
 
 @pytest.mark.parametrize("allowed", [[__name__], []], ids=["rebuilt", "RemoteError"])
 def test_remote_exception(allowed: list[str]) -> None:
-    """What another service raised has its message alone, and its causes and frames beside it."""
+    """Another service's exception has its message alone, and its causes and frames beside it."""
     remote = back(caught(create_lun), allowed)
     assert message_of(remote) == (
         "create failed" if allowed else "Remote error: VolumeNotFound create failed"
@@ -320,7 +320,7 @@ def test_secrets_in_a_remote_traceback() -> None:
 
 
 def test_failure_that_lost_its_traceback() -> None:
-    """The frames that TaskFlow has kept stand where the exception's own would."""
+    """The frames that TaskFlow has kept replace the exception's own."""
     failure = Failure.from_exception(caught(create_lun))
     failure.exception.__traceback__ = None
     causes, stacktrace = told(failure.exception, stacktrace=failure.traceback_str)
@@ -329,7 +329,7 @@ def test_failure_that_lost_its_traceback() -> None:
 
 
 def test_texts_are_all_that_is_left() -> None:
-    """An exception of which there are only texts is told like any other."""
+    """An exception that is known by texts only is recorded like any other."""
     recorded = Recorder()
     with recorded.tracer.start_as_current_span("s") as span:
         said = record_lost(

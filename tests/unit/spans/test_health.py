@@ -1,4 +1,4 @@
-"""What a process says of itself."""
+"""A process's own counters."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_unsampled_spans_are_counted(receiver: Receiver, monkeypatch: pytest.Mon
 
 
 def test_lost_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What did not fit into the queue, and what the collector refused, are told apart."""
+    """Spans lost to a full queue and to a refusing collector count apart."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "5")
     receiver.respond(400, path="/v1/traces")
     otel_cinder.instrument()
@@ -108,7 +108,7 @@ def test_lost_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPa
 
 
 def test_lost_log_records_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where log records are exported, what became of them is told as of spans."""
+    """Exported log records are counted as spans are."""
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
     monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "5")
     receiver.respond(401, path="/v1/logs")
@@ -131,7 +131,7 @@ def test_lost_log_records_are_counted(receiver: Receiver, monkeypatch: pytest.Mo
     assert last(receiver, conventions.LOGS_EXPORTED) == {"{}": 0, '{"error.type": "401"}': 5}
 
 
-def test_it_stands_under_the_first_service(receiver: Receiver) -> None:
+def test_health_is_reported_by_the_first_service(receiver: Receiver) -> None:
     """Of a process with two services, the first one tells; the other has its metrics alone."""
     otel_cinder.instrument()
     for name in ("cinder-volume", "cinder-scheduler"):
@@ -164,7 +164,7 @@ def test_seams_are_counted_by_their_state(receiver: Receiver) -> None:
 def test_without_span_exporter_there_is_no_queue_to_tell_of(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OTEL_TRACES_EXPORTER=none: started spans are counted, a queue there is none."""
+    """OTEL_TRACES_EXPORTER=none: started spans are counted, and there is no queue."""
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
     otel_cinder.instrument()
     spans(2)
@@ -173,7 +173,7 @@ def test_without_span_exporter_there_is_no_queue_to_tell_of(
     assert last(receiver, conventions.QUEUE_CAPACITY) == {}
 
 
-def test_it_is_told_without_a_measurement_in_every_process(receiver: Receiver) -> None:
+def test_health_is_reported_without_a_measurement_in_every_process(receiver: Receiver) -> None:
     """Spans alone start the metrics, in a parent and in its child, each with its own counts."""
     scripts.run(
         scripts.EXPORTED,

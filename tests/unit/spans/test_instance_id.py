@@ -68,7 +68,7 @@ def test_threads_that_race_have_one_name(service: str) -> None:
 def test_machine_without_such_sockets(
     service: str, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    """Where the kernel has none, or refuses them, the process id makes the difference."""
+    """Without such sockets the process id makes the difference."""
 
     def refuse(*_args: object) -> None:
         raise error
@@ -90,7 +90,7 @@ def test_machine_full_of_processes(service: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_descriptor_that_is_anothers_by_now_is_left_open(service: str) -> None:
-    """Where the host has closed our descriptor and its number is a file's of its own, that stays."""
+    """If the host has closed our descriptor and reuses its number, its file stays open."""
     names = InstanceNames()
     names.take(service, "node")
     (taken,) = names._taken.values()

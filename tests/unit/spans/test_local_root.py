@@ -1,4 +1,4 @@
-"""The span by which work came in, and failures that nobody raises."""
+"""The local root span, and failures that are not raised."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_failure_marks_the_span_at_work_and_the_message(recorder: Recorder) -> N
     assert recorder["flow"].status.status_code is StatusCode.UNSET
 
 
-def test_failure_in_the_message_itself_is_told_once(recorder: Recorder) -> None:
-    """Where the message's span is the one at work, it has the event once."""
+def test_failure_in_the_message_itself_is_recorded_once(recorder: Recorder) -> None:
+    """If the message's span is the current one, it has the event once."""
     with inside(recorder.tracer.start_span("process")):
         local_root.fail(EVENT, {}, LookupError("none"))
     assert len(recorder["process"].events) == 1
@@ -90,7 +90,7 @@ def test_answer_of_5xx_stays_as_it_is(recorder: Recorder) -> None:
 
 
 def test_first_class_stays(recorder: Recorder) -> None:
-    """What comes after a failure is its consequence: the status names the first class."""
+    """A failure after the first is a consequence: the status names the first class."""
     with inside(recorder.tracer.start_span("process")):
         local_root.fail(EVENT, {}, LookupError("none"))
         local_root.fail(EVENT, {}, ValueError("later"))
@@ -126,7 +126,7 @@ def test_exception_that_passed_stays(recorder: Recorder) -> None:
 
 
 def test_error_without_a_word_is_explained(recorder: Recorder) -> None:
-    """A status that somebody has set without a description gets one."""
+    """A status without a description gets one."""
     with inside(recorder.tracer.start_span("process")) as root:
         root.span.set_status(Status(StatusCode.ERROR))
         local_root.fail(EVENT, {}, LookupError("none"))
@@ -153,8 +153,8 @@ def test_what_failed_last_is_the_reason(recorder: Recorder) -> None:
         assert local_root.why(otherwise="a text") == ("LookupError", "none")
 
 
-def test_no_reason_is_said_to_be_none() -> None:
-    """Where nothing is known, that is said, or what the caller has for the case."""
+def test_missing_reason_is_recorded_as_missing() -> None:
+    """Without a known reason, the default or the caller's own text is recorded."""
     assert local_root.why() == ("unknown", "no reason given")
     assert local_root.why(otherwise="sorry") == ("unknown", "sorry")
     assert local_root.why("a text") == ("unknown", "a text")
@@ -193,7 +193,7 @@ def test_untraced_work_is_left_alone() -> None:
 
 
 def test_ended_span_is_left_alone(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    """What fails after the message's end, in a thread it left behind, is not told by its span."""
+    """A failure after the message's end, in a thread it left behind, is not on its span."""
     with inside(recorder.tracer.start_span("process")) as root:
         span, root.span = root.span, recorder.tracer.start_span("ended")
         root.span.end()
@@ -204,7 +204,7 @@ def test_ended_span_is_left_alone(recorder: Recorder, caplog: pytest.LogCaptureF
 
 
 def test_enriching_overrides_nothing(recorder: Recorder) -> None:
-    """What is found later is added to the entry's span, but does not replace what was asked."""
+    """Later attributes are added to the local root, and never replace the request's own."""
     span = recorder.tracer.start_span("process", attributes={"asked": 1})
     token = otel_context.attach(
         local_root.enter(

@@ -1,4 +1,4 @@
-"""Whose providers a process uses."""
+"""The providers that a process uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAIT = conventions.RPC_QUEUE_DURATION
 
 
 def counts(reader: InMemoryMetricReader) -> dict[str, int]:
-    """How often each metric was measured."""
+    """The number of measurements of each metric."""
     data: Any = reader.get_metrics_data()
     return {
         metric.name: sum(point.count for point in metric.data.data_points)
@@ -45,7 +45,7 @@ def test_meter_provider_that_is_given_gets_measurements_at_once() -> None:
 
 
 def test_tracer_provider_alone_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who gives a provider for spans and none for metrics gets no metrics, and no export."""
+    """With a provider for spans and none for metrics, there are no metrics and no export."""
     otel_cinder.instrument(tracer_provider=Recorder().provider)
     assert not runtime.measuring
     runtime.measure(WAIT, 1, {})
@@ -56,8 +56,8 @@ def test_tracer_provider_alone_measures_nothing(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.complains
-def test_broken_meter_provider_hurts_nobody() -> None:
-    """What a provider of the host's raises does not reach Cinder."""
+def test_broken_meter_provider_does_not_reach_cinder() -> None:
+    """Errors of a host's provider do not reach Cinder."""
 
     class Broken(MeterProvider):
         def get_meter(self, *args: Any, **kwargs: Any) -> Any:

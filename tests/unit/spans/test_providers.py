@@ -23,7 +23,7 @@ from osprofiler import opts; opts.set_defaults(cfg.CONF)
 from osprofiler.drivers.otlp import OTLP
 OTLP("otlp://127.0.0.1:9", project="cinder", service="cinder-api")
 """
-"""What ``cinder.service.setup_profiler`` does."""
+"""Does the same as ``cinder.service.setup_profiler``."""
 
 OSLO_MIDDLEWARE = """
 from oslo_middleware import tracing
@@ -32,14 +32,14 @@ for name, value in (("enabled", True), ("service_name", "cinder-api")):
     cfg.CONF.set_override(name, value, "oslo_middleware_tracing")
 tracing.init_tracing(cfg.CONF)
 """
-"""What its middleware does when the API's application is loaded."""
+"""Does the same as its middleware when the API's application is loaded."""
 
 OSLO_MESSAGING = """
 import opentelemetry.exporter.otlp.proto.http.trace_exporter
 from oslo_messaging._tracing import client
 client._get_tracer(cfg.CONF)
 """
-"""What it does at its first message."""
+"""Does the same as it does at its first message."""
 
 HOST = """
 from opentelemetry import metrics, trace
@@ -73,7 +73,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def run(receiver: Receiver, *parts: str) -> int:
-    """How many of the three spans that the parts make have arrived by our export."""
+    """The number of the parts' three spans that our export has sent."""
     scripts.run(
         QUIET,
         *parts,
@@ -95,7 +95,7 @@ def test_provider_made_before_a_fork_is_not_used(
 
 @pytest.mark.parametrize("setter", [OSPROFILER, OSLO_MIDDLEWARE, OSLO_MESSAGING])
 def test_provider_of_another_tracing_is_not_used(receiver: Receiver, setter: str) -> None:
-    """What osprofiler, oslo.middleware or oslo.messaging have set in this very process is theirs."""
+    """A provider of osprofiler, oslo.middleware or oslo.messaging is not used, even in its process."""
     assert run(receiver, scripts.EXPORTED, CONF + setter, SPANS, "spans()") == 3
 
 

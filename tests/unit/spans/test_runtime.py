@@ -51,7 +51,7 @@ def test_nothing_is_built_before_the_first_span(receiver: Receiver) -> None:
 
 
 def test_uninstrument_flushes(receiver: Receiver) -> None:
-    """What was recorded before uninstrument() has arrived after it."""
+    """All that was recorded before uninstrument() has arrived after it."""
     otel_cinder.instrument()
     span("a")
     otel_cinder.uninstrument()

@@ -1,4 +1,4 @@
-"""Who decides whether a trace is recorded."""
+"""The decision to record a trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = 1
 def decide(
     sampler: Sampler, *, sampled: bool | None, remote: bool = False, stranger: bool = False
 ) -> bool:
-    """Whether a span below such a parent (None: a root) is recorded."""
+    """True if a span below such a parent (None: a root) is recorded."""
     context = Context()
     if sampled is not None:
         state = TraceState([("a", "b")])
@@ -48,7 +48,7 @@ def decide(
 def test_within_cinder_the_parent_is_followed(
     sampler: Sampler, remote: bool, sampled: bool
 ) -> None:
-    """A local parent, or one that came by RPC, decides, whatever the sampler."""
+    """A local parent, or one from a message, decides with any sampler."""
     assert decide(sampler, sampled=sampled, remote=remote) is sampled
 
 
@@ -105,7 +105,7 @@ def test_decisions_are_counted() -> None:
 
 
 def test_trusting_sampler_is_the_configured_one() -> None:
-    """Where inbound is trusted, the configured sampler decides for everybody, and is counted."""
+    """If inbound is trusted, the configured sampler decides for every parent, and is counted."""
     tally = Tally()
     sampler = LocalRootSampler(DEFAULT_OFF, tally, trusts=True)
     parent = trace.NonRecordingSpan(SpanContext(1, 2, True, TraceFlags(1)))
