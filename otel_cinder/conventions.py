@@ -193,8 +193,11 @@ RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "the number of the attempt,
 # Spelled out: the constants of these three came with semantic-conventions 0.53b0, and Cinder 26's
 # constraints pin 0.51b0.
 CODE_FUNCTION = _attribute("code.function.name", "the function that did the work")
-CODE_FILE = _attribute("code.file.path", "the file that wrote the log line")
-CODE_LINE = _attribute("code.line.number", "the line in that file")
+CODE_FILE = _attribute("code.file.path", "the file of that function, or of a log line")
+CODE_LINE = _attribute(
+    "code.line.number",
+    "the line at which that function begins, or the line that wrote the log line",
+)
 
 # Messages
 MESSAGING_SYSTEM = _attribute(

@@ -29,6 +29,7 @@ from otel_cinder.cinder.drivers import QUIET_METHODS, backend_of, driver_of
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, Wrapper
 from otel_cinder.spans import calls, local_root
+from otel_cinder.spans.code import code_attributes
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.runtime import runtime
 
@@ -83,7 +84,11 @@ class _Drivers:
         own = getattr(driver, "__dict__", {})
         for owner, methods in _methods(cls).items():
             wrappers = {
-                name: functools.partial(self._call, name, f"{_name(owner)}.{name}")
+                name: functools.partial(
+                    self._call,
+                    name,
+                    code_attributes(f"{_name(owner)}.{name}", vars(owner)[name]),
+                )
                 for name in methods
                 if name not in QUIET_METHODS
             }
@@ -105,18 +110,18 @@ class _Drivers:
     def _call(
         self,
         name: str,
-        function: str,
+        code: Mapping[str, Any],
         wrapped: Callable[..., Any],
         driver: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        begin = functools.partial(self._begin, name, function, driver)
+        begin = functools.partial(self._begin, name, code, driver)
         fail = functools.partial(_fail, args)
         return calls.traced(SEAM, begin, wrapped, args, kwargs, fail=fail)
 
     def _begin(
-        self, name: str, function: str, driver: Any, context: Context
+        self, name: str, code: Mapping[str, Any], driver: Any, context: Context
     ) -> tuple[Span, Context] | None:
         if type(driver) not in self._classes or context.get(_AT_WORK) == id(driver):
             return None  # no driver, or one that calls itself
@@ -124,7 +129,7 @@ class _Drivers:
         # Now: what a driver's own code is asked here, a property say, may call its methods.
         token = otel_context.attach(context)
         try:
-            attributes = {conventions.CODE_FUNCTION: function}
+            attributes = dict(code)
             backend = backend_of(driver)
             if backend:
                 attributes[conventions.BACKEND] = backend

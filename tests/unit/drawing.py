@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MEASURED = frozenset({"cinder.rpc.queue.duration"})
-"""Attributes that say how long something really took; their values are left out."""
+_MEASURED = frozenset({"cinder.rpc.queue.duration", "code.file.path", "code.line.number"})
+"""Attributes that say how long something really took, or where it is; their values are left out."""
 
 
 def draw(spans: Iterable[ReadableSpan], *, parallel: bool = False) -> str:

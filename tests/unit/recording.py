@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 from collections.abc import Iterator
@@ -94,3 +95,9 @@ def exception_of(span: ReadableSpan) -> dict[str, Any]:
     (event,) = span.events
     assert event.name == "exception"
     return dict(event.attributes or {})
+
+
+def place_of(function: Any) -> dict[str, Any]:
+    """The attributes that say where a function's code is."""
+    code = inspect.unwrap(function).__code__
+    return {"code.file.path": code.co_filename, "code.line.number": code.co_firstlineno}

@@ -20,6 +20,7 @@ from otel_cinder.cinder.requests import result_attributes
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock, local_root
+from otel_cinder.spans.code import code_attributes
 from otel_cinder.spans.failures import record_failure, record_lost
 from otel_cinder.spans.runtime import end_span, runtime
 
@@ -221,7 +222,7 @@ def _describe(kind: Kind, verb: str, place: _Place, arguments: Any, state: str) 
     atom, uuid = place.atom, place.uuid
     attributes: dict[str, Any] = {
         kind.name: plain(atom.name),
-        conventions.CODE_FUNCTION: _function(type(atom), verb),  # type: ignore[arg-type]
+        **_code(type(atom), verb),  # type: ignore[arg-type]
         # What it will be unless it fails. Set at the end, it'd cost as much as all the others.
         kind.state: state,
     }
@@ -340,8 +341,9 @@ def short(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _function(atom_class: type, verb: str) -> str:
-    return f"{atom_class.__module__}.{atom_class.__qualname__}.{verb}"
+def _code(atom_class: type, verb: str) -> dict[str, Any]:
+    name = f"{atom_class.__module__}.{atom_class.__qualname__}.{verb}"
+    return code_attributes(name, getattr(atom_class, verb, None))
 
 
 def run_in_process(engine: Any) -> bool:

@@ -23,13 +23,14 @@ import otel_cinder
 from otel_cinder.instrumentor import CinderInstrumentor
 from otel_cinder.patching import internal_errors, patch_set
 from tests.unit import scripts
-from tests.unit.recording import Recorder, exception_of
+from tests.unit.recording import Recorder, exception_of, place_of
 
 with warnings.catch_warnings():  # Cinder's policies say on import what is deprecated
     warnings.simplefilter("ignore")
     from cinder import objects
 
     objects.register_all()
+    from cinder.backup import driver as backup_driver
     from cinder.volume import configuration, driver
     from cinder.volume import manager as volume_manager
 
@@ -126,6 +127,7 @@ def test_call_is_a_span(spans: Recorder, make: Callable[..., Any]) -> None:
     assert dict(span.attributes) == {
         "cinder.backend": "one",
         "code.function.name": f"{HERE}.create_volume",
+        **place_of(SparseFileDriver.create_volume),
     }
     assert spans.children(spans["request"]) == ["SparseFileDriver.create_volume"]
     assert span.status.status_code is StatusCode.UNSET
@@ -596,9 +598,11 @@ def test_real_managers() -> None:
         "SparseFileDriver.get_volume_stats": {
             "cinder.backend": "one",
             "code.function.name": f"{BASE}.BaseVD.get_volume_stats",
+            **place_of(driver.BaseVD.get_volume_stats),
         },
         "PosixBackupDriver.check_for_setup_error": {
-            "code.function.name": "cinder.backup.driver.BackupDriver.check_for_setup_error"
+            "code.function.name": "cinder.backup.driver.BackupDriver.check_for_setup_error",
+            **place_of(backup_driver.BackupDriver.check_for_setup_error),
         },
         "request": {},
     }

@@ -22,7 +22,7 @@ import otel_cinder
 from otel_cinder.seams.flows import FlowListener, atoms, listener
 from otel_cinder.spans.runtime import runtime
 from tests.unit import scripts
-from tests.unit.recording import Recorder, exception_of
+from tests.unit.recording import Recorder, exception_of, place_of
 from tests.unit.seams.atoms import (
     BrokenRetry,
     Fails,
@@ -118,6 +118,7 @@ def test_task_span_has_exactly_these_attributes(spans: Recorder) -> None:
         "taskflow.task.state": "SUCCESS",
         "taskflow.task.provides": ("value",),
         "code.function.name": f"{ATOMS}.Succeeds.execute",
+        **place_of(Succeeds.execute),
     }
 
 
@@ -287,6 +288,7 @@ def test_retry_attempts_are_numbered(spans: Recorder) -> None:
         "taskflow.retry.state": "SUCCESS",
         "taskflow.retry.attempt": 1,
         "code.function.name": f"{ATOMS}.ThreeTimes.execute",
+        **place_of(ThreeTimes.execute),
     }
     assert spans.names.count("FailsTwice") == 3
     assert spans.names.count("revert FailsTwice") == 2
