@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from otel_cinder.cli.tree import draw, duration_text, lines_of
+from otel_cinder.cli.tree import draw, lines_of
+from otel_cinder.reading.story import Story, duration_text
 from otel_cinder.reading.trace import SpanRecord, Trace
 from tests.unit.cli.samples import failed_create, volume_create
 
@@ -67,7 +68,7 @@ def test_an_orphan_says_which_parent_is_missing() -> None:
 
 def test_the_service_is_named_where_it_changes() -> None:
     """Children in their parent's service do not repeat its name."""
-    joining = [line.name for line in lines_of(Trace(volume_create())) if line.joins]
+    joining = [line.name for line in lines_of(Story(Trace(volume_create()))) if line.joins]
     assert joining == [
         "POST /v3/{project_id}/volumes",
         "process cinder-scheduler/create_volume",
@@ -83,7 +84,7 @@ def test_a_success_with_an_error_shows_the_error() -> None:
         attributes={"taskflow.task.state": "SUCCESS", "error.type": "NoValidBackend"},
         status="error",
     )
-    [line] = lines_of(Trace([span]))
+    [line] = lines_of(Story(Trace([span])))
     assert (line.state, line.style, line.error) == ("SUCCESS", "bad", "NoValidBackend")
 
 

@@ -1,0 +1,173 @@
+"""The story of a trace, told of what real Cinder recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from otel_cinder.reading.records import LogLine
+from otel_cinder.reading.source_code import place_of, summary_of
+from otel_cinder.reading.story import Story, with_logs
+from otel_cinder.reading.trace import SpanRecord, Trace
+from otel_cinder.reading.words import words
+from tests.unit.reading.recorded import recorded
+
+CREATE = "cinder/volume/flows/api/create_volume.py"
+
+
+def span(name: str, **more: object) -> SpanRecord:
+    """One span, alone in its trace."""
+    return SpanRecord("a" * 32, "b" * 16, None, name, **more)  # type: ignore[arg-type]
+
+
+def said(story: Story) -> list[tuple[str, str]]:
+    """The words and names of the stages."""
+    return [(stage.words, stage.name) for stage in story.stages]
+
+
+def test_every_stage_of_a_create_has_words_in_both_languages() -> None:
+    """No stage of a real create is told by its name alone; the waits in the queue are stages."""
+    trace = recorded("create")
+    english, chinese = Story(trace), Story(trace, words("zh"))
+    assert english.title == "Create a volume"
+    assert chinese.title == "创建卷"
+    assert len(english.stages) == len(trace) + 2
+    assert [stage.kind for stage in english.stages].count("wait") == 2
+    for (one, name), (other, _) in zip(said(english), said(chinese), strict=True):
+        assert one not in ("", name)
+        assert any("\u4e00" <= sign <= "\u9fff" for sign in other), other
+
+
+def test_a_task_tells_states_results_and_place() -> None:
+    """States from the first to the last, keys of its results, file and line at the release's tag."""
+    (stage,) = [
+        each for each in Story(recorded("create")).stages if each.name == "QuotaReserveTask"
+    ]
+    assert stage.kind == "task"
+    assert stage.words == "Reserve quota for the size and type"
+    assert stage.states == ("PENDING", "RUNNING", "SUCCESS")
+    assert stage.results == ("reservations",)
+    assert stage.place is not None
+    assert stage.place.path == CREATE
+    assert stage.place.line
+    assert stage.place.link.startswith("https://opendev.org/openstack/cinder/src/tag/29.")
+    assert stage.place.link.endswith(f"{CREATE}#L{stage.place.line}")
+    assert stage.uuid.count("-") == 4
+
+
+def test_log_lines_have_their_file_and_line() -> None:
+    """Each line that Cinder logged is told once, with its place."""
+    root = Story(recorded("create")).stages[0]
+    assert root.kind == "request"
+    assert "Create volume of 1 GB" in [line.message for line in root.logs]
+    assert {str(line.place).partition(":")[0] for line in root.logs} <= {
+        "cinder/api/openstack/wsgi.py",
+        "cinder/api/v3/volumes.py",
+        "cinder/volume/api.py",
+    }
+
+
+def test_a_reschedule_is_told_with_its_end() -> None:
+    """What failed, what the user was told, who was left out, and that it went well in the end."""
+    story = Story(recorded("reschedule"))
+    assert "the disk is gone" in story.any_error
+    assert story.final_error == ""
+    notes = [note.text for stage in story.stages for note in stage.notes if note.tells]
+    assert "told the user: Driver failed to create the volume." in notes
+    assert "gave attempt 1 up and asked the scheduler again" in notes
+    assert "IgnoreAttemptedHostsFilter left 1 of 2 backends, without node@one#one" in notes
+    assert ("Give this backend up and ask the scheduler for another",) in [
+        (stage.words,) for stage in story.stages if stage.name == "revert OnFailureRescheduleTask"
+    ]
+    assert any(stage.states == ("REVERTING", "REVERTED") for stage in story.stages)
+    assert "第 2 次" in [stage.state for stage in Story(story.trace, words("zh")).stages]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("create", ""),
+        ("reschedule", ""),
+        ("no_backend_left", "NoValidBackend: No valid backend was found."),
+        ("attach_fails", "VolumeBackendAPIException: "),
+        ("quota_exceeded", "VolumeLimitExceeded: "),
+    ],
+)
+def test_the_end_is_told(name: str, error: str) -> None:
+    """A trace ends well if its last attempt did; a refused request says by what."""
+    told = Story(recorded(name)).final_error
+    assert told.startswith(error)
+    assert bool(told) is bool(error)
+
+
+def test_an_unknown_task_is_told_by_its_docstring() -> None:
+    """What no table has falls back to the first line in the installed source, then to the name."""
+    function = "cinder.volume.flows.api.create_volume.ExtractVolumeRequestTask.execute"
+    assert summary_of(function) == "Processes an api request values into a validated set of values"
+    attributes = {"taskflow.task.state": "SUCCESS", "code.function.name": function}
+    (stage,) = Story(Trace([span("NewTask", attributes=attributes)])).stages
+    assert stage.words == summary_of(function)
+    (stage,) = Story(Trace([span("NewTask", attributes={"taskflow.task.state": "X"})])).stages
+    assert stage.words == "NewTask"
+
+
+@pytest.mark.parametrize("function", ["", "a", "no.such.Thing.execute", "cinder./etc/x.A.b", ".."])
+def test_a_strange_function_has_no_docstring(function: str) -> None:
+    """Nothing is read but modules of packages, whatever a trace says."""
+    assert summary_of(function) == ""
+
+
+def test_places_of_older_traces_and_other_versions() -> None:
+    """Without a file the module tells it; without a release there is no link."""
+    name = "cinder.volume.flows.api.create_volume.QuotaReserveTask.execute"
+    place = place_of({"code.function.name": name}, {"service.version": "29.0.0"})
+    assert place is not None
+    assert (place.path, place.line) == (CREATE, None)
+    assert place.link.endswith(CREATE)
+    path = {"code.file.path": "/x/site-packages/cinder/quota.py", "code.line.number": 7}
+    for version in ("29.0.1.dev4", "", None):
+        place = place_of(path, {"service.version": version})
+        assert str(place) == "cinder/quota.py:7"
+        assert place is not None
+        assert place.link == ""
+    assert place_of({}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "kind", "text"),
+    [
+        ("execute lvcreate", {}, "internal", "Run the program lvcreate"),
+        ("privsep umount", {}, "internal", "Run umount as root, in the privileged daemon"),
+        ("download image", {}, "internal", "Download the image from Glance"),
+        ("clean up volume", {}, "internal", "Clean up the volume of interrupted work"),
+        ("set snapshot to error", {}, "internal", "Set the snapshot to error"),
+        ("GET", {"http.request.method": "GET"}, "client", "Ask another service over HTTP"),
+        ("INSERT volumes", {"db.system.name": "mysql"}, "client", "Ask the database"),
+        (
+            "notify notifications/volume.create.start",
+            {"oslo_messaging.notification.event_type": "volume.create.start"},
+            "producer",
+            "Send the notification volume.create.start",
+        ),
+        ("X.grow", {"code.function.name": "d.X.grow"}, "internal", "The driver's part: grow"),
+        ("cast cinder-new/do_it", {}, "producer", "Send the message to cinder-new: do_it"),
+        ("odd", {}, "internal", "odd"),
+    ],
+)
+def test_other_stages(name: str, attributes: dict[str, str], kind: str, text: str) -> None:
+    """Commands, images, clean-ups, clients, notifications, drivers; the rest has its name."""
+    (stage,) = Story(Trace([span(name, attributes=attributes, kind=kind)])).stages
+    assert stage.words == text
+
+
+def test_log_records_join_their_spans() -> None:
+    """Lines that left as OTLP log records are told as those that left as events."""
+    alone = span("odd", service="cinder-api")
+    line = LogLine(
+        "hello", "INFO", trace_id=alone.trace_id, span_id=alone.span_id, scope="cinder.x"
+    )
+    stray = replace(line, span_id="c" * 16)
+    (stage,) = Story(Trace(with_logs([alone], [line, stray]))).stages
+    (log,) = stage.logs
+    assert (log.level, log.message, log.logger) == ("INFO", "hello", "cinder.x")
