@@ -25,26 +25,6 @@ _UUID_KEYS = ("taskflow.task.uuid", "taskflow.retry.uuid", "taskflow.flow.uuid")
 _LOUD = frozenset({"ERROR", "CRITICAL"})
 _WHEN = ("before", "after")
 _OBJECT_SPANS = {"clean up": "clean_up", "migrate key of": "migrate_key", "set": "set_to_error"}
-_DETAILS = (
-    *("cinder.volume.id", "cinder.snapshot.id", "cinder.backup.id", "cinder.attachment.id"),
-    *(
-        "cinder.group.id",
-        "cinder.group_snapshot.id",
-        "cinder.volume.size",
-        "cinder.volume.new_size",
-    ),
-    *("cinder.volume.type", "cinder.volume.availability_zone", "cinder.volume.source"),
-    *("cinder.volume.source_id", "cinder.volume.host", "cinder.schedule.attempt", "cinder.action"),
-    *("messaging.destination.name", "cinder.backend", "cinder.image.id", "cinder.image.format"),
-    *(
-        "cinder.image.bytes",
-        "process.command_line",
-        "process.exit.code",
-        "db.query.text",
-        "url.full",
-    ),
-)
-"""Attributes that say what a stage is about, in this order."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +114,7 @@ class Story:
 
     def logs(self, span: SpanRecord) -> tuple[LogNote, ...]:
         """The lines that were logged in a span."""
-        return tuple(_log(event) for event in self._events(span) if event.name == "log")
+        return tuple(_log(event, span) for event in self._events(span) if event.name == "log")
 
     @property
     def final_error(self) -> str:
@@ -194,10 +174,17 @@ class Story:
             notes=self.notes(span),
             logs=self.logs(span),
             results=_results(span),
-            details=_details(span),
+            details=self._details(span),
             place=place_of(span.attributes, span.resource),
             uuid=next((str(span.attributes[k]) for k in _UUID_KEYS if k in span.attributes), ""),
         )
+
+    def _details(self, span: SpanRecord) -> dict[str, str]:
+        return {
+            key: one_line(str(span.attributes[key]))
+            for key in self.words.details
+            if key in span.attributes
+        }
 
     def _wait(self, depth: int, span: SpanRecord, waited: int) -> Stage:
         rabbit = span.attributes.get("messaging.system") == "rabbitmq"
@@ -408,23 +395,19 @@ def _results(span: SpanRecord) -> tuple[str, ...]:
     return tuple(one_line(str(key)) for key in keys) if isinstance(keys, (list, tuple)) else ()
 
 
-def _details(span: SpanRecord) -> dict[str, str]:
-    return {key: one_line(str(span.attributes[key])) for key in _DETAILS if key in span.attributes}
-
-
 def _host(span: SpanRecord) -> str:
     return one_line(
         str(span.resource.get("service.instance.id", span.resource.get("host.name", "")))
     )
 
 
-def _log(event: EventRecord) -> LogNote:
+def _log(event: EventRecord, span: SpanRecord) -> LogNote:
     said = event.attributes
     return LogNote(
         event.time_ns,
         one_line(str(said.get("log.level", ""))),
         one_line(str(said.get("log.message", ""))),
-        place_of(said, {}),
+        place_of(said, span.resource),
         one_line(str(said.get("log.logger", ""))),
     )
 

@@ -25,6 +25,8 @@ class Words:
     """By the action of a ``POST …/action`` request: ``os-extend``."""
     drivers: Mapping[str, str]
     """By a driver's method: what the driver does."""
+    details: Mapping[str, str]
+    """By an attribute that says what a stage is about: its label, in this order."""
     phrases: Mapping[str, str]
     """Sentences and headings, with places for `str.format`."""
 

@@ -243,6 +243,33 @@ DRIVERS = {
     "validate_connector": "The driver checks what the host can connect by",
 }
 
+DETAILS = {
+    "cinder.volume.id": "volume",
+    "cinder.snapshot.id": "snapshot",
+    "cinder.backup.id": "backup",
+    "cinder.attachment.id": "attachment",
+    "cinder.group.id": "group",
+    "cinder.group_snapshot.id": "group snapshot",
+    "cinder.volume.size": "size in GiB",
+    "cinder.volume.new_size": "new size in GiB",
+    "cinder.volume.type": "type",
+    "cinder.volume.availability_zone": "availability zone",
+    "cinder.volume.source": "made from",
+    "cinder.volume.source_id": "source",
+    "cinder.volume.host": "backend",
+    "cinder.schedule.attempt": "attempt",
+    "cinder.action": "action",
+    "messaging.destination.name": "queue",
+    "cinder.backend": "backend's name",
+    "cinder.image.id": "image",
+    "cinder.image.format": "format",
+    "cinder.image.bytes": "bytes",
+    "process.command_line": "command",
+    "process.exit.code": "exit code",
+    "db.query.text": "statement",
+    "url.full": "URL",
+}
+
 PHRASES = {
     # Stages
     "request": "The API receives the request and checks who asks",
@@ -292,10 +319,14 @@ PHRASES = {
     "attempt": "attempt {number}",
     "wait": "wait {duration}",
     # Headings and labels
+    "comma": ", ",
+    "detail": "{label} {text}",
+    "labelled": "{label}: {text}",
     "columns_description": "Description",
     "columns_detail": "Detail",
     "title": "Notes on a request to Cinder",
     "trace": "trace",
+    "trace_id": "Trace",
     "spans": "{count} spans",
     "one_span": "1 span",
     "without_parent": "{count} without a parent",
@@ -314,10 +345,13 @@ PHRASES = {
     "details": "About",
     "log": "Log",
     "failed": "Failed",
-    "notes": "Also",
+    "notes": "Note",
     "http_answer": "Answer",
-    "request_id": "request",
-    "asked_by": "asked by user {user} in project {project}",
+    "outcome": "Outcome",
+    "who": "Who",
+    "services": "Services",
+    "request_id": "Request",
+    "asked_by": "user {user}, project {project}",
     "began": "began {time} UTC",
     "took": "took {duration}",
     "ended_well": "ended without an error",
@@ -350,4 +384,4 @@ PHRASES = {
     "diff_column": "Difference",
 }
 
-WORDS = Words("en", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, PHRASES)
+WORDS = Words("en", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES)

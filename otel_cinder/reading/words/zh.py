@@ -243,6 +243,33 @@ DRIVERS = {
     "validate_connector": "驱动检查主机的连接方式",
 }
 
+DETAILS = {
+    "cinder.volume.id": "卷",
+    "cinder.snapshot.id": "快照",
+    "cinder.backup.id": "备份",
+    "cinder.attachment.id": "挂载",
+    "cinder.group.id": "卷组",
+    "cinder.group_snapshot.id": "卷组快照",
+    "cinder.volume.size": "大小（GiB）",
+    "cinder.volume.new_size": "新大小（GiB）",
+    "cinder.volume.type": "类型",
+    "cinder.volume.availability_zone": "可用区",
+    "cinder.volume.source": "来源类型",
+    "cinder.volume.source_id": "来源",
+    "cinder.volume.host": "后端",
+    "cinder.schedule.attempt": "第几次尝试",
+    "cinder.action": "操作",
+    "messaging.destination.name": "队列",
+    "cinder.backend": "后端名称",
+    "cinder.image.id": "镜像",
+    "cinder.image.format": "格式",
+    "cinder.image.bytes": "字节数",
+    "process.command_line": "命令",
+    "process.exit.code": "退出码",
+    "db.query.text": "语句",
+    "url.full": "URL",
+}
+
 PHRASES = {
     # Stages
     "request": "API 接收请求并确认请求者",
@@ -292,10 +319,14 @@ PHRASES = {
     "attempt": "第 {number} 次",
     "wait": "等待 {duration}",
     # Headings and labels
+    "comma": "，",
+    "detail": "{label}：{text}",
+    "labelled": "{label}：{text}",
     "columns_description": "说明",
     "columns_detail": "详情",
     "title": "Cinder 请求记录",
     "trace": "trace",
+    "trace_id": "Trace",
     "spans": "{count} 个 span",
     "one_span": "1 个 span",
     "without_parent": "{count} 个缺少父 span",
@@ -309,15 +340,18 @@ PHRASES = {
     "when_text": "开始后 {offset}，用时 {duration}",
     "wait_text": "从开始后 {offset} 起，等待 {duration}",
     "states": "状态",
-    "results": "结果",
+    "results": "返回值",
     "source": "源码",
     "details": "内容",
     "log": "日志",
     "failed": "失败",
-    "notes": "其他",
+    "notes": "备注",
     "http_answer": "应答",
+    "outcome": "结果",
+    "who": "请求者",
+    "services": "服务",
     "request_id": "请求",
-    "asked_by": "请求者：用户 {user}，项目 {project}",
+    "asked_by": "用户 {user}，项目 {project}",
     "began": "开始于 {time} UTC",
     "took": "用时 {duration}",
     "ended_well": "结束时没有错误",
@@ -350,4 +384,4 @@ PHRASES = {
     "diff_column": "差异",
 }
 
-WORDS = Words("zh", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, PHRASES)
+WORDS = Words("zh", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES)

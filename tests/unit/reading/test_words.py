@@ -12,7 +12,7 @@ import pytest
 
 from otel_cinder.reading.words import LANGUAGES, Words, language_of, words
 
-TABLES = ("tasks", "flows", "methods", "requests", "actions", "drivers", "phrases")
+TABLES = ("tasks", "flows", "methods", "requests", "actions", "drivers", "details", "phrases")
 # Public methods of managers that no message asks for.
 NO_MESSAGES = {
     *("driver_delete_snapshot", "driver_delete_volume", "finish_failover", "init_host"),

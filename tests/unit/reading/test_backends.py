@@ -1,0 +1,168 @@
+"""Asking Jaeger and Tempo; a real Jaeger is asked in tests/pipeline.
+
+There is no Tempo to run: its answers are made as its documentation has them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from otel_cinder.reading.backends import Asking, Jaeger, Tempo
+from otel_cinder.reading.sources import SourceError
+from tests.unit.reading.recorded import recorded
+from tests.unit.reading.test_sources import batches, in_base64
+
+NOWHERE = "http://127.0.0.1:1"
+TRACE_ID = "ab" * 16
+VOLUME = "22f8a629-337d-4ef4-9a5f-aa9a698a3de3"
+
+Answer = tuple[int, Any]
+
+
+@contextmanager
+def answering(answer: Callable[[str, dict[str, list[str]], Any], Answer]) -> Iterator[str]:
+    """A server on the loopback: path, query and headers to a status and what becomes JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            status, content = answer(parts.path, parse_qs(parts.query), self.headers)
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            if status in (301, 302):
+                self.send_header("Location", NOWHERE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the terminal quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_tempo_is_asked_by_traceql_and_by_id() -> None:
+    """A search over all attributes that may hold the id, then each trace, whose ids are base64."""
+    trace = recorded("create")
+    asked: list[str] = []
+
+    def answer(path: str, query: dict[str, list[str]], headers: Any) -> Answer:
+        asked.append(path)
+        assert headers["X-Scope-OrgID"] == "one"
+        if path == "/tempo/api/search":
+            (said,) = query["q"]
+            assert f'span."cinder.volume.id" = "{VOLUME}" || ' in said
+            assert int(query["end"][0]) > int(query["start"][0])
+            return 200, {"traces": [{"traceID": trace.trace_id.lstrip("0")}]}
+        return 200, {"batches": in_base64(batches())}
+
+    with answering(answer) as url:
+        (found,) = Tempo(f"{url}/tempo/", Asking({"X-Scope-OrgID": "one"})).traces(VOLUME)
+    assert found.spans == trace.spans
+    assert asked == ["/tempo/api/search", f"/tempo/api/traces/{trace.trace_id}"]
+
+
+def test_an_older_jaeger_is_asked_by_its_older_api() -> None:
+    """Without /api/v3 there is /api/traces."""
+    data = {"data": [{"spans": [], "processes": {}}]}
+    span = {"traceID": TRACE_ID, "spanID": "1", "startTime": 1, "operationName": "x"}
+    data["data"][0]["spans"] = [span]
+
+    with answering(lambda path, *_: (200, data) if "v3" not in path else (404, b"")) as url:
+        (trace,) = Jaeger(url, Asking()).traces(TRACE_ID)
+    assert len(trace) == 1
+
+
+def test_a_hiccup_is_asked_again() -> None:
+    """HTTP 503 is tried again."""
+    times: list[str] = []
+
+    def answer(path: str, *_: object) -> Answer:
+        times.append(path)
+        return (503, {}) if len(times) < 3 else (200, {"result": {"resourceSpans": batches()}})
+
+    with answering(answer) as url:
+        assert len(Jaeger(url, Asking()).traces(TRACE_ID)) == 1
+    assert len(times) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "sentence"),
+    [
+        (404, {}, "Check the id, or wait some seconds"),
+        (401, {}, "Add --header 'Authorization: …'.*refused the request .HTTP 401."),
+        (403, {}, "HTTP 403"),
+        (302, {}, "Give --jaeger the final address.*sends elsewhere"),
+        (500, b"NaN \x1b[31m", r"Look into the log of Jaeger.*HTTP 500 .NaN \[31m"),
+        (503, {}, "HTTP 503"),
+        (200, b"<html>", "is something else"),
+        (200, {"what": 1}, "is something else"),
+        (200, [], "is something else"),
+        (200, {"result": {}}, "is something else"),
+    ],
+)
+def test_each_refusal_has_its_sentence(status: int, content: Any, sentence: str) -> None:
+    """Not found, not allowed, elsewhere, broken, not Jaeger: advice first, in one sentence."""
+    with answering(lambda *_: (status, content)) as url:
+        with pytest.raises(SourceError, match=sentence) as raised:
+            Jaeger(url, Asking()).traces(TRACE_ID)
+        if not (status == 404):
+            assert url in str(raised.value)
+    assert raised.value.found is (status != 404)
+
+
+def test_what_is_not_there_has_its_sentence() -> None:
+    """A port on which nothing listens, and a URL that is none."""
+    with pytest.raises(SourceError, match=f"nothing answers at {NOWHERE}"):
+        Jaeger(NOWHERE, Asking()).traces(TRACE_ID)
+    for url in ("jaeger:16686", "ftp://x", "http://", ""):
+        with pytest.raises(SourceError, match="Give --tempo a URL"):
+            Tempo(url, Asking())
+
+
+def test_a_slow_backend_is_not_waited_for() -> None:
+    """--timeout bounds the wait, and is named."""
+    stop = threading.Event()
+
+    def answer(*_: object) -> Answer:
+        stop.wait(20)
+        return 200, {}
+
+    with answering(answer) as url:
+        with pytest.raises(SourceError, match=r"longer --timeout.*within 0\.3 s"):
+            Jaeger(url, Asking(timeout_s=0.3)).traces(TRACE_ID)
+        stop.set()
+
+
+def test_passwords_are_not_shown() -> None:
+    """A URL with a password is named without it."""
+    with pytest.raises(SourceError) as raised:
+        Jaeger("http://user:secret@127.0.0.1:1", Asking()).traces(TRACE_ID)
+    assert "secret" not in str(raised.value)
+    assert "http://127.0.0.1:1" in str(raised.value)
+
+
+def test_a_jaeger_without_the_volume_says_how_far_it_looked() -> None:
+    """A search names --days."""
+
+    def answer(path: str, *_: object) -> Answer:
+        return 200, {"data": ["cinder-api", "other"] if path.endswith("services") else []}
+
+    with answering(answer) as url:
+        with pytest.raises(SourceError, match=r"in the last 2 days \(--days\)"):
+            Jaeger(url, Asking(days=2)).traces(VOLUME)
