@@ -6,6 +6,8 @@ import click
 
 from otel_cinder import __version__
 from otel_cinder.cli.demo.command import demo
+from otel_cinder.cli.report.command import report
+from otel_cinder.cli.show import show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +17,5 @@ def cli() -> None:
 
 
 cli.add_command(demo)
+cli.add_command(show)
+cli.add_command(report)

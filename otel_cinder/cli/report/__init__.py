@@ -1,0 +1,1 @@
+"""Notes on traces as files: Markdown, and HTML in one file."""
