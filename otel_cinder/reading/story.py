@@ -140,7 +140,9 @@ class Story:
             return []
         below = [event for child in self._below(span) for event in child.events]
         told = {(event.name, repr(event.attributes)) for event in below}
-        return [event for event in span.events if (event.name, repr(event.attributes)) not in told]
+        own = [event for event in span.events if (event.name, repr(event.attributes)) not in told]
+        # Jaeger does not keep their order.
+        return sorted(own, key=lambda event: event.time_ns)
 
     def _below(self, span: SpanRecord) -> Iterator[SpanRecord]:
         waiting = list(self.trace.children(span))

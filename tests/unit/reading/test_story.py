@@ -161,6 +161,15 @@ def test_other_stages(name: str, attributes: dict[str, str], kind: str, text: st
     assert stage.words == text
 
 
+def test_events_are_told_in_the_order_of_their_times() -> None:
+    """Jaeger gives the events of a span in any order."""
+    trace = recorded("reschedule")
+    mixed = Trace(replace(span, events=span.events[::-1]) for span in trace.spans)
+    for one, other in zip(Story(trace).stages, Story(mixed).stages, strict=True):
+        assert [line.message for line in one.logs] == [line.message for line in other.logs]
+        assert one.notes == other.notes
+
+
 def test_log_records_join_their_spans() -> None:
     """Lines that left as OTLP log records are told as those that left as events."""
     alone = span("odd", service="cinder-api")
