@@ -95,13 +95,15 @@ class Floor:
 
 def _by_hand(plain: type[CinderTask], tracer: Tracer) -> type[CinderTask]:
     name = plain.__name__
+    body = plain.execute
     attributes: dict[str, Any] = {
         "taskflow.task.uuid": UUID,
         "code.function.name": f"{plain.__module__}.{name}.execute",
+        "code.file.path": body.__code__.co_filename,
+        "code.line.number": body.__code__.co_firstlineno,
     }
     if plain.default_provides:
         attributes["taskflow.task.provides"] = sorted(plain.default_provides)
-    body = plain.execute
 
     @functools.wraps(body)  # TaskFlow reads what a task requires off its signature
     def execute(self: Any, **arguments: Any) -> Any:
