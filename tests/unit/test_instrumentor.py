@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from opentelemetry import trace
 
 import otel_cinder
 from otel_cinder.instrumentor import SEAMS, CinderInstrumentor
+from otel_cinder.patching.patch_set import Seam
 from otel_cinder.settings import SEAMS as SETTABLE
 from otel_cinder.settings import Settings
 from otel_cinder.spans.runtime import runtime
@@ -55,8 +57,12 @@ LIBRARIES = (
     "taskflow.engines.action_engine.executor",
 )
 
-PLACES = 89
-"""So many places are patched where all of these are imported, and eventlet has not patched."""
+ABSENT = tuple(name for name in ("oslo_middleware.tracing",) if find_spec(name) is None)
+"""What releases older than the newest lack."""
+
+PLACES = 89 if find_spec("cinder.monkey_patch") else 87
+"""So many places are patched where all of these are imported, and eventlet has not patched: in Cinder
+29, and below, where oslo.middleware has no tracing and each thread pool a class of its own."""
 
 EVERYTHING = Settings(clients=True)
 
@@ -64,7 +70,7 @@ EVERYTHING = Settings(clients=True)
 def places() -> dict[str, Any]:
     """What is at each place that the seams name, as it stands in its owner."""
     found: dict[str, Any] = {}
-    for row in CinderInstrumentor().status():
+    for row in rows():
         module, _, path = row.target.partition(":")
         owner: Any = sys.modules[module]
         *parents, attribute = path.split(".")
@@ -86,15 +92,21 @@ def _libraries() -> None:
 
     objects.register_all()  # what every service does first: the modules need one another's
     for name in LIBRARIES:
-        importlib.import_module(name)
+        if name not in ABSENT:
+            importlib.import_module(name)
+
+
+def rows() -> list[Seam]:
+    """The places that the seams name in the libraries that are there."""
+    status = CinderInstrumentor().status()
+    return [row for row in status if row.target.partition(":")[0] not in ABSENT]
 
 
 def test_every_seam_fits_the_installed_libraries(spans: Recorder) -> None:
     """With all libraries imported every place is `on`; nothing is skipped."""
-    rows = CinderInstrumentor().status()
-    assert {row.state for row in rows} == {"on"}
-    assert {row.seam for row in rows} == {*SEAMS, "runtime"}
-    targets = [row.target for row in rows]
+    assert {row.state for row in rows()} == {"on"}
+    assert {row.seam for row in rows()} == {*SEAMS, "runtime"}
+    targets = [row.target for row in rows()]
     assert len(targets) == len(set(targets)) == PLACES
 
 
@@ -139,7 +151,10 @@ def test_patched_functions_are_functions(spans: Recorder) -> None:
             continue
         replacement = before[target]
         assert type(replacement) is types.FunctionType, target
-        assert pickled_as(replacement) == pickled_as(original), target
+        # Cinder below 29 copies these from cinder.db.api: pickle has to find ours where it is.
+        copied = target.startswith("cinder.db:")
+        names = tuple(target.split(":")) if copied else pickled_as(original)
+        assert pickled_as(replacement) == names, target
         # Of a decorated function this does not ask what it decorates; of ours it does.
         if target != CONTRIBS and not hasattr(original, "__wrapped__"):
             assert inspect.getfullargspec(replacement) == inspect.getfullargspec(original), target

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -27,7 +28,6 @@ _MODULES = (
     "backup.manager",
     "context",
     "db.api",
-    "db.models",
     "exception",
     "message.api",
     "message.message_field",
@@ -37,6 +37,23 @@ _MODULES = (
     "volume.flows.manager.create_volume",
     "volume.manager",
 )
+
+
+def database(package: Any) -> Any:
+    """Return the module in which Cinder looks its database's functions up.
+
+    Below release 29 that is the package, which has copies of them.
+    """
+    return package.db if hasattr(package.db, "volume_update") else package.db.api
+
+
+def make_schema() -> None:
+    """Make the tables of Cinder's database."""
+    # Below release 29 cinder.db.api passes everything on.
+    place = "cinder.db" if find_spec("cinder.db.models") else "cinder.db.sqlalchemy"
+    models = importlib.import_module(f"{place}.models")
+    engine = importlib.import_module(f"{place}.api").get_engine()
+    models.BASE.metadata.create_all(engine)
 
 
 def imported() -> Any:
@@ -61,7 +78,7 @@ class Cinder:
         self.flows = cinder.volume.flows
         self.field = cinder.message.message_field
         self.messages = cinder.message.api.API()
-        self.db = cinder.db.api
+        self.db = database(cinder)
         self.scheduler = cinder.scheduler
         self.backup = cinder.backup
         self.volume_manager = cinder.volume.manager

@@ -11,7 +11,7 @@ import pytest
 from otel_cinder import conventions
 from otel_cinder.spans.runtime import runtime
 from tests.unit.recording import Recorder
-from tests.unit.seams.cinder_objects import Cinder, imported
+from tests.unit.seams.cinder_objects import Cinder, imported, make_schema
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
     oslo_messaging.get_notification_transport(cfg.CONF, "fake://").cleanup()  # and its options
     path = tmp_path_factory.mktemp("cinder") / "cinder.sqlite"
     cfg.CONF.set_override("connection", f"sqlite:///{path}", "database")
-    package.db.models.BASE.metadata.create_all(package.db.api.get_engine())
+    make_schema()
     cinder = Cinder(package)
     yield cinder
     cinder.db.dispose_engine()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
-import importlib
+import importlib.util
 import logging
 import multiprocessing.pool
 import socket
@@ -492,7 +492,20 @@ backend.init_backend(backend.BackendType.THREADING)
 """
 
 
-@pytest.mark.parametrize("setup", [scripts.EVENTLET, THREADS], ids=["eventlet", "threads"])
+needs_threads = pytest.mark.skipif(
+    importlib.util.find_spec("oslo_service.backend._threading") is None
+    or importlib.util.find_spec("cotyledon") is None,
+    reason="this oslo.service has no native threads",
+)
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        pytest.param(scripts.EVENTLET, id="eventlet"),
+        pytest.param(THREADS, id="threads", marks=needs_threads),
+    ],
+)
 def test_looping_call_is_the_requests_work(setup: str) -> None:
     """What a driver waits for with oslo.service's loops has its request's span."""
     assert scripts.run(setup, scripts.RECORDED, LOOPING).said == [True, True]

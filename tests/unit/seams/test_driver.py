@@ -9,6 +9,7 @@ import inspect
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import FunctionType, SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -590,6 +591,9 @@ print(json.dumps({s.name: dict(s.attributes) for s in spans}))
 """
 
 
+@pytest.mark.skipif(
+    find_spec("cinder.monkey_patch") is None, reason="this Cinder has no native threads"
+)
 def test_real_managers() -> None:
     """Cinder's own managers: the volume manager's driver, and the drivers a backup manager makes."""
     with tempfile.TemporaryDirectory() as folder:

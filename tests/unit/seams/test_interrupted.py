@@ -54,6 +54,7 @@ def pool(manager: Any) -> Iterator[Any]:
 
     with futurist.ThreadPoolExecutor(1) as pool:
         manager._tpe = pool
+        manager._tp = SimpleNamespace(spawn_n=pool.submit)  # which is eventlet's below Cinder 29
         cfg.CONF.set_override("volume_service_inithost_offload", True)
         yield pool
         cfg.CONF.clear_override("volume_service_inithost_offload")
