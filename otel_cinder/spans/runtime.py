@@ -105,20 +105,22 @@ class Runtime(Configuration):
         Called when a service starts, and with the first span at the latest. The line belongs to no
         request.
         """
-        me = object()
-        # Of threads that come here at the same time, setdefault lets one go on.
-        if not self._on or self._announced.setdefault(os.getpid(), me) is not me:
-            return
         try:
-            notices.tell()
-            token = otel_context.attach(Context())
-            try:
-                # oslo.log names the request of the thread on a record that has no context itself.
-                _LOG.info("%s", announcement.text(self, service), extra={"context": None})
-            finally:
-                otel_context.detach(token)
+            me = object()
+            # Of threads that come here at the same time, setdefault lets one go on.
+            if self._on and self._announced.setdefault(os.getpid(), me) is me:
+                self._log_announcement(service)
         except Exception as error:
             log_internal_error("runtime", error)
+
+    def _log_announcement(self, service: Service | None) -> None:
+        notices.tell()
+        token = otel_context.attach(Context())
+        try:
+            # oslo.log names the request of the thread on a record that has no context itself.
+            _LOG.info("%s", announcement.text(self, service), extra={"context": None})
+        finally:
+            otel_context.detach(token)
 
     def start_span(
         self,
