@@ -95,9 +95,9 @@ class Reports:
     def malformed_setting(self, complaint: str) -> None:
         """The SDK complained about a setting. Its value may be a credential, and is left out."""
         failure_log.add(
-            "Check OTEL_EXPORTER_OTLP_HEADERS, which is name=value,name=value, and the other "
-            "OTEL_EXPORTER_OTLP_*. otel-cinder exports %s without a part of its settings because "
-            "that is malformed (%s).",
+            "Check OTEL_EXPORTER_OTLP_HEADERS (name=value,name=value) and the other "
+            "OTEL_EXPORTER_OTLP_* variables. otel-cinder exports %s, but ignores a malformed "
+            "setting (%s).",
             self._signal.noun,
             complaint.partition(": ")[0],  # the value comes behind it
         )
