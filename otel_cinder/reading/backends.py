@@ -93,7 +93,7 @@ class _Backend:
     def _since(self) -> tuple[int, int]:
         """From when to when is searched, in seconds since the epoch."""
         now = int(time.time())
-        return now - int(self._asking.days * _DAY_S), now + _DAY_S
+        return now - int(self._asking.days * _DAY_S), now
 
     def _get(self, path: str, **parameters: Any) -> Any:
         """The answer's JSON, None for HTTP 404; raises SourceError."""
@@ -146,6 +146,9 @@ class _Backend:
                 f"elsewhere (HTTP {status})"
             )
         text = " ".join("".join(c if c.isprintable() else " " for c in answer.text[:200]).split())
+        if status == 400:
+            # Tempo has a bound, 7 days if not set otherwise.
+            return f"Try fewer --days: {self._at} does not take the question (HTTP 400: {text})"
         return f"Look into the log of {self.name}: {self._at} answered HTTP {status} ({text})"
 
     def _no_backend(self) -> str:
@@ -176,7 +179,7 @@ class Jaeger(_Backend):
                     tags=json.dumps({key: wanted}),
                     limit=_MOST,
                     start=begin * 1_000_000,
-                    end=end * 1_000_000,
+                    end=(end + _DAY_S) * 1_000_000,  # for services whose clocks are ahead
                 )
                 for trace in (answer or {}).get("data") or ():
                     yield str(trace.get("traceID", "")).rjust(32, "0")
@@ -205,7 +208,7 @@ class Tempo(_Backend):
 
     def _search(self, wanted: str) -> Iterator[str]:
         begin, end = self._since()
-        any_of = " || ".join(f'span."{key}" = "{wanted}"' for key in keys_of(wanted))
+        any_of = " || ".join(f'span.{key} = "{wanted}"' for key in keys_of(wanted))
         answer = self._get("/api/search", q=f"{{ {any_of} }}", limit=_MOST, start=begin, end=end)
         if not isinstance(answer, dict) or not isinstance(answer.get("traces") or [], list):
             raise SourceError(self._no_backend())

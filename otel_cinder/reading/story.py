@@ -120,13 +120,15 @@ class Story:
     def final_error(self) -> str:
         """What the trace failed by in the end; empty if a later attempt succeeded.
 
-        The last message handled in a trace decides, or the request's own answer.
+        A request that was answered with an error has failed; otherwise the last message decides.
         """
         tops = self.trace.tops()
-        if tops and outcome(tops[0], self.words)[1] in (BAD, WARN):
+        if tops and _refused(tops[0]):
             return self.any_error or outcome(tops[0], self.words)[0]
-        last = [span for span in self.trace.spans if span.kind == "consumer"][-1:]
-        return next((error_of(span) for span in last if span.status == "error"), "")
+        handled = [span for span in self.trace.spans if span.kind == "consumer"]
+        last = (handled or list(tops))[-1:]
+        failed = bool(last) and last[0].status == "error"
+        return error_of(last[0]) or self.any_error or "ERROR" if failed else ""
 
     @property
     def any_error(self) -> str:
@@ -145,10 +147,12 @@ class Story:
         return sorted(own, key=lambda event: event.time_ns)
 
     def _below(self, span: SpanRecord) -> Iterator[SpanRecord]:
+        seen = {span.span_id}  # parents may go in a circle
         waiting = list(self.trace.children(span))
         while waiting:
             child = waiting.pop()
-            if child.service == span.service:
+            if child.service == span.service and child.span_id not in seen:
+                seen.add(child.span_id)
                 yield child
                 waiting += self.trace.children(child)
 
@@ -232,6 +236,14 @@ def outcome(span: SpanRecord, told_in: Words | None = None) -> tuple[str, str]:
     if waited is not None:
         return said.say("wait", duration=duration_text(waited)), WAIT
     return "", PLAIN
+
+
+def _refused(span: SpanRecord) -> bool:
+    """Return whether a request was answered with an error, its own or the caller's."""
+    code = span.attributes.get("http.response.status_code", span.attributes.get("http.status_code"))
+    return span.kind == "server" and (
+        span.status == "error" or (isinstance(code, int) and code >= 400)
+    )
 
 
 def error_of(span: SpanRecord) -> str:

@@ -6,11 +6,16 @@ import html.parser
 import io
 import json
 import os
+import random
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -18,10 +23,11 @@ from otel_cinder.cli.commands import cli
 from otel_cinder.cli.difference import draw_difference
 from otel_cinder.cli.plain_text import fitted
 from otel_cinder.cli.report.html import to_html
-from otel_cinder.cli.report.markdown import escaped
+from otel_cinder.cli.report.markdown import escaped, to_markdown
 from otel_cinder.cli.report.timeline import cut
 from otel_cinder.cli.show import console_of
 from otel_cinder.cli.table import draw_table
+from otel_cinder.cli.traces import told_in
 from otel_cinder.cli.tree import draw
 from otel_cinder.reading.diff import difference_of
 from otel_cinder.reading.notes import notes_of
@@ -264,6 +270,168 @@ def test_a_trace_cannot_bring_markup_in() -> None:
     assert "\x1b" not in file.getvalue()
     assert escaped("a|b<c>`*_[d]") == "a\\|b&lt;c&gt;\\`\\*\\_\\[d\\]"
     assert "://" not in escaped("http://x")
+
+
+def test_markdown_is_tables_and_nothing_else() -> None:
+    """A real parser finds rows of two cells, and no markup that a trace has brought in."""
+    story = Story(hostile())
+    text = to_markdown([notes_of(story)], difference_of(story, story))
+    tokens = MarkdownIt("commonmark", {"linkify": False}).enable("table").parse(text)
+    rows = "".join({"tr_open": "\n", "td_open": "."}.get(token.type, "") for token in tokens)
+    assert set(rows.split()) == {"..", "...."}
+    inside = [child for token in tokens for child in token.children or ()]
+    assert {each.type for each in inside} <= {
+        *("text", "text_special", "html_inline", "strong_open", "strong_close")
+    }
+    assert {each.content for each in inside if each.type == "html_inline"} == {"<br>"}
+    assert "<script" not in text
+
+
+def random_trace(dice: random.Random) -> Trace:
+    """Spans as nothing of ours would write them."""
+    odd = [
+        None,
+        "",
+        "x",
+        3,
+        -1.5,
+        float("nan"),
+        10**30,
+        True,
+        ["a", 1],
+        {"a": "b"},
+        [],
+        "a.b.c",
+        "|\n",
+    ]
+    keys = [
+        *(
+            "taskflow.task.state",
+            "taskflow.task.name",
+            "taskflow.flow.state",
+            "taskflow.flow.states",
+        ),
+        *(
+            "taskflow.task.provides",
+            "taskflow.task.results",
+            "code.function.name",
+            "code.file.path",
+        ),
+        *("code.line.number", "http.request.method", "http.response.status_code", "rpc.method"),
+        *("cinder.rpc.queue.duration", "cinder.schedule.attempt", "cinder.action", "error.type"),
+        *("cinder.scheduler.hosts_rejected", "cinder.scheduler.filter", "log.level", "url.path"),
+        *("oslo_messaging.notification.event_type", "openstack.user_id", "messaging.system"),
+    ]
+    names = [
+        "",
+        "revert X",
+        "retry",
+        "clean up ",
+        "set  to error",
+        "execute ",
+        "cast /",
+        "A.b",
+        "POST /",
+    ]
+    events = ["log", "exception", "cinder.scheduler.filter", "cinder.scheduler.choice", "odd"]
+    events += ["cinder.reschedule", "cinder.user_message", "cinder.resource.error"]
+
+    def some() -> dict[str, Any]:
+        return {key: dice.choice(odd) for key in dice.sample(keys, dice.randrange(9))}
+
+    ids = [f"{number:016x}" for number in range(5)]
+    return Trace(
+        SpanRecord(
+            "c" * 32,
+            dice.choice(ids),
+            dice.choice([None, *ids]),
+            dice.choice(names),
+            kind=dice.choice(["server", "consumer", "producer", "client", "internal", "odd"]),
+            service=dice.choice(["", "cinder-api", "x"]),
+            resource={"service.version": dice.choice(odd)},
+            start_ns=dice.choice([0, 5, 10**20]),
+            end_ns=dice.choice([0, 4, 10**20]),
+            attributes=some(),
+            status=dice.choice(["unset", "error"]),
+            events=tuple(EventRecord(dice.choice(events), 1, some()) for _ in range(2)),
+        )
+        for _ in range(dice.randrange(5))
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_odd_data_is_told_too(language: str) -> None:
+    """Whatever the spans say, every format tells something and nothing raises."""
+    dice = random.Random(11)
+    for _ in range(150):
+        one, other = (Story(random_trace(dice), words(language)) for _ in range(2))
+        difference = difference_of(one, other)
+        notes = [notes_of(one), notes_of(other)]
+        assert Page(to_html(notes, difference)).open == []
+        assert to_markdown(notes, difference)
+        file = io.StringIO()
+        console = Console(file=file, width=dice.choice([10, 80]))
+        draw_table(one.trace, console, one.words)
+        draw_difference(difference, console)
+        draw(one.trace, console, one.words)
+        assert "\x1b" not in file.getvalue()
+
+
+TERMINAL = """
+import os, pty, struct, fcntl, sys, termios
+columns, *command = sys.argv[1:]
+pid, terminal = pty.fork()
+if pid == 0:
+    import time
+    while os.get_terminal_size(0).columns != int(columns):
+        time.sleep(0.01)
+    os.execv(command[0], command)
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, int(columns), 0, 0))
+try:
+    while data := os.read(terminal, 65536):
+        sys.stdout.buffer.write(data)
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def in_a_terminal(columns: int, *arguments: str, **environment: str) -> str:
+    """What a real terminal of this width gets."""
+    run = "from otel_cinder.cli import main; main()"
+    command = [sys.executable, "-c", TERMINAL, str(columns), sys.executable, "-c", run, *arguments]
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    env = {**kept, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment}
+    output = subprocess.run(command, env=env, capture_output=True, check=True, timeout=120).stdout
+    return output.decode().replace("\r\n", "\n")
+
+
+def test_a_real_terminal_gets_its_own_width_and_colours() -> None:
+    """As wide as the terminal, in colours, which NO_COLOR takes away."""
+    text = in_a_terminal(70, "show", RESCHEDULE, "--lang", "zh")
+    assert "\x1b[" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert max(map(cell_len, plain.splitlines())) == 70
+    colours = re.compile(r"\x1b\[(?:\d+;)*[39]\d(?:;\d+)*m")
+    assert colours.search(text)
+    assert not colours.search(in_a_terminal(70, "show", RESCHEDULE, NO_COLOR="1"))
+    table = in_a_terminal(100, "show", CREATE, "--format", "table", TERM="dumb")
+    assert max(map(cell_len, table.splitlines())) <= 100
+    assert "\x1b" not in table
+
+
+def test_a_terminal_without_chinese_letters_gets_english(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The locale's Chinese becomes English there; a wanted one is refused with advice."""
+    assert told_in(None, "utf-8").language in ("en", "zh")
+    assert told_in("zh", "gb18030").language == "zh"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "zh_CN")
+        assert told_in(None, "ascii").language == "en"
+    with pytest.raises(SystemExit):
+        told_in("zh", "ascii")
+    assert "Choose a UTF-8 locale, or --lang en" in capsys.readouterr().err
 
 
 def test_reports_are_written_as_their_names_say(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def test_tempo_is_asked_by_traceql_and_by_id() -> None:
         assert headers["X-Scope-OrgID"] == "one"
         if path == "/tempo/api/search":
             (said,) = query["q"]
-            assert f'span."cinder.volume.id" = "{VOLUME}" || ' in said
-            assert int(query["end"][0]) > int(query["start"][0])
+            assert f'span.cinder.volume.id = "{VOLUME}" || ' in said
+            assert int(query["end"][0]) - int(query["start"][0]) == 7 * 86_400  # Tempo's bound
             return 200, {"traces": [{"traceID": trace.trace_id.lstrip("0")}]}
         return 200, {"batches": in_base64(batches())}
 
@@ -108,6 +108,7 @@ def test_a_hiccup_is_asked_again() -> None:
         (401, {}, "Add --header 'Authorization: …'.*refused the request .HTTP 401."),
         (403, {}, "HTTP 403"),
         (302, {}, "Give --jaeger the final address.*sends elsewhere"),
+        (400, b"range exceeds 168h", "Try fewer --days.*HTTP 400: range exceeds 168h"),
         (500, b"NaN \x1b[31m", r"Look into the log of Jaeger.*HTTP 500 .NaN \[31m"),
         (503, {}, "HTTP 503"),
         (200, b"<html>", "is something else"),

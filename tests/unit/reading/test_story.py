@@ -101,6 +101,17 @@ def test_the_end_is_told(name: str, error: str) -> None:
     assert bool(told) is bool(error)
 
 
+def test_a_later_attempt_alone_has_not_failed() -> None:
+    """A message's second attempt is no failure, even where the first did not arrive."""
+    first = span("process cinder-volume/create_volume", kind="consumer", status="error")
+    attempt = {"cinder.schedule.attempt": 2}
+    second = replace(first, span_id="c" * 16, start_ns=9, status="unset", attributes=attempt)
+    assert Story(Trace([second])).final_error == ""
+    assert Story(Trace([first, second])).final_error == ""
+    assert Story(Trace([first])).final_error == "ERROR"
+    assert Story(Trace([])).final_error == Story(Trace([])).any_error == ""
+
+
 def test_an_unknown_task_is_told_by_its_docstring() -> None:
     """What no table has falls back to the first line in the installed source, then to the name."""
     function = "cinder.volume.flows.api.create_volume.ExtractVolumeRequestTask.execute"
