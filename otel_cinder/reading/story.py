@@ -434,11 +434,15 @@ def _note(event: EventRecord, told_in: Words) -> Note | None:
             return _filter_note(said, event.attributes, told_in)
         case "cinder.scheduler.choice":
             host = said.get("cinder.volume.host") or told_in.say("some_backend")
-            return Note("choice", told_in.say("chose", host=host))
+            weight = said.get("cinder.scheduler.weight")
+            phrase = "chose_weight" if weight else "chose"
+            return Note("choice", told_in.say(phrase, host=host, weight=weight))
         case "cinder.resource.error":
             kind, status = (said.get(f"cinder.resource.{key}", "?") for key in ("type", "status"))
-            kind = told_in.phrases.get(kind, kind)
-            return Note("resource_error", told_in.say("resource_error", kind=kind, status=status))
+            kind, reason = told_in.phrases.get(kind, kind), said.get("cinder.reason")
+            phrase = "resource_error_why" if reason else "resource_error"
+            text = told_in.say(phrase, kind=kind, status=status, reason=reason)
+            return Note("resource_error", text)
         case "cinder.reschedule":
             number = said.get("cinder.schedule.attempt", "?")
             return Note("reschedule", told_in.say("gave_up", attempt=number))
