@@ -402,6 +402,8 @@ def _states(span: SpanRecord) -> tuple[str, ...]:
 
 
 def _results(span: SpanRecord) -> tuple[str, ...]:
+    if span.attributes.get("taskflow.task.state") != "SUCCESS":
+        return ()  # these are the keys that it was to provide
     values = span.attributes.get("taskflow.task.results")
     if values:
         return (one_line(str(values)),)

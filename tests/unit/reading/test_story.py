@@ -56,6 +56,17 @@ def test_a_task_tells_states_results_and_place() -> None:
     assert stage.uuid.count("-") == 4
 
 
+def test_a_task_that_failed_has_no_results() -> None:
+    """The keys that it was to provide are no results."""
+    tasks = [
+        s for s in Story(recorded("reschedule")).stages if s.name == "CreateVolumeFromSpecTask"
+    ]
+    assert [(task.state, task.results) for task in tasks] == [
+        ("FAILURE", ()),
+        ("SUCCESS", ("volume_spec",)),
+    ]
+
+
 def test_log_lines_have_their_file_and_line() -> None:
     """Each line that Cinder logged is told once, with its place."""
     root = Story(recorded("create")).stages[0]
