@@ -29,7 +29,7 @@ from otel_cinder.patching import internal_errors
 from otel_cinder.settings import Settings
 from tests.unit.breaking import Breaking, Odd, breaks
 from tests.unit.recording import Recorder
-from tests.unit.test_instrumentor import LIBRARIES
+from tests.unit.test_instrumentor import PRESENT
 
 with warnings.catch_warnings():  # Cinder's policies say on import what is deprecated
     warnings.simplefilter("ignore")
@@ -81,7 +81,7 @@ def owner_of(target: str) -> tuple[Any, str]:
 @pytest.fixture(scope="module")
 def targets() -> list[str]:
     """All places that are patched where a function of the host's was."""
-    for name in LIBRARIES:
+    for name in PRESENT:
         importlib.import_module(name)
     otel_cinder.instrument(tracer_provider=Recorder().provider, settings=Settings(clients=True))
     found = [row.target for row in CinderInstrumentor().status() if row.state == "on"]

@@ -60,6 +60,8 @@ LIBRARIES = (
 ABSENT = tuple(name for name in ("oslo_middleware.tracing",) if find_spec(name) is None)
 """What releases older than the newest lack."""
 
+PRESENT = tuple(name for name in LIBRARIES if name not in ABSENT)
+
 PLACES = 89 if find_spec("cinder.monkey_patch") else 87
 """So many places are patched where all of these are imported, and eventlet has not patched: in Cinder
 29, and below, where oslo.middleware has no tracing and each thread pool a class of its own."""
@@ -91,9 +93,8 @@ def _libraries() -> None:
     from cinder import objects
 
     objects.register_all()  # what every service does first: the modules need one another's
-    for name in LIBRARIES:
-        if name not in ABSENT:
-            importlib.import_module(name)
+    for name in PRESENT:
+        importlib.import_module(name)
 
 
 def rows() -> list[Seam]:
