@@ -70,6 +70,7 @@ def _unsure(rounds: Sequence[Round]) -> float:
 
 def _variants() -> list[Variant]:
     sampled, unsampled = providers.batching(), providers.batching(sampled=False)
+    ours = providers.batching(ours=True)
     meters = providers.measuring()
     floor = Floor(sampled.get_tracer("floor"))
     plain = _segment(lambda: engine().run())
@@ -84,8 +85,8 @@ def _variants() -> list[Variant]:
         Variant(BARE, nullcontext, plain),
         Variant(LOGGED, nullcontext, _segment(logged)),
         Variant(FLOOR, lambda: providers.flushed(sampled), _segment(floor.run)),
-        Variant(OURS, lambda: providers.traced(sampled), plain),
-        Variant(BOTH, lambda: providers.traced(sampled, meters), plain),
+        Variant(OURS, lambda: providers.traced(ours), plain),
+        Variant(BOTH, lambda: providers.traced(ours, meters), plain),
         Variant(UNSAMPLED, lambda: providers.traced(unsampled), plain),
         Variant(MEASURED, lambda: providers.traced(unsampled, meters), plain),
         Variant(PEER, lambda: _peer(sampled), plain),

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 import otel_cinder
+from otel_cinder.spans.open import OpenSpans
 
 _RESOURCE = Resource({"service.name": "benchmarks"})
 
@@ -28,12 +29,17 @@ class _NullExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def batching(*, sampled: bool = True) -> TracerProvider:
-    """The provider of every variant: only the making of the spans differs between them."""
+def batching(*, sampled: bool = True, ours: bool = False) -> TracerProvider:
+    """The provider of every variant: only the making of the spans differs between them.
+
+    Args:
+        ours: for what we trace: our own providers also keep a register of the open spans.
+    """
     sampler = ParentBased(ALWAYS_ON) if sampled else ALWAYS_OFF
     provider = TracerProvider(sampler=sampler, resource=_RESOURCE, shutdown_on_exit=False)
     # Long enough for a segment: what a full queue drops would come cheap.
-    provider.add_span_processor(BatchSpanProcessor(_NullExporter(), max_queue_size=65536))
+    queue = BatchSpanProcessor(_NullExporter(), max_queue_size=65536)
+    provider.add_span_processor(OpenSpans(queue) if ours else queue)
     return provider
 
 

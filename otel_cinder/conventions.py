@@ -45,8 +45,7 @@ class Metric(NamedTuple):
     """One instrument."""
 
     kind: str
-    """``histogram``, ``counter``, ``updowncounter`` or ``gauge``; the last three are sums of "
-    "ints."""
+    """``histogram``, ``counter``, ``updowncounter`` or ``gauge``."""
     unit: str
     """UCUM: ``s``, ``{message}``."""
     meaning: str
@@ -84,12 +83,13 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 HTTP_METHOD = http_attributes.HTTP_REQUEST_METHOD
 HTTP_STATUS = http_attributes.HTTP_RESPONSE_STATUS_CODE
 URL_SCHEME = url_attributes.URL_SCHEME
+URL_PATH = url_attributes.URL_PATH
 
 # The request. The contrib package for WSGI sets those of HTTP itself.
 for _name, _meaning in {
     HTTP_METHOD: "`POST`",
     HTTP_STATUS: "`202`",
-    url_attributes.URL_PATH: "the requested path, without the query string",
+    URL_PATH: "the requested path, without the query string",
     URL_SCHEME: "`http` or `https`",
     server_attributes.SERVER_ADDRESS: "the host that the caller addressed",
     server_attributes.SERVER_PORT: "the port that the API listens on",
@@ -271,8 +271,11 @@ for _name, _meaning in {
 # Failures
 ERROR_TYPE = _attribute(
     error_attributes.ERROR_TYPE,
-    "the error's class; for a remote error, the class that was raised there",
+    "the error's class; for a remote error, the class that was raised there; `ServiceStopped` if the "
+    "process ended before the span",
 )
+STOPPED = "ServiceStopped"
+"""``error.type`` of spans that were open when their process ended."""
 EXCEPTION_TYPE = _attribute(
     exception_attributes.EXCEPTION_TYPE, "the exception's class, with its module"
 )
@@ -370,6 +373,37 @@ LOG_DROPPED_WARNINGS = _attribute(
 )
 LOG_EVENT = _event("log", "a log line was written while the span was current")
 
+# What has not ended
+STILL_RUNNING = _attribute(
+    "cinder.still_running",
+    "`true` on a still-running span: what it tells of had not ended when it was sent; its duration is "
+    "the age at that moment",
+)
+OPEN_SPANS = _attribute(
+    "cinder.still_running.spans",
+    "names of the open spans in this service, one in the other, from the request or message inwards",
+)
+OPEN_SECONDS = _attribute(
+    "cinder.still_running.seconds", "for how many seconds each of these is open"
+)
+TASKS_DONE = _attribute("cinder.still_running.tasks_done", "tasks of the flow that have succeeded")
+TASKS_TO_COME = _attribute(
+    "cinder.still_running.tasks_to_come", "tasks of the flow that have not begun"
+)
+WAITS_FOR = _attribute(
+    "cinder.still_running.waits_for",
+    "whose answer is waited for: `cinder-volume/initialize_connection (openstack:cinder-volume.host)`",
+)
+BLOCKS_HUB = _attribute(
+    "cinder.still_running.blocks_hub",
+    "`true`: the work blocks eventlet's hub, so every other request of this process waits for it",
+)
+STACKTRACE = _attribute(
+    "code.stacktrace",
+    "where the thread or greenthread at work is, the innermost frame first, at most 32: file, line "
+    "and function, no values",
+)
+
 # The resource
 SERVICE_NAME = _attribute(
     service_attributes.SERVICE_NAME,
@@ -456,6 +490,12 @@ _span(
     "<METHOD>",
     "CLIENT, a request to Keystone, Glance or Nova; SERVER, a request to the API that matched no "
     "route",
+)
+_span(
+    "still running <name>",
+    "INTERNAL, a span that is open for OTEL_CINDER_STILL_RUNNING seconds, told while it is open: below "
+    "its nearest ancestor that has ended or is another process's, linked to the open span. It comes "
+    "again after 30 s, 2 min, 10 min and each hour. Not told once the span itself has ended",
 )
 _span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
 _span("<VERB>", "CLIENT, an SQL statement without a table: `SHOW`")
@@ -545,6 +585,48 @@ RESOURCE_ERRORS = _metric(
     RESOURCE_TYPE,
     RESOURCE_STATUS,
     ERROR_TYPE,
+)
+
+# What has not ended, as it is at each collection.
+OPEN_OPERATIONS = _metric(
+    "cinder.open.operations",
+    "updowncounter",
+    "{operation}",
+    "requests and messages at work now; an action's name is not known before it ends",
+    HTTP_METHOD,
+    HTTP_ROUTE,
+    ACTION,
+    RPC_METHOD,
+)
+OLDEST_OPERATION = _metric(
+    "cinder.open.operations.oldest",
+    "gauge",
+    "s",
+    "for how long the oldest of these has been at work; 0: there is none",
+    HTTP_METHOD,
+    HTTP_ROUTE,
+    ACTION,
+    RPC_METHOD,
+)
+OPEN_DRIVER_CALLS = _metric(
+    "cinder.open.driver_calls",
+    "updowncounter",
+    "{call}",
+    "calls on drivers that have not returned",
+    CODE_FUNCTION,
+)
+OLDEST_DRIVER_CALL = _metric(
+    "cinder.open.driver_calls.oldest",
+    "gauge",
+    "s",
+    "for how long the oldest of these has run; 0: there is none",
+    CODE_FUNCTION,
+)
+STILL_RUNNING_LEFT_OUT = _metric(
+    "otel_cinder.still_running.left_out",
+    "counter",
+    "{span}",
+    "still-running spans that were not sent, because one request had more than 16 at a time",
 )
 
 # Our own health, by the names that OpenTelemetry has for its SDKs.
@@ -637,6 +719,11 @@ _setting(
     "URLs and results are left out. `masked` records texts, and masks the secrets that it "
     "recognizes "
     "(default: `masked`)",
+)
+_setting(
+    settings.STILL_RUNNING,
+    "after how many seconds a request or message that has not ended is shown in its trace, as a span "
+    "`still running …`; `off` shows what has ended only (default: 10)",
 )
 _setting(
     settings.CLIENTS,

@@ -7,6 +7,7 @@ Imported at interpreter start, so with the standard library alone: the meaning o
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,8 +27,10 @@ LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
 RESULTS = "OTEL_CINDER_RESULTS"
 CLIENTS = "OTEL_CINDER_CLIENTS"
 TEXTS = "OTEL_CINDER_TEXTS"
+STILL_RUNNING = "OTEL_CINDER_STILL_RUNNING"
 
 _PREFIX: Final = "OTEL_CINDER_"
+_DAY_S: Final = 86_400
 
 NAMES: Final[frozenset[str]] = frozenset(
     value for value in list(globals().values()) if str(value).startswith(_PREFIX)
@@ -73,6 +76,8 @@ class Settings:
     clients: bool = False
     texts: bool = True
     """Whether free texts are recorded, secrets masked; else only templates, classes and names."""
+    still_running: float = 10.0
+    """Seconds after which what has not ended is told; infinite for off."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -89,6 +94,7 @@ class Settings:
             and texts,
             clients=_flag(environ, CLIENTS),
             texts=texts,
+            still_running=_seconds(environ, STILL_RUNNING, 10.0),
         )
 
 
@@ -148,6 +154,29 @@ def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[st
         name,
         ", ".join(known),
         value[:40],
+        default,
+    )
+    return default
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    """Positive seconds, at most a day; infinite for a word that means no."""
+    value = environ.get(name, "").strip().lower()
+    if not value:
+        return default
+    if value in _FALSE:
+        return math.inf
+    try:
+        seconds = float(value)
+        if 0 < seconds <= _DAY_S:
+            return seconds
+    except ValueError:
+        pass
+    notices.warn(
+        "%s=%r is no number of seconds between 0 and %d, so %g is used; set it to one, or to off.",
+        name,
+        value[:40],
+        _DAY_S,
         default,
     )
     return default

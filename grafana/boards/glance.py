@@ -30,6 +30,8 @@ from grafana.panels import (
 from grafana.series import counted, label, or_none, per_second, quantile, ratio, total, values
 from otel_cinder.conventions import (
     ERROR_TYPE,
+    HTTP_METHOD,
+    HTTP_ROUTE,
     HTTP_STATUS,
     RESOURCE_STATUS,
     RESOURCE_TYPE,
@@ -70,6 +72,7 @@ def glance() -> Board:
         ),
     )
     found.row("Is Cinder healthy? (all of it, whatever you choose above)", *_well())
+    found.row("What is running now, and since when?", _running())
     found.row("Requests, errors, duration", *_operations())
     found.row("What failed, and why?", *_reasons())
     found.row("Who calls whom, and who watches?", *_surroundings())
@@ -129,6 +132,32 @@ def _well() -> tuple[Panel, ...]:
             " + ".join(f"({or_none(counted(lost))})" for lost in _LOST),
             colours=BAD,
         ),
+    )
+
+
+def _running() -> Panel:
+    """What has not ended."""
+    by = ("job", HTTP_METHOD, HTTP_ROUTE, RPC_METHOD)
+    headings = ("Service", "Method", "Route", "Message")
+    return table(
+        "What is running now, and since when?",
+        "Requests and messages that have not ended, as they were when metrics were last collected. "
+        "What takes more than ten seconds is in its trace too, with where it is: search for the tag "
+        "cinder.still_running=true.",
+        dict(zip(map(label, by), headings, strict=True)),
+        Column(
+            "Running",
+            f"sum {series.OPEN_OPERATIONS.by(by)}({series.OPEN_OPERATIONS.selector()}) > 0",
+            "short",
+        ),
+        Column(
+            "The oldest for",
+            f"max {series.OLDEST_OPERATION.by(by)}({series.OLDEST_OPERATION.selector()}) > 0",
+            "s",
+            WAIT,
+        ),
+        empty="nothing is running",
+        sort="The oldest for",
     )
 
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from otel_cinder.cli.plain_text import fitted
-from otel_cinder.reading.story import Story, duration_text, one_line
+from otel_cinder.reading.story import Story, duration_text, name_of, one_line
 from otel_cinder.reading.trace import SpanRecord, Trace
 from otel_cinder.reading.words import Words
 
@@ -89,7 +89,7 @@ def _line(story: Story, span: SpanRecord, guides: str, below: str) -> Line:
     return Line(
         guides=guides,
         below=below,
-        name=one_line(span.name) or "(no name)",
+        name=one_line(name_of(span)) or "(no name)",
         service=one_line(span.service),
         joins=parent is None or parent.service != span.service,
         duration=duration_text(span.duration_ns),

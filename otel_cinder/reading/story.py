@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_cinder.reading.source_code import Place, place_of, summary_of
-from otel_cinder.reading.trace import EventRecord, SpanRecord, Trace
+from otel_cinder.reading.trace import STILL_RUNNING, EventRecord, SpanRecord, Trace
 from otel_cinder.reading.words import Words, words
 
 GOOD, WARN, BAD, PLAIN, WAIT = "good", "warn", "bad", "plain", "wait"
@@ -43,7 +43,8 @@ class Note:
     """Something else that happened in a stage: a filter's verdict, a reschedule, an error status."""
 
     kind: str
-    """``filter``, ``choice``, ``resource_error``, ``reschedule``, ``user_message`` or ``log``."""
+    """``filter``, ``choice``, ``resource_error``, ``reschedule``, ``user_message``, ``running`` or
+    ``log``."""
     text: str
     tells: bool = True
     """False for a filter that let every backend pass."""
@@ -110,6 +111,8 @@ class Story:
 
     def notes(self, span: SpanRecord) -> tuple[Note, ...]:
         """What happened in a span, except what a span below it in the same service tells as well."""
+        if span.shows is not None:
+            return _running_notes(span.attributes, self.words)
         return tuple(filter(None, (_note(event, self.words) for event in self._events(span))))
 
     def logs(self, span: SpanRecord) -> tuple[LogNote, ...]:
@@ -167,7 +170,7 @@ class Story:
             span=span,
             depth=depth,
             words=stage_words(span, self.words),
-            name=one_line(span.name) or "(no name)",
+            name=one_line(name_of(span)) or "(no name)",
             service=one_line(span.service),
             host=_host(span),
             joins=parent is None or parent.service != span.service,
@@ -219,6 +222,8 @@ class Story:
 def outcome(span: SpanRecord, told_in: Words | None = None) -> tuple[str, str]:
     """The state that a span ended in, and how that is to be taken: one of the tones."""
     said = told_in or words()
+    if span.shows is not None:
+        return said.say("still_running"), WARN
     for key in _STATE_KEYS:
         if span.attributes.get(key):
             state = one_line(str(span.attributes[key]))
@@ -292,9 +297,14 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def name_of(span: SpanRecord) -> str:
+    """Return a span's name; of a still-running span, the name of the span that it shows."""
+    return span.name if span.shows is None else span.name.removeprefix("still running ")
+
+
 def stage_words(span: SpanRecord, said: Words) -> str:
     """What a span's stage is for; its name where no table knows it and no source says more."""
-    name = one_line(span.name)
+    name = one_line(name_of(span))
     attributes = span.attributes
     if any(event.name == "cinder.reschedule" for event in span.events) and "revert" in name:
         return said.say("reschedule")
@@ -454,6 +464,29 @@ def _note(event: EventRecord, told_in: Words) -> Note | None:
         case "log" if said.get("log.level") in _LOUD:
             return Note("log", f"{said['log.level']} {said.get('log.message', '')}")
     return None
+
+
+def _running_notes(said: Mapping[str, Any], told_in: Words) -> tuple[Note, ...]:
+    """Where the work of a still-running span is, inside of what, and what is still to come."""
+
+    def names(key: str) -> list[str]:
+        value = said.get(f"{STILL_RUNNING}.{key}")
+        return [one_line(str(name)) for name in value] if isinstance(value, (list, tuple)) else []
+
+    frames = str(said.get("code.stacktrace") or "").splitlines()
+    waits_for = one_line(str(said.get(f"{STILL_RUNNING}.waits_for") or ""))
+    texts = []
+    if frames:
+        texts.append(told_in.say("running_at", place=one_line(frames[0].rpartition("/")[2])))
+    if names("spans")[:-1]:
+        texts.append(told_in.say("running_inside", spans=", ".join(names("spans")[-2::-1])))
+    if waits_for:
+        texts.append(told_in.say("running_waits", whom=waits_for))
+    if said.get(f"{STILL_RUNNING}.blocks_hub") is True:
+        texts.append(told_in.say("running_blocks"))
+    if names("tasks_to_come"):
+        texts.append(told_in.say("running_to_come", tasks=", ".join(names("tasks_to_come"))))
+    return tuple(Note("running", text) for text in texts)
 
 
 def _filter_note(said: Mapping[str, str], raw: Mapping[str, Any], told_in: Words) -> Note:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # Indexed by the numbers of opentelemetry/proto/trace/v1/trace.proto.
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUSES = ("unset", "ok", "error")
+
+STILL_RUNNING: Final = "cinder.still_running"
+"""Attribute of a still-running span: it shows another span, which has not ended."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ class SpanRecord:
     scope: str = ""
 
     @property
+    def shows(self) -> str | None:
+        """The id of the open span that a still-running span shows; None for any other span."""
+        is_one = self.attributes.get(STILL_RUNNING) is True and bool(self.links)
+        return self.links[0].span_id if is_one else None
+
+    @property
     def duration_ns(self) -> int:
         """The span's duration in ns; never negative, even if a clock was set back."""
         return max(0, self.end_ns - self.start_ns)
@@ -65,11 +74,12 @@ class Trace:
     """The spans of one trace id, put in their places.
 
     A span whose parent did not arrive is an orphan: it is kept, and drawn beside the roots.
-    A span that was exported twice counts once.
+    A span that was exported twice counts once. A still-running span counts until its open span has
+    ended and arrived, or until a later still-running span of the same has.
     """
 
     def __init__(self, records: Iterable[SpanRecord]) -> None:
-        by_id = {record.span_id: record for record in records}
+        by_id = _without_outdated({record.span_id: record for record in records})
         self.spans: tuple[SpanRecord, ...] = tuple(sorted(by_id.values(), key=_by_start))
         self.trace_id: str = self.spans[0].trace_id if self.spans else ""
         self._by_id = by_id
@@ -151,6 +161,20 @@ class Trace:
                 orphans.append(span)
                 seen.update(s.span_id for _, s in self._walk_from(span, seen))
         return tuple(orphans)
+
+
+def _without_outdated(by_id: dict[str, SpanRecord]) -> dict[str, SpanRecord]:
+    """Leave out still-running spans whose own span has arrived, or that a later one replaces."""
+    newest: dict[str, SpanRecord] = {}
+    for record in by_id.values():
+        of = record.shows
+        if of is not None and (of not in newest or newest[of].end_ns < record.end_ns):
+            newest[of] = record
+    return {
+        span_id: record
+        for span_id, record in by_id.items()
+        if (of := record.shows) is None or (of not in by_id and newest[of] is record)
+    }
 
 
 def traces_of(records: Iterable[SpanRecord]) -> list[Trace]:

@@ -24,6 +24,7 @@ from otel_cinder.cinder.packages import is_cinders
 from otel_cinder.patching import patch_set
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
+from otel_cinder.spans import at_work
 from otel_cinder.spans.calls import attach, detach
 
 SEAM: Final = "concurrency"
@@ -215,7 +216,20 @@ def _forget(thread: threading.Thread) -> None:
 def _run_in(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run ``function`` in ``context`` and leave the thread's own behind."""
     token = attach(SEAM, context)
+    taken = None
+    try:
+        taken = at_work.take_up(context)
+    except Exception as error:
+        log_internal_error(SEAM, error)
     try:
         return function(*args, **kwargs)
     finally:
+        _lay_down(taken)
         detach(SEAM, token)
+
+
+def _lay_down(taken: Any) -> None:
+    try:
+        at_work.lay_down(taken)
+    except Exception as error:
+        log_internal_error(SEAM, error)

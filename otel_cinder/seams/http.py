@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -42,6 +43,7 @@ from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
 from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
 from otel_cinder.spans.sampling import FROM_OUTSIDE
+from otel_cinder.spans.still_running import tell_more
 
 SEAM: Final = "http"
 
@@ -210,6 +212,7 @@ class _Request:
         stranger = otel_context.set_value(FROM_OUTSIDE, True, context)
         self.span: Span = runtime.start_span(name, stranger, kind, attributes)
         self._ended = False
+        tell_more(self.span, weakref.ref(self))
         root = LocalRoot(self.span, is_http=True)
         self.context = enter(trace.set_span_in_context(self.span, context), root)
 
@@ -217,6 +220,12 @@ class _Request:
         # The server has neither read the body to its end nor closed it.
         if not self._ended and not sys.is_finalizing():
             self.end()
+
+    def so_far(self) -> tuple[str | None, Mapping[str, Any]]:
+        """Name and attributes, as far as Cinder knows by now. The body is the request's thread's."""
+        environ = dict(self._environ or {})
+        environ.pop("webob.is_body_seekable", None)
+        return request_attributes(environ, whole=True)
 
     def start_response(self, *args: Any, **kwargs: Any) -> Any:
         """Call the server's own, and tell it which trace the answer belongs to."""

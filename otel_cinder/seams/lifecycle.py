@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ _RUNTIME: Final = "runtime"
 _API: Final = Service(API)
 
 _POLL_S: Final = 0.01
+
+_GRACE_S: Final = 60.0
+"""oslo.service's default of ``graceful_shutdown_timeout``."""
 
 
 def patch(patches: PatchSet) -> None:
@@ -118,6 +122,7 @@ class _Stop:
         result = wrapped(*args, **kwargs)
         if early and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             # It has waited for an export, and would have ended the process by now.
+            runtime.end()
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 
@@ -128,11 +133,18 @@ class _Stop:
             return True
         ended = self._ended = threading.Event()
         try:
-            _wait(runtime.hurry(), min(FLUSH_TIMEOUT, runtime.patience))
+            _wait(runtime.hurry(_grace()), min(FLUSH_TIMEOUT, runtime.patience))
         finally:
             self._ended = None
             ended.set()
         return False
+
+
+def _grace() -> float:
+    """Seconds that oslo.service gives what runs to end; a minute, as by default, if it is not known."""
+    conf = getattr(sys.modules.get("oslo_config.cfg"), "CONF", None)
+    seconds = getattr(conf, "graceful_shutdown_timeout", None)
+    return float(seconds) if isinstance(seconds, int) and seconds > 0 else _GRACE_S
 
 
 def _wait(events: Sequence[Any], seconds: float) -> None:

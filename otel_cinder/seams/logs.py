@@ -251,7 +251,7 @@ class _Lines:
     def put_off(self, span: Span, record: logging.LogRecord) -> None:
         """Keep a line until the next one of ``span``, or its end."""
         said = _said(record) if len(self.late) < _ROOM else {}  # no room: it will be counted
-        self.late.append((record.levelno, said, clock.now(span)))
+        self.late.append((record.levelno, said, clock.own_now(span)))
         span.__dict__[clock.LATE] = self.catch_up
 
     def catch_up(self, span: Span) -> None:

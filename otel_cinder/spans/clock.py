@@ -54,6 +54,18 @@ def start(
     return span
 
 
+def now(span: Span) -> int:
+    """Return the time by the clock of ``span``, in ns since the epoch."""
+    own = own_now(span)
+    return time_ns() if own is None else own
+
+
+def own_now(span: Span) -> int | None:
+    """Return the same as `now`; None for a span that keeps its own time."""
+    ahead: int | None = getattr(span, _AHEAD, None)
+    return None if ahead is None else monotonic_ns() + ahead
+
+
 def end(span: Span) -> None:
     """End ``span`` now, by its clock."""
     late = getattr(span, LATE, None)
@@ -61,15 +73,9 @@ def end(span: Span) -> None:
         if late is not None:
             late(span)
     finally:
-        span.end(now(span))
-
-
-def now(span: Span) -> int | None:
-    """In ns since the epoch, by the clock of ``span``; None: it keeps its own time."""
-    ahead: int | None = getattr(span, _AHEAD, None)
-    return None if ahead is None else monotonic_ns() + ahead
+        span.end(own_now(span))
 
 
 def add_event(span: Span, name: str, attributes: Mapping[str, Any]) -> None:
     """Add an event that happens now, by the clock of ``span``."""
-    span.add_event(name, attributes, now(span))
+    span.add_event(name, attributes, own_now(span))

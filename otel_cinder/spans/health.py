@@ -13,11 +13,13 @@ from otel_cinder import conventions
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.queues import BatchSpanProcessor, ExportQueue
 from otel_cinder.patching.patch_set import Seam
+from otel_cinder.spans.operations import Operations
 from otel_cinder.spans.sampling import Tally
+from otel_cinder.spans.still_running import StillRunning
 
 _QUEUE_FULL: Final = "queue_full"
 
-Counts = Iterable[tuple[int, Mapping[str, Any]]]
+Counts = Iterable[tuple[float, Mapping[str, Any]]]
 
 
 class Health(NamedTuple):
@@ -29,12 +31,17 @@ class Health(NamedTuple):
     logs: LogQueue | None
     """None: log records are not exported."""
     seams: Callable[[], list[Seam]]
+    operations: Operations
+    still_running: StillRunning | None
+    """None: what has not ended is not told."""
 
     def observe(self, meter: Meter) -> None:
         """Let ``meter`` read all counters at each collection."""
         counted: dict[str, Callable[[], Counts]] = {
             conventions.SPANS_STARTED: self._started,
             conventions.SEAMS: self._places,
+            conventions.STILL_RUNNING_LEFT_OUT: self._left_out,
+            **self.operations.counts(),
         }
         spans = self.spans
         if spans is not None:
@@ -65,6 +72,10 @@ class Health(NamedTuple):
             (self.decisions.dropped, Decision.DROP),
         ):
             yield count, {conventions.SAMPLING_RESULT: decision.name}
+
+    def _left_out(self) -> Counts:
+        if self.still_running is not None and self.still_running.left_out:
+            yield self.still_running.left_out, {}
 
     def _places(self) -> Counts:
         """Patched places by state, without the reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -26,8 +27,11 @@ from otel_cinder.export.signals import METRICS, SPANS
 from otel_cinder.spans.configuration import Configuration
 from otel_cinder.spans.health import Health
 from otel_cinder.spans.instance_id import InstanceNames
+from otel_cinder.spans.open import OpenSpans
+from otel_cinder.spans.operations import Operations
 from otel_cinder.spans.sampling import LocalRootSampler, Tally
 from otel_cinder.spans.service import Service
+from otel_cinder.spans.still_running import StillRunning
 from otel_cinder.version import __version__
 
 
@@ -50,6 +54,9 @@ class _IdGenerator(RandomIdGenerator):
 
 
 _IDENTITY: Final = (conventions.SERVICE_NAME, conventions.SERVICE_INSTANCE)
+
+_LOOK_ENDS_S: Final = 1.0
+"""Seconds that a look which is under way may take to end."""
 
 _LIMITS: Final = SpanLimits()
 """From ``OTEL_*_LIMIT``. Read on import, so that a malformed one is reported at the start."""
@@ -86,6 +93,17 @@ class Process:
         self.spans: BatchSpanProcessor | None = None
         if self._given is None and not exporters.disabled(SPANS, os.environ):
             self.spans = exporters.spans(os.environ)
+        self.open = OpenSpans(self.spans, self._look)
+        """Spans of our own providers that have not ended."""
+        self.still_running: StillRunning | None = None
+        """None: what has not ended is not told."""
+        if self.spans is not None and math.isfinite(configuration.settings.still_running):
+            self.still_running = StillRunning(
+                self.open,
+                self.spans,
+                _IdGenerator().generate_span_id,
+                configuration.settings.still_running,
+            )
         self.logs: LogQueue | None = None
         if configuration.logs_exported:
             self.logs = exporters.logs(os.environ, self.resource)
@@ -103,7 +121,14 @@ class Process:
                 os.environ,
                 self.resource,
                 prepare_metrics,
-                Health(self._tally, self.spans, self.logs, configuration.seams).observe,
+                Health(
+                    self._tally,
+                    self.spans,
+                    self.logs,
+                    configuration.seams,
+                    Operations(self.open),
+                    self.still_running,
+                ).observe,
             )
 
     def tracer(self, service: Service | None) -> Tracer:
@@ -143,11 +168,18 @@ class Process:
             thread.join(max(timeout - (time.monotonic() - begin), 0))
         return in_time and not any(thread.is_alive() for thread in others)
 
-    def hurry(self) -> list[Any]:
-        """Export at once, and from now on without delay. Returns an event for each queue."""
+    def hurry(self, cut_off_in: float) -> list[Any]:
+        """Export at once, and from now on without delay. Returns an event for each queue.
+
+        What is still open after ``cut_off_in`` seconds is an error.
+        """
         for queue in self._queues:
             queue.hurry()
-        return [done for done in [queue.ask() for queue in self._queues] if done is not None]
+        if self.still_running is not None:
+            self.still_running.hurry()
+            self.still_running.cut_off_in(cut_off_in)
+        asked = [each.ask() for each in (*self._queues, self.still_running) if each is not None]
+        return [done for done in asked if done is not None]
 
     @property
     def patience(self) -> float:
@@ -156,7 +188,13 @@ class Process:
 
     def shutdown(self, timeout: float) -> None:
         """Export all that is recorded and end the threads, in at most ``timeout`` seconds."""
+        looks = self.still_running
+        ended = looks.ask_to_end() if looks is not None else None
         queues.shutdown(self._queues, timeout)
+        if looks is not None and ended is not None:
+            ended.wait(_LOOK_ENDS_S)
+            looks.withdraw()
+        self.open.shutdown()
         self._names.release()
         failure_log.stop()
 
@@ -164,7 +202,14 @@ class Process:
         """Remove the parent's log filters in a child, whose threads may have the same idents."""
         for queue in self._queues:
             queue.withdraw()
+        if self.still_running is not None:
+            self.still_running.withdraw()
         self._names.release()
+
+    def _look(self) -> None:
+        """See from now on what is open for too long."""
+        if self.still_running is not None:
+            self.still_running.start_quietly()
 
     @property
     def _queues(self) -> list[ExportQueue[Any]]:
@@ -197,6 +242,5 @@ class Process:
             # Its atexit hook would shut the shared queue down; ours flushes all of them.
             shutdown_on_exit=False,
         )
-        if self.spans is not None:
-            provider.add_span_processor(self.spans)
+        provider.add_span_processor(self.open)
         return provider

@@ -8,6 +8,7 @@ The process id gives away a fork that Python does not see (uWSGI's).
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
@@ -46,6 +47,9 @@ __all__ = [
 
 _LOG = logging.getLogger("otel_cinder")
 
+_BEFORE_THE_END: Final = 3.0
+"""Seconds before a process is ended at which what is open is exported."""
+
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds that a stopping process waits until its spans have left."""
 
@@ -75,7 +79,7 @@ class Runtime(Configuration):
         self._announced.clear()
         self._on = True
         # oslo.service's and cotyledon's children leave by os._exit, which skips atexit.
-        patches.wrap("runtime", "os:_exit", self._flush_then_exit)
+        patches.wrap("runtime", "os:_exit", self._end_then_exit)
         self._locks = NativeLocks()
 
     def stop(self) -> None:
@@ -84,7 +88,7 @@ class Runtime(Configuration):
         process, self._process = self._process, None
         self._processes.clear()
         self.forget()
-        interrupts.not_at_exit(self._flush_at_exit)
+        interrupts.not_at_exit(self._end_at_exit)
         if process is not None and process.pid == os.getpid():
             process.shutdown(FLUSH_TIMEOUT)
         self._locks.undo()
@@ -204,13 +208,32 @@ class Runtime(Configuration):
             return True
         return process.flush(timeout)
 
-    def hurry(self) -> list[Any]:
+    def end(self) -> bool:
+        """Export all, for the process ends: what is open counts as an error. False as for `flush`.
+
+        Never raises.
+        """
+        try:
+            process = self._process
+            if process is not None and process.pid == os.getpid():
+                process.open.cut_off()
+            return self.flush()
+        except Exception as error:
+            log_internal_error("runtime", error)
+            return False
+
+    def hurry(self, grace: float = math.inf) -> list[Any]:
         """Export at once, and from now on without delay. Returns an event for each queue.
 
         For a process that may be ended at any moment. Does not wait.
+
+        Args:
+            grace: seconds after which it is ended. What is open shortly before counts as an error.
         """
         process = self._process
-        return process.hurry() if process is not None and process.pid == os.getpid() else []
+        if process is None or process.pid != os.getpid():
+            return []
+        return process.hurry(max(grace - _BEFORE_THE_END, grace / 2))
 
     @property
     def patience(self) -> float:
@@ -242,25 +265,25 @@ class Runtime(Configuration):
             if parents is not None:
                 parents.withdraw()
         self._process = process
-        interrupts.not_at_exit(self._flush_at_exit)
-        interrupts.at_exit(self._flush_at_exit)
+        interrupts.not_at_exit(self._end_at_exit)
+        interrupts.at_exit(self._end_at_exit)
         self.announce()
         return process
 
-    def _flush_at_exit(self) -> None:
+    def _end_at_exit(self) -> None:
         give_back = interrupts.hold()
         try:
-            self.flush()
+            self.end()
         finally:
             give_back()
 
-    def _flush_then_exit(
+    def _end_then_exit(
         self, wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
         give_back: Callable[[], None] | None = None
         try:
             give_back = interrupts.hold()
-            self.flush()
+            self.end()
         except Exception as error:
             log_internal_error("runtime", error)
         try:

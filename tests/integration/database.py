@@ -1,7 +1,8 @@
 """A private MariaDB, with Cinder's schema made once and copied for each set of services."""
 
+import contextlib
 import getpass
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ class Database:
             with connection.cursor() as cursor:
                 cursor.execute(statement, arguments)
                 return list(cursor.fetchall())
+
+    @contextlib.contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Let everybody wait who asks for this table."""
+        with pymysql.connect(host="127.0.0.1", port=self.port, user="root") as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLES {table} WRITE")
+                yield
 
     def _client(self) -> list[str]:
         return ["--no-defaults", "--host=127.0.0.1", f"--port={self.port}", "--user=root"]

@@ -17,7 +17,9 @@ SHOWN = (
 )
 SHOWN_PREFIX = "cinder."
 # Measured, or different in each run.
-HIDDEN = re.compile(r"cinder\.rpc\.(queue\.duration|clock_skew)$|.*(duration|seconds|_at|pid)$")
+HIDDEN = re.compile(
+    r"cinder\.(rpc\.(queue\.duration|clock_skew)|still_running\.blocks_hub)$|.*(duration|seconds|_at|pid)$"
+)
 # What os-brick runs to find out what this host is and has, which another host has not.
 PROBES = {
     *("execute cat", "execute blkid", "execute findmnt", "execute nvme"),

@@ -17,6 +17,7 @@ PARTS = {
     "function": r"\w+",
     "resource": "volume|snapshot|backup|group|group_snapshot|service",
     "VERB": "[A-Z]+",
+    "name": ".+",
     "table": r"[\w.]+",
 }
 WORD = r"[\w.]+"
@@ -27,6 +28,7 @@ SIGNS = {
     "Retry": conventions.RETRY_NAME,
     "Driver": conventions.CODE_FUNCTION,
     "VERB": "db.system.name",
+    "name": conventions.STILL_RUNNING,
 }
 
 

@@ -149,6 +149,10 @@ class CinderStack:
         """Ask the database, so that no request is traced; `{name}` stands for the schema."""
         return self._database.query(statement.format(name=self.name), arguments)
 
+    def locked(self, table: str) -> contextlib.AbstractContextManager[None]:
+        """Let everybody wait who asks for this table."""
+        return self._database.locked(f"{self.name}.{table}")
+
     def statuses(self) -> dict[str, str]:
         """Return each volume's status, from the database so that no request is traced."""
         return dict(self.query("SELECT id, status FROM {name}.volumes"))
@@ -181,10 +185,17 @@ class CinderStack:
         return before
 
     def slow_down(
-        self, seconds: float, method: str = "create_volume", backend: str = BACKEND
+        self,
+        seconds: float,
+        method: str = "create_volume",
+        backend: str = BACKEND,
+        kind: str = "slow",
     ) -> None:
-        """Let every call of this method of the driver take so long; 0 ends it."""
-        self._order(backend, method, "slow", str(seconds))
+        """Let every call of this method of the driver take so long; 0 ends it.
+
+        The other kinds: `block` eventlet's hub, wait in a `pool`, or for a `command`.
+        """
+        self._order(backend, method, kind, str(seconds))
 
     def fail(
         self,

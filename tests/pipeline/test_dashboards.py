@@ -48,6 +48,8 @@ CHOSEN = {
 # Panel, and the query's letter -> why nothing need be there after the region's 200 creates.
 MAY_BE_EMPTY = {
     ("Which alerts fire now?", "A"): "an alert waits for minutes",
+    ("What is running now, and since when?", "A"): "all creates have ended",
+    ("What is running now, and since when?", "B"): "all creates have ended",
     ("Which messages fail, when and how? (messages)", "B"): "no call fails",
     ("When were spans lost? (spans)", "A"): "no queue overflows",
     ("When were spans lost? (spans)", "B"): "every export succeeds",

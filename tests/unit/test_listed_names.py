@@ -44,6 +44,7 @@ def span(name: str, attributes: dict[str, Any], **more: Any) -> SpanRecord:
         ("execute lvcreate", {}),
         ("INSERT volumes", SQL),
         ("SHOW", SQL),
+        ("still running LVMVolumeDriver.create_volume", {"cinder.still_running": True}),
     ],
 )
 def test_a_listed_name(name: str, attributes: dict[str, Any]) -> None:

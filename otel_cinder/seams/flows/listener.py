@@ -26,12 +26,16 @@ from otel_cinder.seams.flows.atoms import RETRY, SEAM, TASK, Kind
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.runtime import end_span, runtime
+from otel_cinder.spans.still_running import tell_more
 
 _LOG = logging.getLogger(__name__)
 
 _ENGINE: Final = "taskflow.engines.action_engine.engine"
 
 _EMPTY: Final = Context()
+
+_OWN: Final = "_TaskFlow_"
+"""Beginning of the names of atoms that are TaskFlow's own."""
 
 _FINISHED: Final = frozenset(
     {states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE}
@@ -100,7 +104,9 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             recording = self.span.is_recording()
             if recording or self.measures:
                 # Otherwise the atoms find no listener, which is quickest.
-                self.context = atoms.listened(self.context, weakref.ref(self))
+                me = weakref.ref(self)
+                self.context = atoms.listened(self.context, me)
+                tell_more(self.span, me)
             if recording:
                 if self.times_atoms:
                     # register() looks at the atoms' notifier too, at three times the cost.
@@ -111,6 +117,22 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         except Exception as error:
             log_internal_error(SEAM, error)
         return self
+
+    def so_far(self) -> tuple[None, dict[str, Any]]:
+        """Which tasks are done and which are still to come; nothing of a flow that reverts.
+
+        Read without the storage's locks, which may be eventlet's: a state may be a moment old.
+        """
+        atom_states = [
+            (atoms.short(atom.name), atom.state)
+            for atom in self._engine.storage._flowdetail
+            if not atom.name.startswith(_OWN)
+        ]
+        if any(state in (states.FAILURE, states.REVERTING) for _, state in atom_states):
+            return None, {}
+        done = [name for name, state in atom_states if state == states.SUCCESS]
+        to_come = [name for name, state in atom_states if state in (None, states.PENDING)]
+        return None, {conventions.TASKS_DONE: done, conventions.TASKS_TO_COME: to_come}
 
     def __exit__(self, error_class: Any, error: Any, tb: Any) -> None:
         try:

@@ -1,18 +1,23 @@
 """A volume driver for the tests: sparse files, slow or failing as a test orders it to be.
 
 An order is a file below `orders` in the service's state path, named for the backend and the
-driver's method: `one.create_volume.slow` holds seconds, `one.create_volume.fail` a message, with the
+driver's method: `one.create_volume.slow` holds seconds (or `block`, `pool`, `command`), `one.create_volume.fail` a message, with the
 name of one of Cinder's exceptions in the line above it.
 """
 
 import shutil
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from cinder import exception
 from cinder.image import image_utils
 from cinder.volume import configuration, driver
+from eventlet import patcher, tpool
+from oslo_concurrency import processutils
 from oslo_config import cfg
 
 OPTIONS = [
@@ -22,6 +27,39 @@ cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 
 # So many bytes stand for a GiB: Cinder does not look, and what it copies is copied soon.
 GIB = 1 << 24
+
+
+def sleep(seconds: float) -> None:
+    """Wait as Python does, under eventlet as a greenthread."""
+    time.sleep(seconds)
+
+
+def block(seconds: float) -> None:
+    """Wait as a library in C does, under eventlet with all greenthreads."""
+    _unpatched("time").sleep(seconds)
+
+
+def pool(seconds: float) -> None:
+    """Wait in a native thread of a pool."""
+    if _unpatched("threading") is threading:
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(block, seconds).result()
+    else:
+        tpool.execute(block, seconds)
+
+
+def command(seconds: float) -> None:
+    """Wait for a program."""
+    processutils.execute("sleep", str(seconds))
+
+
+def _unpatched(module: str) -> Any:
+    if patcher.is_monkey_patched("thread"):
+        return patcher.original(module)
+    return sys.modules[module]
+
+
+WAITS = {"slow": sleep, "block": block, "pool": pool, "command": command}
 
 
 class SparseFileDriver(driver.VolumeDriver):
@@ -170,9 +208,10 @@ class SparseFileDriver(driver.VolumeDriver):
         return True
 
     def _obey(self, method: str) -> None:
-        slow = self._orders / f"{self._name}.{method}.slow"
-        if slow.exists():
-            time.sleep(float(slow.read_text()))
+        for kind, wait in WAITS.items():
+            order = self._orders / f"{self._name}.{method}.{kind}"
+            if order.exists():
+                wait(float(order.read_text()))
         fail = self._orders / f"{self._name}.{method}.fail"
         if fail.exists():
             name, _, message = fail.read_text().partition("\n")

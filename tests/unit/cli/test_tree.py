@@ -13,7 +13,7 @@ from rich.console import Console
 
 from otel_cinder.cli.tree import draw, lines_of
 from otel_cinder.reading.story import Story, duration_text
-from otel_cinder.reading.trace import SpanRecord, Trace
+from otel_cinder.reading.trace import LinkRecord, SpanRecord, Trace
 from tests.unit.cli.samples import failed_create, volume_create
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -64,6 +64,54 @@ def test_an_orphan_says_which_parent_is_missing() -> None:
     text = drawn(volume_create()[5:7], 100)
     assert "2 without a parent" in text
     assert "its parent 0000000000000002 did not arrive" in text
+
+
+def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
+    """A create whose driver's call has not ended, as it is told for the second time."""
+    spans = [span for span in volume_create() if span.service != "cinder-volume"]
+    cast = next(span for span in spans if span.name == "cast cinder-volume/create_volume")
+    said = {
+        "cinder.still_running": True,
+        "cinder.still_running.spans": ["process x", "volume_create_manager", "RBD.create_volume"],
+        "cinder.still_running.tasks_to_come": ["CreateVolumeOnFinishTask"],
+        "cinder.still_running.blocks_hub": True,
+        "code.stacktrace": "/usr/lib/cinder/volume/drivers/rbd.py:812 in RBD.create_volume\n/x",
+    }
+    told = replace(
+        cast,
+        span_id="e" * 16,
+        parent_id=cast.span_id,
+        name="still running RBD.create_volume",
+        kind="internal",
+        service="cinder-volume",
+        end_ns=cast.start_ns + 552 * 10**9,
+        attributes=said,
+        links=(LinkRecord(cast.trace_id, "f" * 16),),
+    )
+    first = replace(told, span_id="d" * 16, end_ns=cast.start_ns + 10**10)
+    return [*spans, told, first, *more]
+
+
+def test_what_is_still_running_is_drawn_as_that() -> None:
+    """Once, as old as it was last told, with where it is, in what, and what is still to come."""
+    lines = drawn(hanging_create(), 128).splitlines()
+    (index,) = (index for index, line in enumerate(lines) if "still running" in line)
+    assert "RBD.create_volume" in lines[index]
+    assert "552 s" in lines[index]
+    assert [line.strip(" │") for line in lines[index + 1 : index + 5]] == [
+        "· at rbd.py:812 in RBD.create_volume",
+        "· inside of volume_create_manager, process x",
+        "· blocks eventlet's hub: all other work of this process waits",
+        "· still to come: CreateVolumeOnFinishTask",
+    ]
+
+
+def test_what_has_ended_is_not_drawn_beside_what_told_of_it() -> None:
+    """Once the span itself has arrived, what told of it while it ran is left out."""
+    real = replace(hanging_create()[-1], span_id="f" * 16, name="RBD.create_volume", attributes={})
+    text = drawn(hanging_create(replace(real, links=())), 128)
+    assert "still running" not in text
+    assert text.count("RBD.create_volume") == 1
 
 
 def test_the_service_is_named_where_it_changes() -> None:

@@ -196,7 +196,7 @@ def test_uwsgis_hook_is_taken_and_given_back(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)  # type: ignore[arg-type]
     otel_cinder.instrument(tracer_provider=Recorder().provider)
     runtime.measure("cinder.rpc.queue.duration", 1, {})
-    assert uwsgi.atexit == runtime._flush_at_exit
+    assert uwsgi.atexit == runtime._end_at_exit
     otel_cinder.uninstrument()
     assert not hasattr(uwsgi, "atexit")
     uwsgi.atexit = print

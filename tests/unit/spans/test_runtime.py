@@ -360,5 +360,5 @@ def test_failing_flush_does_not_keep_a_process(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("no")
 
     monkeypatch.setattr(runtime, "flush", broken)
-    runtime._flush_then_exit(lambda *args: left.append(args), None, (3,), {})
+    runtime._end_then_exit(lambda *args: left.append(args), None, (3,), {})
     assert left == [(3,)]
