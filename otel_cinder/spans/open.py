@@ -131,11 +131,13 @@ class OpenSpans(SpanProcessor):
 
     def _make_room(self) -> bool:
         """Forget what was dropped. Says whether there is room for one more."""
+        if self.left_out % _FIRST_SWEEP:  # a look at all of them takes its time: not at each start
+            self.left_out += 1
+            return False
         count = len(self.snapshot())
         self._room = min(max(_FIRST_SWEEP, 2 * count), LIMIT)
         if count >= LIMIT:
             self.left_out += 1
-            self._room = LIMIT
         return count < LIMIT
 
 

@@ -34,7 +34,10 @@ class Broker:
         self._url = _amqp_url(transport_url)
         self._exchange = exchange
         volume_host = f"{host}@{backend}"
-        self._served = ("cinder-scheduler", f"cinder-volume.{volume_host}")
+        self._served = {
+            "cinder-scheduler": "cinder-scheduler",
+            "cinder-volume": f"cinder-volume.{volume_host}",
+        }
         self._queues = (
             *_TOPICS,
             f"cinder-scheduler.{host}",
@@ -48,9 +51,9 @@ class Broker:
                     "the demo one of its own (rabbitmqctl add_vhost …)"
                 )
 
-    def is_served(self) -> bool:
-        """Return whether the scheduler and the volume service both listen."""
-        return all(self._consumers(name) for name in self._served)
+    def is_served(self, service: str) -> bool:
+        """Return whether ``service``, the scheduler or the volume service, listens."""
+        return bool(self._consumers(self._served[service]))
 
     def tidy(self) -> None:
         """Delete what the demo's services declared; queues with an expiry go without that."""

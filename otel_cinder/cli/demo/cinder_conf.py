@@ -25,6 +25,7 @@ _NOT_INHERITED = re.compile(r"OTEL_|OS_[A-Z0-9_]*__|OS_CINDER_|EVENTLET_|PYTHONW
 
 # A scheduler that starts while cinder-volume does may miss its first word of what it has. The next
 # one would come after one or two minutes.
+# No heartbeats: SQLite would refuse some transactions of a create that coincide with one.
 _CINDER_CONF = """\
 [DEFAULT]
 auth_strategy = noauth_include_project_id
@@ -42,6 +43,8 @@ osapi_volume_workers = 1
 enabled_backends = {backend}
 scheduler_driver_init_wait_time = 10
 periodic_interval = 3
+report_interval = 3600
+service_down_time = 7200
 periodic_fuzzy_delay = 0
 backend_stats_polling_interval = 3
 default_volume_type = __DEFAULT__

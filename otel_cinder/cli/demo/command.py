@@ -11,9 +11,10 @@ from typing import Any
 import click
 from rich.console import Console
 
+from otel_cinder.cli.demo.options import Options
 from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.cli.demo.run import Options, run
+from otel_cinder.cli.demo.run import run
 
 _FILE = click.Path(path_type=Path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import site
@@ -12,13 +13,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from otel_cinder.cli.demo import cinder_conf, show
 from otel_cinder.cli.demo.broker import Broker
+from otel_cinder.cli.demo.options import Options
 from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER, START_IT, Pipeline
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.processes import Processes, last_lines
@@ -35,24 +37,6 @@ _POLL_S = 0.1
 _EXPORT_S = 15.0
 # Time for the trace to come through the collector to Jaeger.
 _PIPELINE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of the command line; ``timeout`` is in seconds, ``size`` in GiB."""
-
-    size: int = 1
-    name: str = "demo"
-    endpoint: str | None = None
-    pipeline: bool = False
-    jaeger: str | None = None
-    grafana: str | None = None
-    transport_url: str | None = None
-    port: int = 0
-    spans: Path | None = None
-    svg: Path | None = None
-    timeout: float = 120.0
-    keep: bool = False
 
 
 def run(options: Options, out: Console, err: Console) -> None:
@@ -98,8 +82,7 @@ def run(options: Options, out: Console, err: Console) -> None:
         cinder = _Cinder(port, processes, deadline)
         with err.status("Starting Cinder …"):
             if broker:
-                _start_services(processes, folder, deadline)
-                cinder.wait(broker.is_served, "Cinder's services to listen")
+                _start_services(processes, folder, cinder, broker)
             else:
                 _start_one_process(processes, folder, port)
             cinder.wait(cinder.is_ready, "Cinder's scheduler to know its backend")
@@ -147,6 +130,11 @@ class _Cinder:
                 "OpenStack-API-Version": "volume 3.70",
             }
         )
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the demo gives up, 1 at least."""
+        return max(1.0, self._deadline - time.monotonic())
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         while not condition():
@@ -196,8 +184,7 @@ class _Cinder:
         import requests
 
         try:
-            left = max(1.0, self._deadline - time.monotonic())
-            return self._http.request(method, url, timeout=left, **kwargs)
+            return self._http.request(method, url, timeout=self.time_left, **kwargs)
         except requests.RequestException as error:
             self._processes.check()
             raise Problem(f"Cinder's API did not answer: {error}") from None
@@ -209,7 +196,7 @@ def _start_one_process(processes: Processes, folder: Path, port: int) -> None:
     processes.start("cinder", [sys.executable, "-m", module, *arguments])
 
 
-def _start_services(processes: Processes, folder: Path, deadline: float) -> None:
+def _start_services(processes: Processes, folder: Path, cinder: _Cinder, broker: Broker) -> None:
     programs = Path(sys.executable).parent
     arguments = cinder_conf.arguments(folder)
     names = ("cinder-volume", "cinder-scheduler", "cinder-api")
@@ -218,12 +205,15 @@ def _start_services(processes: Processes, folder: Path, deadline: float) -> None
             raise Problem(f"Cinder's program {name} is not in {programs}")
     if not _is_activated():
         raise Problem("otel_cinder.pth is not in site-packages: install otel-cinder with pip")
-    left = max(1.0, deadline - time.monotonic())
     command = [str(programs / "cinder-manage"), *arguments, "db", "sync"]
-    processes.run("cinder-manage", command, left)
+    processes.run("cinder-manage", command, cinder.time_left)
     cinder_conf.share_database(folder)
     for name in names:
         processes.start(name, [str(programs / name), *arguments])
+        if name != "cinder-api":
+            # One after the other: SQLite refuses a transaction that writes what it has read before
+            # another process wrote, and a volume service that is refused at its start ends.
+            cinder.wait(functools.partial(broker.is_served, name), f"{name} to listen")
 
 
 def _is_activated() -> bool:

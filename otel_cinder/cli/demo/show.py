@@ -17,7 +17,7 @@ from otel_cinder.reading.receiver import to_json_line
 from otel_cinder.reading.trace import Trace
 
 if TYPE_CHECKING:
-    from otel_cinder.cli.demo.run import Options
+    from otel_cinder.cli.demo.options import Options
 
 _PICTURE_WIDTH = 128
 _NEXT_STEPS = """\
