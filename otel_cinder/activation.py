@@ -99,6 +99,11 @@ def _say(error: Exception) -> None:
 def _advice(error: Exception) -> str:
     if not isinstance(error, ImportError):
         return "Correct the OTEL_* variable that this names; if it names none, please report it."
+    return advice_on_import(error)
+
+
+def advice_on_import(error: ImportError) -> str:
+    """The likely remedy if this import fails."""
     package = (error.name or "otel_cinder").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) or package == "otel_cinder":
         return "Is it installed in the same virtualenv, with its dependencies?"

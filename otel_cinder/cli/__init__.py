@@ -6,7 +6,14 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; exits 2 with one sentence when its extra is not installed."""
+    """Run the command line; exits 2 with one sentence when its extra is not installed.
+
+    `doctor` runs without the extra.
+    """
+    if sys.argv[1:2] == ["doctor"]:
+        from otel_cinder.doctor.command import main as doctor
+
+        sys.exit(doctor(sys.argv[2:]))
     try:
         # click and rich come with an extra, which services that are only traced do without.
         import click  # noqa: F401

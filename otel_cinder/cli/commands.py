@@ -6,6 +6,7 @@ import click
 
 from otel_cinder import __version__
 from otel_cinder.cli.demo.command import demo
+from otel_cinder.cli.doctor import doctor
 from otel_cinder.cli.report.command import report
 from otel_cinder.cli.show import show
 
@@ -19,3 +20,4 @@ def cli() -> None:
 cli.add_command(demo)
 cli.add_command(show)
 cli.add_command(report)
+cli.add_command(doctor)
