@@ -49,11 +49,12 @@ class Sight:
         """True if tracing is switched on; None: that can't be seen."""
         if self.facts and not self.installed:
             return False
-        if not self.environ_is_known and self.process is not None:
-            return self.process.traced()
-        if "enabled" not in self.facts:
-            return None
-        return bool(self.facts["enabled"]) and not self.facts["disabled"]
+        if self.facts.get("enabled"):
+            return not self.facts["disabled"]
+        if self.environ_is_known or self.process is None:
+            return False if "enabled" in self.facts else None
+        # A WSGI server's workers begin with their first request.
+        return self.process.traced() or (None if self.process.is_wsgi else self.process.traced())
 
 
 def could_look(sight: Sight) -> Iterator[Finding]:
@@ -63,10 +64,10 @@ def could_look(sight: Sight) -> Iterator[Finding]:
     process = sight.process
     if process is None or process.environ is not None or process.elsewhere:
         return
-    what = f"its environment can't be read: {process.hidden}"
+    what = f"the environment can't be read: {process.hidden}"
     if process.has_title:
         traced = process.traced()
-        proof = ", but it holds a socket by which traced processes are known" if traced else ""
+        proof = ", but a socket shows that it is traced" if traced else ""
         level = Level.NOTE if traced else Level.UNSEEN
         yield Finding("access", _IN_SHELL, what + proof, level)
     else:
@@ -151,13 +152,15 @@ def settings_are_right(sight: Sight) -> Iterator[Finding]:
 
 
 def export_is_on(sight: Sight) -> Iterator[Finding]:
-    """Nothing switches the export off."""
+    """Nothing switches the export of spans off."""
     if sight.facts.get("sdk_disabled"):
         yield Finding(
             "export",
             "Take OTEL_SDK_DISABLED=true out, and restart the service",
             "with it, nothing is exported",
         )
+    for name in sight.facts.get("idle", ()):
+        yield Finding("export", f"Correct {name}", "as it is set, no trace is exported")
 
 
 def seams(sight: Sight) -> Iterator[Finding]:
@@ -224,7 +227,7 @@ def formats(sight: Sight) -> Iterator[Finding]:
 
 def uwsgi_threads(sight: Sight) -> Iterator[Finding]:
     """Python's threads run under uWSGI; the export needs one."""
-    if sight.uwsgi is not None and not sight.uwsgi.threads_are_enabled:
+    if sight.uwsgi is not None and sight.uwsgi.known and not sight.uwsgi.threads_are_enabled:
         yield Finding(
             "uwsgi",
             "Add enable-threads = true to uWSGI's configuration, and restart it",

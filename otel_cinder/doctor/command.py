@@ -20,13 +20,19 @@ It changes nothing and shows no value of a secret. Run it as root, or as the use
 run as. Exit status: 0 (nothing to mend), 1 (something to mend), 2 (could not look)."""
 
 
+_NONE = (
+    "Start a service, run this as root, or name a virtualenv with --venv PATH: no Cinder service is "
+    "seen here."
+)
+
+
 def main(arguments: Sequence[str], program: str = "otel-cinder doctor") -> int:
     """Run the command, and return its exit status."""
     options = _parser(program).parse_args(arguments)
     examination = Examination(endpoint=not options.no_endpoint, send_trace=options.send_trace)
     examined = _examine(examination, options)
     if not examined:
-        print("No Cinder service runs here; --venv PATH looks at a virtualenv.", file=sys.stderr)
+        print(_NONE, file=sys.stderr)
         return 2
     text = report.json_of(examined) if options.json else report.text_of(examined)
     encoding = sys.stdout.encoding or "ascii"

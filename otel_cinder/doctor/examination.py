@@ -82,7 +82,8 @@ class Examination:
         environ = {**(process.environ or {}), **(options.environ if options else {})}
         green = _NO_EVENTLET not in environ and not process.is_wsgi
         question = Question.of(python, environ, process.owner, green=green)
-        return self._ask(question, endpoint=process.environ is not None)
+        known = process.environ is not None or any(name.startswith("OTEL_") for name in environ)
+        return self._ask(question, endpoint=known)
 
     def _ask(self, question: Question, *, endpoint: bool) -> tuple[Facts, tuple[str, ...]]:
         try:

@@ -153,17 +153,25 @@ def _settings(_request: Request, facts: Facts) -> None:
     facts["others"] = [] if "*" in left_out else list(_others(left_out))
     settings.Settings.from_environ(os.environ)
     if facts["enabled"]:
-        _standard_settings()
+        facts["idle"] = list(_idle())
     notices.tell()
     facts["warnings"] = [_masked(text) for text in kept.take()]
 
 
-def _standard_settings() -> None:
+def _idle() -> Iterator[str]:
+    """The standard settings by which no trace is exported; the others' mistakes are warned of."""
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_OFF
+
     from otel_cinder.export import exporters
+    from otel_cinder.export.signals import SPANS
     from otel_cinder.spans import sampling
 
     exporters.check(os.environ)
-    sampling.configured(os.environ)
+    sampler, _ = sampling.configured(os.environ)
+    if sampler in (ALWAYS_OFF, DEFAULT_OFF):
+        yield "OTEL_TRACES_SAMPLER"
+    if not exporters._names(SPANS, os.environ):
+        yield "OTEL_TRACES_EXPORTER"
 
 
 def _others(left_out: set[str]) -> Iterator[list[str]]:
@@ -356,10 +364,13 @@ def _batch(signal: Any, send_trace: bool, facts: Facts) -> Any:
 def _span(facts: Facts) -> Any:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
     named = Resource({"service.name": "otel-cinder-doctor"})
     provider = TracerProvider(
-        resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
+        sampler=ALWAYS_ON,
+        resource=named.merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,
     )
     span: Any = provider.get_tracer("otel_cinder.doctor").start_span("doctor")
     span.end()

@@ -18,7 +18,13 @@ _SERVICES: Final = frozenset({API, "cinder-scheduler", "cinder-volume", "cinder-
 _TITLE: Final = re.compile(r"(cinder-[a-z]+): (?:master process \[(.*)\]$)?")
 """What cotyledon makes of a command line; it overwrites the environment, too."""
 
-_HIDDEN_BY_TITLE: Final = "the service has overwritten it with its title (setproctitle)"
+_UWSGI_TITLE: Final = re.compile(r".*cinder.*uWSGI ")
+"""The same of uWSGI's, with ``auto-procname`` and a prefix, as in devstack."""
+
+_UWSGI_INI: Final = Path("/etc/cinder/cinder-api-uwsgi.ini")
+"""The configuration of uWSGI in devstack and on Debian."""
+
+_HIDDEN_BY_TITLE: Final = "the service has overwritten it with a title"
 
 _MOD_WSGI: Final = re.compile(r"\(wsgi:.*cinder")
 
@@ -183,13 +189,19 @@ def _read(folder: Path, boot: float) -> Process | None:
     except OSError:  # it has ended, or belongs to somebody whose processes are hidden
         return None
     started = boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    title = _TITLE.match(argv[0])
-    if title:
-        argv = tuple((title[2] or service).split())
-        environ, hidden = None, _HIDDEN_BY_TITLE
-    else:
-        environ, hidden = _environ(folder)
-    return Process(folder, service, argv, environ, hidden, int(fields[1]), started)
+    behind = _behind_title(argv[0], service)
+    environ, hidden = (None, _HIDDEN_BY_TITLE) if behind else _environ(folder)
+    return Process(folder, service, behind or argv, environ, hidden, int(fields[1]), started)
+
+
+def _behind_title(title: str, service: str) -> tuple[str, ...]:
+    """The likely command line behind a title; empty: this is none."""
+    found = _TITLE.match(title)
+    if found:
+        return tuple((found[2] or service).split())
+    if _UWSGI_TITLE.match(title):
+        return ("uwsgi", "--ini", str(_UWSGI_INI)) if _UWSGI_INI.exists() else ("uwsgi",)
+    return ()
 
 
 def _words(text: bytes) -> tuple[str, ...]:
@@ -211,7 +223,8 @@ def _is_python(word: str) -> bool:
 
 def is_uwsgi(argv: tuple[str, ...]) -> bool:
     """True for the command line of a uWSGI server."""
-    return any(Path(word).name.partition("_")[0] in ("uwsgi", "uwsgi-core") for word in argv[:2])
+    program = argv[1:2] if _is_python(argv[0]) else argv[:1]
+    return any(Path(word).name.partition("_")[0] in ("uwsgi", "uwsgi-core") for word in program)
 
 
 def _service(argv: tuple[str, ...]) -> str:
@@ -219,7 +232,7 @@ def _service(argv: tuple[str, ...]) -> str:
     title = _TITLE.match(argv[0])
     if title:
         return title[1] if title[1] in _SERVICES else ""
-    if _MOD_WSGI.match(argv[0]):
+    if _MOD_WSGI.match(argv[0]) or _UWSGI_TITLE.match(argv[0]):
         return API
     words = argv[1:] if _is_python(argv[0]) else argv
     program = next((word for word in words if not word.startswith("-")), "")

@@ -25,6 +25,11 @@ class Options(NamedTuple):
         return [value for name, value in self.pairs if name in names]
 
     @property
+    def known(self) -> bool:
+        """True if all options could be read."""
+        return bool(self.pairs) and not self.unread
+
+    @property
     def home(self) -> str:
         """The virtualenv, or nothing."""
         return (self.all(*_HOMES) or [""])[-1]

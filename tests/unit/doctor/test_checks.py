@@ -73,6 +73,7 @@ FAILED = {"signal": "spans", "where": "x", "state": "failed", "advice": "Do", "w
         ({"warnings": ["Set X to y: z."]}, "settings", Level.MEND),
         ({"unknown": [["OTEL_X", ""]]}, "settings", Level.MEND),
         ({"sdk_disabled": True}, "export", Level.MEND),
+        ({"idle": ["OTEL_TRACES_EXPORTER"]}, "export", Level.MEND),
         ({"exports": [FAILED]}, "endpoint", Level.MEND),
         ({"exports": [{**FAILED, "state": "unseen"}]}, "endpoint", Level.UNSEEN),
         (
@@ -144,7 +145,8 @@ def test_other_instrumentations_count_only_if_they_are_started(process: Process)
 
 def test_uwsgi_without_threads_is_found(process: Process) -> None:
     """Python's threads don't run there."""
-    for pairs, count in (((), 1), ((("enable-threads", "true"),), 0)):
+    module = ("module", "cinder.wsgi.api")
+    for pairs, count in (((module,), 1), ((module, ("enable-threads", "true")), 0), ((), 0)):
         sight = Sight(HEALTHY, process=process, uwsgi=Options(pairs, (), ()))
         assert len(findings_of(sight)) == count
 
@@ -160,6 +162,14 @@ def test_environment_that_is_hidden_is_no_fault(process: Process, proc: Proc) ->
         proc.add(pid, ["cinder-api: master process [/v/bin/cinder-api]"], {}, sockets=sockets)
         [titled] = processes.find(proc.folder, [pid])
         assert found(titled, enabled=False) == expected
+
+
+def test_hidden_wsgi_server_may_wait_for_its_first_request(proc: Proc) -> None:
+    """No socket yet is no proof that tracing is off."""
+    proc.add(20, ["cinder-apiuWSGI master"], {})
+    [titled] = processes.find(proc.folder)
+    assert found(titled, enabled=False) == [("access", Level.UNSEEN)]
+    assert found(titled, enabled=True) == [("access", Level.UNSEEN)]
 
 
 def test_virtualenv_that_cannot_be_asked_is_the_only_finding(process: Process) -> None:

@@ -74,6 +74,8 @@ def test_virtualenv_is_looked_at_with_this_shells_variables() -> None:
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {SECRET}",
             "OTEL_CINDER_RESULTS": SECRET,
             "OTEL_CINDER_FLOWS": SECRET,
+            "OTEL_CINDER_ENABLED": "true",
+            "OTEL_TRACES_SAMPLER": "always_off",
         }
         done = run("--venv", sys.prefix, "--send-trace", "--json", env=env)
         [span] = receiver.spans()
@@ -84,7 +86,8 @@ def test_virtualenv_is_looked_at_with_this_shells_variables() -> None:
     [looked_at] = report["looked_at"]
     assert looked_at["places"]["fit"] > 80
     assert [e["state"] for e in looked_at["exports"]] == ["taken", "taken"]
-    unknown, value = (finding["advice"] for finding in looked_at["findings"])
+    unknown, value, sampler = (finding["advice"] for finding in looked_at["findings"])
+    assert sampler == "Correct OTEL_TRACES_SAMPLER"
     assert unknown.startswith("Correct the name of OTEL_CINDER_FLOWS")
     assert value.startswith("Set OTEL_CINDER_RESULTS to one of keys, values: '***' is unknown")
 
@@ -102,8 +105,9 @@ def test_nothing_to_look_at_is_said(
     """Without a Cinder that runs, one sentence and exit status 2."""
     monkeypatch.setattr(command, "_PROC", proc.folder)
     assert command.main([]) == 2
-    said = "No Cinder service runs here; --venv PATH looks at a virtualenv.\n"
-    assert capsys.readouterr() == ("", said)
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.endswith("name a virtualenv with --venv PATH: no Cinder service is seen here.\n")
 
 
 def test_services_with_the_same_fault_share_a_line(

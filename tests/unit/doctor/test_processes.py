@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_cinder.doctor import processes
+from otel_cinder.doctor import processes, uwsgi
 from tests.unit.doctor.proc import BOOT, Proc
 
 VENV = "/opt/venv/bin/python3"
@@ -23,6 +23,7 @@ VENV = "/opt/venv/bin/python3"
         (["(wsgi:cinder-api)  -k start"], "cinder-api"),
         (["cinder-volume: master process [/opt/venv/bin/cinder-volume --x]"], "cinder-volume"),
         (["cinder-volume: VolumeWrapper worker(0)"], "cinder-volume"),
+        (["cinder-apiuWSGI master"], "cinder-api"),
     ],
 )
 def test_services_are_found(proc: Proc, argv: list[str], service: str) -> None:
@@ -43,6 +44,8 @@ def test_services_are_found(proc: Proc, argv: list[str], service: str) -> None:
         [VENV, "-m", "otel_cinder", "doctor"],
         ["uwsgi", "--ini", "/etc/nova/nova-api-uwsgi.ini"],
         ["cinder-horse: master process []"],
+        ["nova-apiuWSGI worker 1"],
+        ["less", "/usr/bin/uwsgi", "cinder"],
     ],
 )
 def test_other_programs_are_left_alone(proc: Proc, argv: list[str]) -> None:
@@ -81,6 +84,19 @@ def test_title_hides_the_environment(proc: Proc) -> None:
     assert process.has_title
     assert process.environ is None
     assert process.argv == ("/v/bin/cinder-api", "--config-file", "c")
+
+
+def test_ini_of_a_uwsgi_behind_a_title_is_the_usual_one(
+    proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in devstack and on Debian; if there is none, its options are not known."""
+    monkeypatch.setattr(processes, "_UWSGI_INI", tmp_path / "api.ini")
+    proc.add(7, ["cinder-api uWSGI master"], {})
+    assert processes.find(proc.folder)[0].argv == ("uwsgi",)
+    (tmp_path / "api.ini").write_text("[uwsgi]\nenv = OTEL_A=b\n")
+    [process] = processes.find(proc.folder)
+    assert process.has_title
+    assert uwsgi.options_of(process).environ == {"OTEL_A": "b"}
 
 
 def test_python_is_that_of_the_virtualenv(proc: Proc, tmp_path: Path) -> None:
