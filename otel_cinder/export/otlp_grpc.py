@@ -34,7 +34,7 @@ _LIKELY: Final = (
         "its name does not resolve",
     ),
     (
-        r"http1|HTTP/1|HTTP2|preface|settings frame|Socket closed|GOAWAY",
+        r"http1|HTTP/[12]|HTTP2|preface|settings frame|Socket closed|GOAWAY",
         "Set {} to the collector's port for OTLP over gRPC (4317), or its protocol to http/protobuf",
         "that port does not speak gRPC",
     ),

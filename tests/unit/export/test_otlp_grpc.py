@@ -195,12 +195,20 @@ def test_nothing_listens(deliver: Deliver) -> None:
     assert not answered.answered
 
 
-def test_port_of_http(deliver: Deliver) -> None:
-    """A server of HTTP at the port is reported as one."""
+@pytest.mark.parametrize(
+    "answer",
+    [
+        collectors.answer(400, b"400 Bad Request", "text/plain"),
+        b"<!DOCTYPE HTML>\n<html><head><title>Error response</title></head></html>\n",
+    ],
+    ids=["with a head", "without"],
+)
+def test_port_of_http(deliver: Deliver, answer: bytes) -> None:
+    """A server of HTTP at the port is reported as one, also if it answers HTTP/2 without a head."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(collectors.answer(400, b"400 Bad Request", "text/plain"))
+        connection.sendall(answer)
 
     with collectors.listening(serve) as port:
         answered = deliver(port)
