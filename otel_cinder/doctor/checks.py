@@ -88,12 +88,13 @@ def package(sight: Sight) -> Iterator[Finding]:
         return
     if not sight.installed:
         series = tested.series_of(sight.facts.get("packages", {}).get("cinder", ""))
+        then = ", and restart the service" if sight.process else ""
         yield Finding(
             "package",
             "Install it there: pip install --no-deps -r "
             f"https://raw.githubusercontent.com/otel-cinder/otel-cinder/main/requirements/{series}.txt "
-            "otel-cinder, and restart the service",
-            "otel-cinder is not in the virtualenv that the service runs in",
+            f"otel-cinder{then}",
+            "otel-cinder is not in the virtualenv",
         )
     for missing in sight.facts.get("missing", ()):
         advice = "Install what requirements/ lists for this OpenStack release"
@@ -168,13 +169,17 @@ def seams(sight: Sight) -> Iterator[Finding]:
     places = sight.facts.get("places")
     if places is None:
         return
+    if "cinder" not in sight.facts["packages"] and "cinder.objects" in sight.facts["unimportable"]:
+        advice = "Name the virtualenv in which Cinder is installed"
+        yield Finding("seams", advice, "Cinder is not in this one")
+        return
     for target, seam, why in places["skipped"]:
         advice = f"Check the release of {target.partition('.')[0].partition(':')[0]}"
         what = f"{target} does not fit, so {seam} spans will be missing"
         yield Finding("seams", advice, what, raw=why)
     if not places["fit"]:
-        advice = "Install Cinder, oslo.messaging and taskflow in that virtualenv, or name another"
-        yield Finding("seams", advice, "there is nothing to patch")
+        advice = "Install what requirements/ lists for this OpenStack release"
+        yield Finding("seams", advice, "no place could be patched")
     for module, why in sight.facts["unimportable"].items():
         what = f"{module} can't be imported, so its places were not looked at"
         yield Finding("seams", "Look at the error", what, Level.UNSEEN, why)

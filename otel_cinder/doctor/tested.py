@@ -25,6 +25,6 @@ _SERIES: Final = {
 
 
 def series_of(cinder: str) -> str:
-    """The name of the OpenStack release with this version of Cinder; ``RELEASE`` if unknown."""
+    """The name of the OpenStack release with this version of Cinder; ``RELEASE``, for people to replace, if unknown."""
     major = cinder.partition(".")[0]
     return _SERIES.get(int(major), "RELEASE") if major.isdecimal() else "RELEASE"

@@ -63,7 +63,7 @@ def test_healthy_cinder_has_no_findings(
     assert all(each["on"] is each["traced_now"] is True for each in seen.values())
     assert {name: len(each["workers"]) + 1 for name, each in seen.items()} == before
     for each in seen.values():
-        assert each["places"]["fit"] > 80
+        assert each["places"]["fit"] >= 40
         exports = {(e["signal"], e["where"], e["state"]) for e in each["exports"]}
         assert exports == {(what, receiver.endpoint, "taken") for what in ("spans", "metrics")}
 

@@ -83,6 +83,11 @@ FAILED = {"signal": "spans", "where": "x", "state": "failed", "advice": "Do", "w
         ),
         ({"places": {"fit": 0, "skipped": []}}, "seams", Level.MEND),
         ({"unimportable": {"cinder.objects": "ImportError: x"}}, "seams", Level.UNSEEN),
+        (
+            {"packages": {"otel-cinder": "0"}, "unimportable": {"cinder.objects": "x", "y": "z"}},
+            "seams",
+            Level.MEND,
+        ),
         ({"packages": {"otel-cinder": "0", "cinder": "30.0.0"}}, "versions", Level.NOTE),
         ({"packages": {"otel-cinder": "0", "oslo.messaging": "13.1"}}, "versions", Level.NOTE),
     ],
