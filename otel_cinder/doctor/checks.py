@@ -149,7 +149,8 @@ def settings_are_right(sight: Sight) -> Iterator[Finding]:
         yield Finding("settings", text.removesuffix("."), "")
     for name, near in sight.facts.get("unknown", ()):
         advice = f"Correct the name of {name}, probably to {near}" if near else f"Take {name} out"
-        yield Finding("settings", advice, "OpenTelemetry has no such variable, so it has no effect")
+        what = "OpenTelemetry has no such variable, so it has no effect"
+        yield Finding("settings", advice, what, Level.MEND if near else Level.NOTE)
 
 
 def export_is_on(sight: Sight) -> Iterator[Finding]:

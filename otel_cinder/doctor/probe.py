@@ -236,7 +236,9 @@ def _nearest(name: str, known: set[str]) -> str | None:
     """The nearest name; empty: none is near; None: the name may be another package's."""
     is_free = name.startswith(_FREE)
     found = difflib.get_close_matches(name.upper(), known, 1, 0.93 if is_free else 0.8)
-    return found[0] if found else None if is_free else ""
+    if found and not name.startswith(f"{found[0]}_"):  # Kubernetes' operator adds such names
+        return found[0]
+    return None if is_free else ""
 
 
 def _known_names() -> set[str]:

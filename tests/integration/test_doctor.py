@@ -151,7 +151,8 @@ class Planted:
 
     def __init__(self, stack: CinderStack, installation: Installation, folder: Path) -> None:
         self._configuration = (stack.folder / "cinder.conf").read_text()
-        self._uwsgi = (stack.folder / "uwsgi.ini").read_text()
+        ini = (stack.folder / "uwsgi.ini").read_text()
+        self._uwsgi = ini.replace(f":{stack.port}", f":{free_port()}")  # which is not taken
         self._installation = installation
         self._folder = folder
         self._processes: list[Process] = []
@@ -184,6 +185,7 @@ class Planted:
         self._processes.append(process)
         command = Path(f"/proc/{process.pid}/cmdline")
         wait_until(lambda: str(script).encode() in command.read_bytes(), 60, "the program's start")
+        assert process.running(), process.log.read_text()
         # It needs to get nowhere: two processors bear one Cinder at a time.
         os.kill(process.pid, signal.SIGSTOP)
         return process.pid
