@@ -123,6 +123,22 @@ def test_a_create_is_one_trace(
     assert "unpatched" not in log.read_text()
 
 
+def test_the_doctor_has_nothing_to_mend(installed: Installed, tmp_path: Path) -> None:
+    """As it is installed, every place fits, and no requirement is missing or untried."""
+    words = ["-m", "otel_cinder", "doctor", "--no-endpoint", "--venv", installed.virtualenv.folder]
+    doctor = subprocess.run(
+        [installed.virtualenv.python, *words],
+        cwd=tmp_path,
+        env=clean_environment(),
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+    assert (doctor.returncode, doctor.stderr) == (0, "")
+    assert f"cinder {installed.release.cinder}, " in doctor.stdout
+    assert doctor.stdout.endswith(" places fit\n\nNothing to mend.\n")
+
+
 def shape(trace: Trace) -> str:
     """Return the names in a trace: a span's, its attributes' and its events'."""
     return "".join(
