@@ -14,7 +14,7 @@ from benchmarks.estimates import Round
 from benchmarks.http_application import App, application, environ, start_response
 from benchmarks.rounds import Effort, Segment, Variant, run
 from benchmarks.verdicts import Check, Report, interval
-from otel_cinder.cinder import requests, services
+from otel_cinder.cinder import services
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams import http
 from otel_cinder.spans.runtime import Service
@@ -75,9 +75,7 @@ def _variants() -> list[Variant]:
 
 
 def _traced() -> App:
-    return http.TracedApplication(
-        application, Service(services.API), requests.request_attributes, PatchSet()
-    )
+    return http.TracedApplication(application, Service(services.API), PatchSet())
 
 
 def _segment(app: App) -> Segment:
