@@ -141,14 +141,13 @@ def identifier(value: object, limit: int = 255) -> str:
 
 def masked(value: object, limit: int = MESSAGE_LIMIT) -> str:
     """``value`` as text, secrets masked, even where texts are left out; for our own log lines."""
-    if (
-        type(value) is str
-        and len(value) <= limit
-        and _ID.fullmatch(value)
-        and not known_values.is_known(value)
-    ):
-        return value  # most values of a request
     try:
+        if type(value) is str and len(value) <= limit:  # most values of a request leave here
+            if _ID.fullmatch(value):
+                if not known_values.is_known(value):
+                    return value
+            elif _INERT.fullmatch(value) and known_values.mask(value, limit) == value:
+                return value
         # Cut before matching as well, so that a huge message costs no more than a long one.
         shown = _begin(str(value), min(4 * limit, limit + _MORE))
         if not _INERT.fullmatch(shown):
