@@ -216,20 +216,9 @@ def _forget(thread: threading.Thread) -> None:
 def _run_in(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run ``function`` in ``context`` and leave the thread's own behind."""
     token = attach(SEAM, context)
-    taken = None
-    try:
-        taken = at_work.take_up(context)
-    except Exception as error:
-        log_internal_error(SEAM, error)
+    taken = at_work.take_up(context)
     try:
         return function(*args, **kwargs)
     finally:
-        _lay_down(taken)
-        detach(SEAM, token)
-
-
-def _lay_down(taken: Any) -> None:
-    try:
         at_work.lay_down(taken)
-    except Exception as error:
-        log_internal_error(SEAM, error)
+        detach(SEAM, token)

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otel_cinder.export.native_thread import threads_are_green, unpatched
+from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.spans.open import OpenSpan
 
 FRAMES_LIMIT: Final = 32
@@ -53,22 +54,32 @@ class _Worker(NamedTuple):
 
 
 def take_up(context: Context) -> Any:
-    """Take note that this thread works for the current span of ``context``; for `lay_down`."""
-    span: Any = context.get(_SPAN_KEY)
-    if not isinstance(span, Span) or not span.is_recording():
-        return None  # none, or another SDK's
-    workers: dict[int, _Worker] = vars(span).setdefault(_WORKERS, {})
-    green = sys.modules["greenlet"].getcurrent() if threads_are_green() else None
-    worker = _Worker(unpatched("_thread").get_ident(), None if green is None else ref(green))
-    workers[id(worker)] = worker
-    return workers, worker
+    """Take note that this thread works for the current span of ``context``; for `lay_down`.
+
+    Never raises.
+    """
+    try:
+        span: Any = context.get(_SPAN_KEY)
+        if not isinstance(span, Span) or not span.is_recording():
+            return None  # none, or another SDK's
+        workers: dict[int, _Worker] = vars(span).setdefault(_WORKERS, {})
+        green = sys.modules["greenlet"].getcurrent() if threads_are_green() else None
+        worker = _Worker(unpatched("_thread").get_ident(), None if green is None else ref(green))
+        workers[id(worker)] = worker
+        return workers, worker
+    except Exception as error:
+        log_internal_error("concurrency", error)
+        return None
 
 
 def lay_down(taken: Any) -> None:
-    """Take note that it works for it no more."""
-    if taken is not None:
-        workers, worker = taken
-        workers.pop(id(worker), None)
+    """Take note that it works for it no more. Never raises."""
+    try:
+        if taken is not None:
+            workers, worker = taken
+            workers.pop(id(worker), None)
+    except Exception as error:
+        log_internal_error("concurrency", error)
 
 
 def worker_of(found: OpenSpan) -> OpenSpan:
