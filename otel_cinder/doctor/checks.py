@@ -54,12 +54,13 @@ class Sight:
         if self.environ_is_known or self.process is None:
             return False if "enabled" in self.facts else None
         # A WSGI server's workers begin with their first request.
-        return self.process.traced() or (None if self.process.is_wsgi else self.process.traced())
+        traced = self.process.traced()
+        return None if self.process.is_wsgi and not traced else traced
 
 
 def could_look(sight: Sight) -> Iterator[Finding]:
     """Everything that the other checks need can be seen."""
-    for sentence in (*sight.unseen, *(f"{each}" for each in sight.configuration.unread)):
+    for sentence in (*sight.unseen, *sight.configuration.unread):
         yield Finding("access", _ACCESS, sentence, Level.UNSEEN)
     process = sight.process
     if process is None or process.environ is not None or process.elsewhere:

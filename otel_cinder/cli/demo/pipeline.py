@@ -28,7 +28,7 @@ _POLL_S = 0.2
 
 
 class Pipeline:
-    """Return the address of a trace in Jaeger; raise Problem when the collector does not have it."""
+    """The pages on which a trace can be seen; raises Problem when they do not have it."""
 
     def __init__(self, jaeger: str, grafana: str) -> None:
         import requests
