@@ -17,7 +17,7 @@ from benchmarks.verdicts import Check, Report, interval
 from otel_cinder.cinder import services
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams import http
-from otel_cinder.spans.runtime import Service
+from otel_cinder.spans.service import Service
 
 EFFORT = Effort(operations=100, at_least=100, seconds=90, precision=0.03)
 QUICK = Effort(operations=50, at_least=30, seconds=20, precision=0.1)

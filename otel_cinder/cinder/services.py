@@ -9,7 +9,8 @@ from importlib import metadata
 from typing import Any, Final
 
 from otel_cinder import conventions
-from otel_cinder.spans.runtime import Service, process_name, worker_instance
+from otel_cinder.spans.runtime import process_name, worker_instance
+from otel_cinder.spans.service import Service
 
 API: Final = "cinder-api"
 

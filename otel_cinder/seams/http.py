@@ -41,8 +41,9 @@ from otel_cinder.spans import carrier
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
-from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.spans.runtime import end_span, runtime
 from otel_cinder.spans.sampling import FROM_OUTSIDE
+from otel_cinder.spans.service import SERVICE, Service
 from otel_cinder.spans.still_running import tell_more
 
 SEAM: Final = "http"

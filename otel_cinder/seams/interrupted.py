@@ -27,7 +27,8 @@ from otel_cinder.spans import local_root
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.failures import record_failure
 from otel_cinder.spans.local_root import LocalRoot, Reason
-from otel_cinder.spans.runtime import SERVICE, end_span, runtime
+from otel_cinder.spans.runtime import end_span, runtime
+from otel_cinder.spans.service import SERVICE
 
 SEAM: Final = "handled"
 

@@ -24,7 +24,8 @@ from otel_cinder.cinder.services import API, service_of
 from otel_cinder.export.native_thread import threads_are_green
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
-from otel_cinder.spans.runtime import FLUSH_TIMEOUT, Service, runtime
+from otel_cinder.spans.runtime import FLUSH_TIMEOUT, runtime
+from otel_cinder.spans.service import Service
 
 _RUNTIME: Final = "runtime"
 

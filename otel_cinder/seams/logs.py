@@ -33,7 +33,8 @@ from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import class_of, exception_attributes, stacktrace_of
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE, Service
 
 SEAM: Final = "logs"
 

@@ -33,18 +33,6 @@ from otel_cinder.spans.native_locks import NativeLocks
 from otel_cinder.spans.process import Process
 from otel_cinder.spans.service import SERVICE, Service
 
-__all__ = [
-    "FLUSH_TIMEOUT",
-    "SERVICE",
-    "Runtime",
-    "Service",
-    "end_span",
-    "flush",
-    "process_name",
-    "runtime",
-    "worker_instance",
-]
-
 _LOG = logging.getLogger("otel_cinder")
 
 _BEFORE_THE_END: Final = 3.0

@@ -34,7 +34,8 @@ from otel_cinder.seams.rpc.traced import (
 )
 from otel_cinder.spans import carrier
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
-from otel_cinder.spans.runtime import SERVICE, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE
 
 
 def patch(patches: PatchSet) -> None:

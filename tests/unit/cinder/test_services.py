@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_cinder.cinder import services
-from otel_cinder.spans.runtime import Service
+from otel_cinder.spans.service import Service
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, TraceFlags
 
 import otel_cinder
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 

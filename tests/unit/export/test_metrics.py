@@ -24,7 +24,8 @@ from otel_cinder.export import metrics
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.metrics import BOUNDARIES_S, SETS_LIMIT, Instruments, MetricQueue
 from otel_cinder.reading.records import MetricPoint
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 
@@ -34,7 +35,7 @@ NO_NUMBERS = [float("nan"), float("inf"), float("-inf")]
 
 MEASURED = """
 from opentelemetry import trace
-from otel_cinder.spans.runtime import SERVICE, Service
+from otel_cinder.spans.service import SERVICE, Service
 def measure(value=1, service=None, **attributes):
     context = otel_context.get_current()
     if service:

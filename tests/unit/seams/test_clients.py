@@ -25,7 +25,8 @@ from requests.sessions import Session
 import otel_cinder
 from otel_cinder.seams import clients
 from otel_cinder.settings import Settings
-from otel_cinder.spans.runtime import SERVICE, Service, flush, runtime
+from otel_cinder.spans.runtime import flush, runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder

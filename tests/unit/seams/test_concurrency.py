@@ -22,7 +22,7 @@ from opentelemetry import trace
 
 import otel_cinder
 from otel_cinder.cinder import packages
-from otel_cinder.spans.runtime import SERVICE, Service
+from otel_cinder.spans.service import SERVICE, Service
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

@@ -30,7 +30,8 @@ import otel_cinder
 from otel_cinder import redaction
 from otel_cinder.seams import http as seam
 from otel_cinder.spans import local_root
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit.recording import Recorder, exception_of
 from tests.unit.seams.applications import Api, App, load

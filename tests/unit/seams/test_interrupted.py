@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_cinder.seams import interrupted as seam
-from otel_cinder.spans.runtime import SERVICE
+from otel_cinder.spans.service import SERVICE
 from tests.unit.recording import Recorder
 from tests.unit.seams.cinder_objects import PROJECT, Cinder, Notifier, events, told, work
 

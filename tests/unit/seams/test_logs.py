@@ -20,7 +20,8 @@ from oslo_context.context import RequestContext
 from oslo_log import log as oslo_log
 
 import otel_cinder
-from otel_cinder.spans.runtime import SERVICE, Service, end_span, runtime
+from otel_cinder.spans.runtime import end_span, runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder

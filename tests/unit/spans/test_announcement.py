@@ -15,7 +15,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 import otel_cinder
 from otel_cinder.settings import Settings
 from otel_cinder.spans import announcement
-from otel_cinder.spans.runtime import Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import Service
 from tests.unit import scripts
 from tests.unit.recording import Recorder
 

@@ -12,7 +12,8 @@ from opentelemetry.context import Context
 import otel_cinder
 from otel_cinder import conventions
 from otel_cinder.instrumentor import CinderInstrumentor
-from otel_cinder.spans.runtime import SERVICE, Service, runtime
+from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 

@@ -17,7 +17,8 @@ from opentelemetry.context import Context
 import otel_cinder
 from otel_cinder.cinder import services
 from otel_cinder.spans import runtime as module
-from otel_cinder.spans.runtime import SERVICE, Service, process_name, runtime, worker_instance
+from otel_cinder.spans.runtime import process_name, runtime, worker_instance
+from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 
@@ -217,7 +218,7 @@ def test_instance_names_host_and_machine(host: str, instance: str) -> None:
 
 FORKED = """
 import os, signal
-from otel_cinder.spans.runtime import SERVICE, Service
+from otel_cinder.spans.service import SERVICE, Service
 where = otel_context.set_value(SERVICE, Service("cinder-backup", "node"), otel_context.Context())
 ready = os.pipe()
 def start_worker():  # one that has worked, exported that, and lives on
