@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -13,26 +13,24 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 from otel_cinder import conventions, redaction
 from otel_cinder.cinder.requests import message_attributes
 from otel_cinder.cinder.services import is_periodic, service_of
-from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations, stamps
 from otel_cinder.seams.rpc.destinations import topic_name
 from otel_cinder.seams.rpc.traced import (
     SEAM,
     Measured,
+    Operation,
     arguments,
     carries,
-    instrumented_by_another,
+    is_recorded,
+    message_wrapper,
     of_method,
     rpc,
-    run,
     take,
     taken,
     taken_up,
     wait,
-    with_context,
 )
-from otel_cinder.spans import carrier
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE
@@ -40,53 +38,40 @@ from otel_cinder.spans.service import SERVICE
 
 def patch(patches: PatchSet) -> None:
     """Patch sending and dispatching."""
-    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", _send)
+    send = message_wrapper(SEAM, _begin_send)
+    dispatch = message_wrapper(SEAM, _begin_dispatch)
+    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send", send)
     # The dispatcher does not know which server's it is: the topic is the server's.
     patches.wrap(SEAM, "oslo_messaging.rpc.server:RPCServer._process_incoming", taken_up)
-    patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", _dispatch)
+    patches.wrap(SEAM, "oslo_messaging.rpc.dispatcher:RPCDispatcher.dispatch", dispatch)
     stamps.patch(patches, SEAM)
 
 
-def _send(
-    wrapped: Callable[..., Any],
-    transport: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+def _begin_send(operation: Operation, transport: Any) -> None:
     """Send a message in a span, and with it in the message's context."""
-    context: Context | None = None
-    span: Span | None = None
-    measured: Measured | None = None
-    try:
-        context = otel_context.get_current()
-        current = trace.get_current_span(context).get_span_context()
-        target, sent_context, message = arguments(args, kwargs)
-        waits = bool(kwargs.get("wait_for_reply") or (len(args) > 3 and args[3]))
-        topic = topic_name(target.topic)
-        method = destinations.called(topic, message)
-        fanout = bool(target.fanout)
-        # As its receiver will: what is sent and what is taken up are compared.
-        if _is_asked_for(method, in_trace=current.is_valid, fanout=fanout):
-            kind = "call" if waits else "cast"
-            measured = Measured(kind, topic, method, transport, fanout=fanout)
-        # Outside of a trace nothing is marked: whose request it is, its receiver says.
-        if (
-            (current.is_valid or runtime.settings.periodic)
-            and isinstance(sent_context, dict)
-            and not carries(sent_context, current)
-        ):
-            recorded = current.trace_flags.sampled or not current.is_valid
-            if recorded and not instrumented_by_another():
-                asked = message_attributes(topic, sent_context, message)
-                span = _start_sent(context, transport, target, method, asked, waits)
-                enrich(asked, context)
-                context = trace.set_span_in_context(span, context)
-            sent = current if span is None else span.get_span_context()
-            keys = carrier.inject(sent, fanout=fanout)
-            args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
-    except Exception as error:
-        log_internal_error(SEAM, error)
-    return run(span, context, measured, wrapped, args, kwargs)
+    context, current = operation.context, operation.current
+    target, sent_context, message = arguments(operation.args, operation.kwargs)
+    waits = bool(
+        operation.kwargs.get("wait_for_reply") or (len(operation.args) > 3 and operation.args[3])
+    )
+    topic = topic_name(target.topic)
+    method = destinations.called(topic, message)
+    fanout = bool(target.fanout)
+    # As its receiver will: what is sent and what is taken up are compared.
+    if _is_asked_for(method, in_trace=current.is_valid, fanout=fanout):
+        kind = "call" if waits else "cast"
+        operation.measured = Measured(kind, topic, method, transport, fanout=fanout)
+    # Outside of a trace nothing is marked: whose request it is, its receiver says.
+    if (
+        (current.is_valid or runtime.settings.periodic)
+        and isinstance(sent_context, dict)
+        and not carries(sent_context, current)
+    ):
+        if is_recorded(current):
+            asked = message_attributes(topic, sent_context, message)
+            operation.enter(_start_sent(context, transport, target, method, asked, waits))
+            enrich(asked, context)
+        operation.inject(sent_context, fanout=fanout)
 
 
 def _start_sent(
@@ -114,59 +99,46 @@ def _start_sent(
     )
 
 
-def _dispatch(
-    wrapped: Callable[..., Any],
-    dispatcher: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
     """Dispatch a message in a span under the sender's, and without the keys in its context."""
-    context: Context | None = None
-    span: Span | None = None
-    measured: Measured | None = None
-    try:
-        context = base = otel_context.get_current()
-        incoming = args[0] if args else kwargs["incoming"]
-        server, received = taken(base)
-        target = getattr(server, "_target", None)
-        remote, sent, fanout = take(incoming)
-        topic = topic_name(getattr(target, "topic", None))
-        method = destinations.called(topic, incoming.message)
-        is_call = _is_call(incoming)
-        transport = getattr(server, "transport", None)
-        in_trace = remote.is_valid
-        if _is_asked_for(method, in_trace=in_trace, fanout=fanout):
-            kind = "answer" if is_call else "process"
-            measured = Measured(kind, topic, method, transport, fanout=fanout)
-        service = service_of(getattr(target, "topic", ""), dispatcher.endpoints)
-        if service is not None:
-            context = otel_context.set_value(SERVICE, service, context)
-        if isinstance(incoming.ctxt, dict):
-            context = redaction.with_known_values(context, incoming.ctxt.get("auth_token"))
-        current = trace.get_current_span(base).get_span_context()
-        if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
-            # Otherwise another tracer's span of this message is current already.
-            # Unsampled, a fan-out's parent stays: what it decided is not decided again.
-            if remote.is_valid and not (fanout and remote.trace_flags.sampled):
-                parent = trace.NonRecordingSpan(remote)
-                context = trace.set_span_in_context(parent, context)
-            asked: dict[str, Any] = {}
-            sampled = remote.trace_flags.sampled or not remote.is_valid
-            if measured and sampled and not instrumented_by_another():
-                asked = _ask(topic, incoming)
-                span = _start_received(
+    context, current = operation.context, operation.current
+    incoming = operation.args[0] if operation.args else operation.kwargs["incoming"]
+    server, received = taken(context)
+    target = getattr(server, "_target", None)
+    remote, sent, fanout = take(incoming)
+    topic = topic_name(getattr(target, "topic", None))
+    method = destinations.called(topic, incoming.message)
+    is_call = _is_call(incoming)
+    transport = getattr(server, "transport", None)
+    if _is_asked_for(method, in_trace=remote.is_valid, fanout=fanout):
+        kind = "answer" if is_call else "process"
+        operation.measured = Measured(kind, topic, method, transport, fanout=fanout)
+    service = service_of(getattr(target, "topic", ""), dispatcher.endpoints)
+    if service is not None:
+        context = otel_context.set_value(SERVICE, service, context)
+    if isinstance(incoming.ctxt, dict):
+        context = redaction.with_known_values(context, incoming.ctxt.get("auth_token"))
+    operation.context = context
+    if not (current.is_valid and remote.is_valid and current.trace_id == remote.trace_id):
+        # Otherwise another tracer's span of this message is current already.
+        # Unsampled, a fan-out's parent stays: what it decided is not decided again.
+        if remote.is_valid and not (fanout and remote.trace_flags.sampled):
+            parent = trace.NonRecordingSpan(remote)
+            operation.context = context = trace.set_span_in_context(parent, context)
+        asked: dict[str, Any] = {}
+        if operation.measured and is_recorded(remote):
+            asked = _ask(topic, incoming)
+            operation.enter(
+                _start_received(
                     context, transport, target, method, asked, remote, is_call, fanout, received
                 )
-                context = trace.set_span_in_context(span, context)
-            root = LocalRoot(span or trace.get_current_span(context), asked, is_http=False)
-            context = enter(context, root)
-        if measured is not None:
-            measured.take_up(context)
-        if sent is not None:
-            _say_wait(span, method, received, sent, context)
-    except Exception as error:
-        log_internal_error(SEAM, error)
-    return run(span, context, measured, wrapped, args, kwargs)
+            )
+        root = LocalRoot(trace.get_current_span(operation.context), asked, is_http=False)
+        operation.context = enter(operation.context, root)
+    if operation.measured is not None:
+        operation.measured.take_up(operation.context)
+    if sent is not None:
+        _say_wait(operation.span, method, received, sent, operation.context)
 
 
 def _ask(topic: str, incoming: Any) -> dict[str, Any]:
@@ -176,8 +148,8 @@ def _ask(topic: str, incoming: Any) -> dict[str, Any]:
 
 
 def _is_asked_for(method: str, *, in_trace: bool, fanout: bool) -> bool:
-    """Not what is sent all day; nor what is that and goes to all who listen, by the way of a
-    request: a search for the request would find each of these traces.
+    """False for periodic messages, also when a request triggered them as a fan-out: a search for the
+    request would find the traces of all its receivers.
     """
     if runtime.settings.periodic or (in_trace and not fanout):
         return True

@@ -8,32 +8,30 @@ There are none as long as no notification driver is configured, or only one that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_cinder import conventions, redaction
 from otel_cinder.cinder.requests import context_attributes
-from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations
 from otel_cinder.seams.rpc.traced import (
     Measured,
+    Operation,
     arguments,
     carries,
     instrumented_by_another,
-    run,
+    is_recorded,
+    message_wrapper,
     take,
     taken,
     taken_up,
     wait,
-    with_context,
 )
-from otel_cinder.spans import carrier
 from otel_cinder.spans.carrier import Arrival
 from otel_cinder.spans.local_root import LocalRoot, enter
 from otel_cinder.spans.runtime import runtime
@@ -50,42 +48,28 @@ _TOPIC: Final = "notifications"
 
 def patch(patches: PatchSet) -> None:
     """Patch sending and dispatching."""
+    send = message_wrapper(SEAM, _begin_send)
+    dispatch = message_wrapper(SEAM, _begin_dispatch, _mark_given_back)
     listener, dispatcher = "oslo_messaging.notify.listener", "oslo_messaging.notify.dispatcher"
-    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send_notification", _send)
+    patches.wrap(SEAM, "oslo_messaging.transport:Transport._send_notification", send)
     for batch in ("", "Batch"):
         # The dispatcher does not know which listener's it is.
         patches.wrap(SEAM, f"{listener}:{batch}NotificationServer._process_incoming", taken_up)
-    patches.wrap(SEAM, f"{dispatcher}:NotificationDispatcher.dispatch", _dispatch)
-    patches.wrap(SEAM, f"{dispatcher}:BatchNotificationDispatcher.dispatch", _dispatch)
+    patches.wrap(SEAM, f"{dispatcher}:NotificationDispatcher.dispatch", dispatch)
+    patches.wrap(SEAM, f"{dispatcher}:BatchNotificationDispatcher.dispatch", dispatch)
 
 
-def _send(
-    wrapped: Callable[..., Any],
-    transport: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+def _begin_send(operation: Operation, transport: Any) -> None:
     """Send a notification of a request in a span, and with it in the notification's context."""
-    context: Context | None = None
-    span: Span | None = None
-    measured: Measured | None = None
-    try:
-        context = otel_context.get_current()
-        current = trace.get_current_span(context).get_span_context()
-        if current.is_valid or runtime.settings.periodic:
-            target, sent_context, message = arguments(args, kwargs)
-            measured = Measured("notify", str(target.topic), "", transport)
-            if isinstance(sent_context, dict) and not carries(sent_context, current):
-                recorded = current.trace_flags.sampled or not current.is_valid
-                if recorded and not instrumented_by_another():
-                    span = _start_sent(context, transport, target, sent_context, message)
-                    context = trace.set_span_in_context(span, context)
-                sent = current if span is None else span.get_span_context()
-                keys = carrier.inject(sent, fanout=False)
-                args, kwargs = with_context(args, kwargs, {**sent_context, **keys})
-    except Exception as error:
-        log_internal_error(SEAM, error)
-    return run(span, context, measured, wrapped, args, kwargs)
+    context, current = operation.context, operation.current
+    if not (current.is_valid or runtime.settings.periodic):
+        return
+    target, sent_context, message = arguments(operation.args, operation.kwargs)
+    operation.measured = Measured("notify", str(target.topic), "", transport)
+    if isinstance(sent_context, dict) and not carries(sent_context, current):
+        if is_recorded(current):
+            operation.enter(_start_sent(context, transport, target, sent_context, message))
+        operation.inject(sent_context, fanout=False)
 
 
 def _start_sent(
@@ -102,41 +86,29 @@ def _start_sent(
     return runtime.start_span(f"notify {name}", context, SpanKind.PRODUCER, attributes)
 
 
-def _dispatch(
-    wrapped: Callable[..., Any],
-    _dispatcher: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+def _begin_dispatch(operation: Operation, _dispatcher: Any) -> None:
     """Dispatch a notification, or a batch of them, in a span, without the keys in the context."""
-    context: Context | None = None
-    span: Span | None = None
-    measured: Measured | None = None
-    try:
-        context = base = otel_context.get_current()
-        incoming = args[0] if args else kwargs["incoming"]
-        batch = list(incoming) if isinstance(incoming, (list, tuple)) else [incoming]
-        arrivals = [take(each) for each in batch]
-        remotes = [each.remote for each in arrivals if each.remote.is_valid]
-        current = trace.get_current_span(base).get_span_context()
-        doubled = current.is_valid and current.trace_id in {each.trace_id for each in remotes}
-        if (remotes or runtime.settings.periodic) and not doubled:
-            server, received = taken(base)
-            topic = _topic(server, batch)
-            measured = Measured("process", topic, "", getattr(server, "transport", None))
-            if len(remotes) == len(batch) == 1:
-                parent = trace.NonRecordingSpan(remotes[0])
-                context = trace.set_span_in_context(parent, context)
-            sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
-            if sampled and not instrumented_by_another():
-                span = _start_received(context, server, received, topic, batch, remotes)
-                context = trace.set_span_in_context(span, context)
-                context = enter(context, LocalRoot(span, is_http=False))
-            measured.take_up(context, len(batch))
-            _say_wait(span, received, arrivals)
-    except Exception as error:
-        log_internal_error(SEAM, error)
-    return run(span, context, measured, _given_back(wrapped, span, measured), args, kwargs)
+    incoming = operation.args[0] if operation.args else operation.kwargs["incoming"]
+    batch = list(incoming) if isinstance(incoming, (list, tuple)) else [incoming]
+    arrivals = [take(each) for each in batch]
+    remotes = [each.remote for each in arrivals if each.remote.is_valid]
+    current = operation.current
+    doubled = current.is_valid and current.trace_id in {each.trace_id for each in remotes}
+    if doubled or not (remotes or runtime.settings.periodic):
+        return
+    server, received = taken(operation.context)
+    topic = _topic(server, batch)
+    operation.measured = Measured("process", topic, "", getattr(server, "transport", None))
+    if len(remotes) == len(batch) == 1:
+        parent = trace.NonRecordingSpan(remotes[0])
+        operation.context = trace.set_span_in_context(parent, operation.context)
+    sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
+    if sampled and not instrumented_by_another():
+        span = _start_received(operation.context, server, received, topic, batch, remotes)
+        operation.enter(span)
+        operation.context = enter(operation.context, LocalRoot(span, is_http=False))
+    operation.measured.take_up(operation.context, len(batch))
+    _say_wait(operation.span, received, arrivals)
 
 
 def _start_received(
@@ -168,27 +140,14 @@ def _start_received(
     )
 
 
-def _given_back(
-    wrapped: Callable[..., Any], span: Span | None, measured: Measured | None
-) -> Callable[..., Any]:
-    """Dispatch, and say so where a listener gave a notification back: oslo.messaging keeps what it
-    raised to itself, and logs it.
-    """
-
-    def dispatch(*args: Any, **kwargs: Any) -> Any:
-        result = wrapped(*args, **kwargs)
-        try:
-            if result == "requeue" or (isinstance(result, set) and result):
-                if span is not None:
-                    span.set_status(Status(StatusCode.ERROR, "a listener gave it back"))
-                    span.set_attribute(conventions.ERROR_TYPE, "requeue")
-                if measured is not None:
-                    measured.error = "requeue"
-        except Exception as error:
-            log_internal_error(SEAM, error)
-        return result
-
-    return dispatch
+def _mark_given_back(operation: Operation, result: Any) -> None:
+    """Mark what a listener gave back as failed: oslo.messaging only logs what the listener raised."""
+    if result == "requeue" or (isinstance(result, set) and result):
+        if operation.span is not None:
+            operation.span.set_status(Status(StatusCode.ERROR, "a listener gave it back"))
+            operation.span.set_attribute(conventions.ERROR_TYPE, "requeue")
+        if operation.measured is not None:
+            operation.measured.error = "requeue"
 
 
 def _say_wait(span: Span | None, received: int, arrivals: Sequence[Arrival]) -> None:

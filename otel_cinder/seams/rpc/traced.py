@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext
 
@@ -53,10 +54,6 @@ class Measured:
         if self._kind == "process":
             runtime.measure(conventions.MESSAGING_CONSUMED, count, self._attributes, context)
 
-    def fail(self, error: BaseException) -> None:
-        """Say by what it failed."""
-        self.error = unwrapped(error)[1]
-
     def end(self, context: Context) -> None:
         """Measure it."""
         seconds = time.perf_counter() - self._started
@@ -94,47 +91,98 @@ _DURATIONS: Final = {
 """Operation on a message -> the metric of its duration."""
 
 
-def run(
-    span: Span | None,
-    context: Context | None,
-    measured: Measured | None,
-    wrapped: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Call the host's function in ``context``, if any; then end the span and measure."""
-    token = attach(SEAM, context)
-    try:
-        return wrapped(*args, **kwargs)
-    except BaseException as error:
+class Operation:
+    """One message's sending or handling: the context, span and measurement around it."""
+
+    __slots__ = ("args", "context", "kwargs", "measured", "span")
+
+    def __init__(self, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.args = args
+        self.kwargs = kwargs
+        self.context = context
+        """The host's function is called in it."""
+        self.span: Span | None = None
+        self.measured: Measured | None = None
+
+    def enter(self, span: Span) -> None:
+        """Make ``span`` current: it ends when the host's function does."""
+        self.span = span
+        self.context = trace.set_span_in_context(span, self.context)
+
+    def inject(self, sent_context: dict[str, Any], *, fanout: bool) -> None:
+        """Send the current span along in a copy of the message's context."""
+        keys = carrier.inject(self.current, fanout=fanout)
+        self.args, self.kwargs = with_context(self.args, self.kwargs, {**sent_context, **keys})
+
+    @property
+    def current(self) -> SpanContext:
+        """The current span's context, which may be invalid."""
+        return trace.get_current_span(self.context).get_span_context()
+
+    def fail(self, error: BaseException) -> None:
+        """Record what really went wrong: unwrapped, and a remote exception by its own class."""
+        error, name = unwrapped(error)
+        if self.measured is not None:
+            self.measured.error = name
+        if self.span is not None:
+            record_failure(self.span, error, error_type=name)
+
+
+def message_wrapper(
+    seam: str,
+    begin: Callable[[Operation, Any], None],
+    returned: Callable[[Operation, Any], None] | None = None,
+) -> Callable[..., Any]:
+    """A wrapper that calls the host's function in an operation, then ends its span and measures it.
+
+    Args:
+        seam: for log messages.
+        begin: sets the operation up; gets the host's instance, too. Its errors are logged.
+        returned: gets the function's result. Its errors are logged.
+    """
+
+    def wrapper(
+        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        operation: Operation | None = None
         try:
-            if measured is not None:
-                measured.fail(error)
-            if span is not None:
-                _record(span, error)
-        except Exception as problem:
-            log_internal_error(SEAM, problem)
-        raise
-    finally:
-        detach(SEAM, token)
-        if span is not None:
-            end_span(span)
-        if measured is not None:
-            _end(measured, context)
+            operation = Operation(otel_context.get_current(), args, kwargs)
+            begin(operation, instance)
+        except Exception as error:
+            log_internal_error(seam, error)
+        if operation is None:
+            return wrapped(*args, **kwargs)
+        token = attach(seam, operation.context)
+        try:
+            result = wrapped(*operation.args, **operation.kwargs)
+        except BaseException as error:
+            _guarded(seam, operation.fail, error)
+            raise
+        else:
+            if returned is not None:
+                _guarded(seam, returned, operation, result)
+            return result
+        finally:
+            detach(seam, token)
+            if operation.span is not None:
+                end_span(operation.span)
+            if operation.measured is not None:
+                _guarded(seam, operation.measured.end, operation.context)
+
+    return wrapper
 
 
-def _end(measured: Measured, context: Context | None) -> None:
+def _guarded(seam: str, function: Callable[..., None], *args: Any) -> None:
     """Never raises."""
     try:
-        measured.end(otel_context.get_current() if context is None else context)
+        function(*args)
     except Exception as error:
-        log_internal_error(SEAM, error)
+        log_internal_error(seam, error)
 
 
-def _record(span: Span, error: BaseException) -> None:
-    """Record what really went wrong: unwrapped, and a remote exception by its own class."""
-    error, name = unwrapped(error)
-    record_failure(span, error, error_type=name)
+def is_recorded(parent: SpanContext) -> bool:
+    """Return whether a message is to have a span under ``parent``, which may be invalid."""
+    return (parent.trace_flags.sampled or not parent.is_valid) and not instrumented_by_another()
 
 
 def unwrapped(error: BaseException) -> tuple[BaseException, str]:
