@@ -46,10 +46,14 @@ def _begin() -> None:
         from otel_cinder import settings
 
         _read_file()
-        if settings.enabled(os.environ):
-            _instrument()
-        else:
+        if not settings.enabled(os.environ):
             settings.warn_of_unknown(os.environ)
+        elif settings.instrumentation_disabled(os.environ):
+            _log_disabled(os.environ[settings.DISABLED_INSTRUMENTATIONS])
+        else:
+            import otel_cinder
+
+            otel_cinder.instrument()
     except Exception as error:
         _say(error)
 
@@ -64,22 +68,16 @@ def _read_file() -> None:
             settings_file.read_into(os.environ, path)
 
 
-def _instrument() -> None:
-    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
-    if {name.strip() for name in disabled.split(",")}.isdisjoint({"otel_cinder", "*"}):
-        import otel_cinder
+def _log_disabled(value: str) -> None:
+    import logging
 
-        otel_cinder.instrument()
-    else:
-        import logging
+    from otel_cinder import notices
 
-        from otel_cinder import notices
-
-        notices.say(
-            logging.INFO,
-            "otel-cinder stays off because OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=%s.",
-            disabled[:80],
-        )
+    notices.say(
+        logging.INFO,
+        "otel-cinder stays off because OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=%s.",
+        value[:80],
+    )
 
 
 def _say(error: Exception) -> None:

@@ -21,13 +21,17 @@ ENABLED = "OTEL_CINDER_ENABLED"
 DISABLED_SEAMS = "OTEL_CINDER_DISABLED_SEAMS"
 TRUST_INBOUND = "OTEL_CINDER_TRUST_INBOUND"
 PERIODIC = "OTEL_CINDER_PERIODIC"
-
 TRACERESPONSE = "OTEL_CINDER_TRACERESPONSE"
 LOG_LEVEL = "OTEL_CINDER_LOG_LEVEL"
 RESULTS = "OTEL_CINDER_RESULTS"
 CLIENTS = "OTEL_CINDER_CLIENTS"
 TEXTS = "OTEL_CINDER_TEXTS"
 STILL_RUNNING = "OTEL_CINDER_STILL_RUNNING"
+
+DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+"""A setting of OpenTelemetry's that can switch otel-cinder off, too."""
+
+ALL_INSTRUMENTATIONS: Final = "*"
 
 _PREFIX: Final = "OTEL_CINDER_"
 _DAY_S: Final = 86_400
@@ -101,6 +105,18 @@ class Settings:
 def enabled(environ: Mapping[str, str]) -> bool:
     """Whether ``OTEL_CINDER_ENABLED`` says yes; a value that is neither yes nor no means no."""
     return _flag(environ, ENABLED)
+
+
+def disabled_instrumentations(environ: Mapping[str, str]) -> frozenset[str]:
+    """The names in ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``; ``*`` means all."""
+    names = environ.get(DISABLED_INSTRUMENTATIONS, "").split(",")
+    return frozenset(name.strip() for name in names) - {""}
+
+
+def instrumentation_disabled(environ: Mapping[str, str]) -> bool:
+    """True if ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` names otel-cinder, or all."""
+    disabled = disabled_instrumentations(environ)
+    return not disabled.isdisjoint({"otel_cinder", ALL_INSTRUMENTATIONS})
 
 
 def warn_of_unknown(environ: Mapping[str, str]) -> None:

@@ -145,12 +145,8 @@ def _settings(_request: Request, facts: Facts) -> None:
     facts["by_file"] = facts["enabled"] and not before
     facts["said"] = settings.ENABLED in os.environ
     facts["sdk_disabled"] = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    left_out = {
-        name.strip()
-        for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
-    }
-    facts["disabled"] = not left_out.isdisjoint({"otel_cinder", "*"})
-    facts["others"] = [] if "*" in left_out else list(_others(left_out))
+    facts["disabled"] = settings.instrumentation_disabled(os.environ)
+    facts["others"] = list(_others(settings.disabled_instrumentations(os.environ)))
     settings.Settings.from_environ(os.environ)
     if facts["enabled"]:
         facts["idle"] = list(_idle())
@@ -174,10 +170,14 @@ def _idle() -> Iterator[str]:
         yield "OTEL_TRACES_EXPORTER"
 
 
-def _others(left_out: set[str]) -> Iterator[list[str]]:
+def _others(disabled: frozenset[str]) -> Iterator[list[str]]:
+    from otel_cinder.settings import ALL_INSTRUMENTATIONS
+
+    if ALL_INSTRUMENTATIONS in disabled:
+        return
     for point in metadata.entry_points(group="opentelemetry_instrumentor"):
         module = point.value.partition(":")[0].rpartition(".")[2]
-        if module in _OTHERS and point.name not in left_out:
+        if module in _OTHERS and point.name not in disabled:
             yield [point.name, _OTHERS[module]]
 
 

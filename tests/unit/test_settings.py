@@ -7,7 +7,14 @@ import dataclasses
 import pytest
 
 from otel_cinder import conventions
-from otel_cinder.settings import NAMES, SEAMS, Settings, enabled
+from otel_cinder.settings import (
+    NAMES,
+    SEAMS,
+    Settings,
+    disabled_instrumentations,
+    enabled,
+    instrumentation_disabled,
+)
 
 
 def test_defaults() -> None:
@@ -65,6 +72,23 @@ def test_unknown_seam_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
         "Correct OTEL_CINDER_DISABLED_SEAMS: there is no seam 'sql', so it is ignored. "
         f"The seams are {', '.join(SEAMS)}."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "disabled"),
+    [
+        ("", set(), False),
+        (" flask, requests,,", {"flask", "requests"}, False),
+        ("flask,otel_cinder", {"flask", "otel_cinder"}, True),
+        ("*", {"*"}, True),
+    ],
+)
+def test_disabled_instrumentations(value: str, names: set[str], disabled: bool) -> None:
+    """OpenTelemetry's list of disabled instrumentations counts, by name or for all of them."""
+    environ = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": value}
+    assert disabled_instrumentations(environ) == names
+    assert instrumentation_disabled(environ) is disabled
+    assert not instrumentation_disabled({})
 
 
 def test_settings_cannot_be_changed() -> None:
