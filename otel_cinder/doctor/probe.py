@@ -166,7 +166,7 @@ def _idle() -> Iterator[str]:
     sampler, _ = sampling.configured(os.environ)
     if sampler in (ALWAYS_OFF, DEFAULT_OFF):
         yield "OTEL_TRACES_SAMPLER"
-    if not exporters._names(SPANS, os.environ):
+    if not exporters.configured(SPANS, os.environ):
         yield "OTEL_TRACES_EXPORTER"
 
 
@@ -322,7 +322,7 @@ def _endpoint(request: Request, facts: Facts) -> None:
                     "where": exporters.endpoint(signal, os.environ),
                     **_export(signal, name, batch),
                 }
-                for name in exporters._names(signal, os.environ)
+                for name in exporters.configured(signal, os.environ)
             ]
     failure_log.write()
     notices.tell()
@@ -335,7 +335,7 @@ def _export(signal: Any, name: str, batch: Any) -> dict[str, str]:
 
     try:
         by = exporters.protocol(signal, os.environ)
-        exporter = exporters._exporter(signal, name, by, os.environ)()
+        exporter = exporters.factory(signal, name, by, os.environ)()
         if not hasattr(exporter, "deliver"):
             return {"state": "unseen", "what": f"the exporter {name} is not otel-cinder's own"}
         result = exporter.deliver(batch)

@@ -40,7 +40,7 @@ def disabled(signal: Signal, environ: Mapping[str, str]) -> bool:
     """True if the environment switches the export of this signal off."""
     if environ.get(env.OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return True
-    return not _names(signal, environ)
+    return not configured(signal, environ)
 
 
 def destination(signal: Signal, environ: Mapping[str, str]) -> str:
@@ -48,7 +48,7 @@ def destination(signal: Signal, environ: Mapping[str, str]) -> str:
 
     Such as ``to http://c:4318 (http/protobuf)`` or ``nowhere``.
     """
-    names = _names(signal, environ)
+    names = configured(signal, environ)
     if not names:
         return f"nowhere (OTEL_{signal.word}_EXPORTER=none)"
     where = endpoint(signal, environ)
@@ -132,7 +132,8 @@ def _version(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
+def configured(signal: Signal, environ: Mapping[str, str]) -> list[str]:
+    """The names in ``OTEL_<signal>_EXPORTER``, or the default one; empty for ``none``."""
     setting = environ.get(f"OTEL_{signal.word}_EXPORTER", "").strip() or signal.default
     return [
         name for name in (part.strip() for part in setting.split(",")) if name not in ("", "none")
@@ -141,8 +142,8 @@ def _names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
 
 def _loads(signal: Signal, environ: Mapping[str, str]) -> list[Load]:
     by = protocol(signal, environ)
-    names = _names(signal, environ)
-    return [functools.partial(_exporter, signal, name, by, environ) for name in names]
+    names = configured(signal, environ)
+    return [functools.partial(factory, signal, name, by, environ) for name in names]
 
 
 def protocol(signal: Signal, environ: Mapping[str, str]) -> str:
@@ -172,10 +173,19 @@ def _warn_once(_pid: int, message: str) -> None:
     notices.warn("%s", message)
 
 
-def _exporter(
+def factory(
     signal: Signal, name: str, by: str, environ: Mapping[str, str] = os.environ
 ) -> Callable[[], Any]:
-    """Import an exporter, and return its factory."""
+    """Import an exporter, and return its factory.
+
+    Args:
+        name: as ``OTEL_<signal>_EXPORTER`` has it.
+        by: the protocol, which decides if the name is ``otlp``.
+
+    Raises:
+        ValueError: it is not installed, or sends nothing.
+        ImportError: and others, as its module raises.
+    """
     installed = name
     if name == "otlp":
         installed = "otlp_proto_grpc" if by == _GRPC else _OURS
@@ -238,7 +248,7 @@ def variable(signal: Signal, environ: Mapping[str, str]) -> str:
 
 def endpoint(signal: Signal, environ: Mapping[str, str]) -> str:
     """The destination of a signal's items, for messages."""
-    names = _names(signal, environ)
+    names = configured(signal, environ)
     if not any(name.startswith("otlp") for name in names):
         return ", ".join(names)
     port = 4317 if protocol(signal, environ) == _GRPC else 4318

@@ -199,7 +199,7 @@ def test_grpc_is_refused_under_eventlet() -> None:
 )
 def test_exporters_by_name(signal: Signal, name: str, kind: str) -> None:
     """`otlp` and `console`, and any exporter that is installed as an entry point."""
-    made = exporters._exporter(signal, name, "http/protobuf")()
+    made = exporters.factory(signal, name, "http/protobuf")()
     assert type(made).__name__ == kind
     made.shutdown()
 
@@ -207,7 +207,7 @@ def test_exporters_by_name(signal: Signal, name: str, kind: str) -> None:
 @pytest.mark.parametrize("signal", [SPANS, METRICS, LOGS], ids=lambda signal: signal.noun)
 def test_grpc_exporter(signal: Signal) -> None:
     """With protocol grpc the exporter is gRPC's."""
-    made = exporters._exporter(signal, "otlp", "grpc")()
+    made = exporters.factory(signal, "otlp", "grpc")()
     assert "grpc" in type(made).__module__
     made.shutdown()
 
@@ -218,7 +218,7 @@ def test_provided_credentials_go_by_the_sdks_exporter(
 ) -> None:
     """If a package provides a session with credentials, the SDK's exporter is used with it."""
     monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{name}CREDENTIAL_PROVIDER", "ours")
-    make = exporters._exporter(SPANS, "otlp", "http/protobuf")
+    make = exporters.factory(SPANS, "otlp", "http/protobuf")
     assert make.__name__ == "OTLPSpanExporter"
 
 
@@ -231,7 +231,7 @@ def test_what_only_waits_to_be_asked_is_no_exporter(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(exporters, "entry_points", lambda **_: [Reader()])
     with pytest.raises(ValueError, match="OTEL_METRICS_EXPORTER names 'prometheus', which sends"):
-        exporters._exporter(METRICS, "prometheus", "http/protobuf")
+        exporters.factory(METRICS, "prometheus", "http/protobuf")
 
 
 def test_metrics_interval() -> None:

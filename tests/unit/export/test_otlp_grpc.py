@@ -95,7 +95,7 @@ def deliver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         monkeypatch.setenv(ENDPOINT, f"{scheme}://127.0.0.1:{port}")
         for name, value in settings.items():
             monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
-        exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+        exporter = exporters.factory(SPANS, "otlp", "grpc")()
         try:
             return exporter.deliver(batch or [span()])
         finally:
@@ -235,7 +235,7 @@ def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.Monke
     with serving(taking) as server:
         port = server.port
     monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{port}")
-    exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+    exporter = exporters.factory(SPANS, "otlp", "grpc")()
     for _ in range(4):
         assert exporter.deliver([span()]).verdict is Verdict.AGAIN
     made = grpc.server(ThreadPoolExecutor(2))
@@ -252,7 +252,7 @@ def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.Monke
 def test_unknown_release_of_the_exporter_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the SDK's exporter lacks a private attribute that we use, it is used as it is."""
     monkeypatch.setattr("otel_cinder.export.otlp_grpc._USED", ("_no_such_thing",))
-    exporter = exporters._exporter(SPANS, "otlp", "grpc")()
+    exporter = exporters.factory(SPANS, "otlp", "grpc")()
     assert not hasattr(exporter, "deliver")
     exporter.shutdown()
 
