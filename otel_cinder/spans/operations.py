@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.sdk.trace import Span
@@ -20,6 +21,9 @@ _ROOT: Final = (conventions.HTTP_METHOD, conventions.HTTP_ROUTE, conventions.ACT
 Kind = tuple[tuple[str, Any], ...]
 """Attributes of a metric, without any id."""
 
+Rows = list[tuple[float, Mapping[str, Any]]]
+"""Values of a metric, with their attributes."""
+
 
 class Open(NamedTuple):
     """The open operations of one kind."""
@@ -34,40 +38,42 @@ class Operations:
 
     def __init__(self, open_spans: OpenSpans) -> None:
         self._open = open_spans
-        self._seen: dict[Callable[[Span], Kind | None], dict[Kind, None]] = {}
+        self._seen: dict[str, dict[Kind, None]] = {number: {} for _, number, _ in _METRICS}
+        self._rows: dict[str, Rows] = {}
+        """Of the current collection, without the metrics that have taken theirs."""
 
-    def counts(self) -> dict[str, Callable[[], Iterable[tuple[float, Mapping[str, Any]]]]]:
-        """What observes each metric."""
+    def counts(self) -> dict[str, Callable[[], Rows]]:
+        """Return the function that observes each metric."""
         return {
-            conventions.OPEN_OPERATIONS: lambda: self._count(_operation),
-            conventions.OLDEST_OPERATION: lambda: self._oldest(_operation),
-            conventions.OPEN_DRIVER_CALLS: lambda: self._count(_driver_call),
-            conventions.OLDEST_DRIVER_CALL: lambda: self._oldest(_driver_call),
+            name: functools.partial(self._take, name)
+            for _, number, oldest in _METRICS
+            for name in (number, oldest)
         }
 
-    def _count(
-        self, kind_of: Callable[[Span], Kind | None]
-    ) -> Iterator[tuple[float, dict[str, Any]]]:
-        for kind, found in self._found(kind_of).items():
-            yield found.number, dict(kind)
+    def _take(self, name: str) -> Rows:
+        """One metric's rows. A metric that asks again begins a collection, for the others too."""
+        rows = self._rows.pop(name, None)
+        if rows is None:
+            self._rows = self._walk()
+            rows = self._rows.pop(name)
+        return rows
 
-    def _oldest(
-        self, kind_of: Callable[[Span], Kind | None]
-    ) -> Iterator[tuple[float, dict[str, Any]]]:
-        for kind, found in self._found(kind_of).items():
-            yield found.oldest, dict(kind)
-
-    def _found(self, kind_of: Callable[[Span], Kind | None]) -> dict[Kind, Open]:
-        """What is open, by kind; none of those that were open before and are no more."""
-        seen = self._seen.setdefault(kind_of, {})
-        found = dict.fromkeys(seen, Open(0, 0.0))
-        for each in self._open.snapshot():
-            kind = kind_of(each.span)
-            if kind is not None:
-                number, oldest = found.get(kind, (0, 0.0))
-                found[kind] = Open(number + 1, max(oldest, age_of(each.span)))
-        seen.update(dict.fromkeys(list(found)[:_KINDS_LIMIT]))
-        return found
+    def _walk(self) -> dict[str, Rows]:
+        """The rows of all metrics; zeros for kinds that were open before."""
+        spans = [each.span for each in self._open.snapshot()]
+        rows: dict[str, Rows] = {}
+        for kind_of, number, oldest in _METRICS:
+            seen = self._seen[number]
+            kinds = dict.fromkeys(seen, Open(0, 0.0))
+            for span in spans:
+                kind = kind_of(span)
+                if kind is not None:
+                    before = kinds.get(kind, Open(0, 0.0))
+                    kinds[kind] = Open(before.number + 1, max(before.oldest, age_of(span)))
+            seen.update(dict.fromkeys(list(kinds)[:_KINDS_LIMIT]))
+            rows[number] = [(found.number, dict(kind)) for kind, found in kinds.items()]
+            rows[oldest] = [(found.oldest, dict(kind)) for kind, found in kinds.items()]
+        return rows
 
 
 def _operation(span: Span) -> Kind | None:
@@ -90,3 +96,10 @@ def _driver_call(span: Span) -> Kind | None:
     if not method or " " in cls or not str(function).endswith(f".{method}"):
         return None
     return ((conventions.CODE_FUNCTION, function),)
+
+
+_METRICS: Final = (
+    (_operation, conventions.OPEN_OPERATIONS, conventions.OLDEST_OPERATION),
+    (_driver_call, conventions.OPEN_DRIVER_CALLS, conventions.OLDEST_DRIVER_CALL),
+)
+"""Which spans are counted, and the metrics of their number and of the oldest one's age."""

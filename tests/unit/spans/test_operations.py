@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import SpanKind
 
 import otel_cinder
 from otel_cinder import conventions
 from otel_cinder.reading.receiver import Receiver
+from otel_cinder.spans.health import Health
 from otel_cinder.spans.operations import Operations
 from otel_cinder.spans.runtime import runtime
+from otel_cinder.spans.sampling import Tally
 from otel_cinder.spans.still_running import tell_more
 from tests.unit.spans.test_still_running import Looked
 
@@ -59,6 +64,30 @@ def test_what_is_open_is_counted_by_kind() -> None:
         span.end()
     assert observed(operations, conventions.OPEN_OPERATIONS) == [(0, method), (0, route)]
     assert observed(operations, conventions.OLDEST_DRIVER_CALL) == [(0, CALL)]
+
+
+def test_a_collection_walks_the_register_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics of one collection share one snapshot; the next collection takes a new one."""
+    looked = Looked()
+    walks = []
+    snapshot = looked.register.snapshot
+
+    def counted() -> list[Any]:
+        walks.append(1)
+        return snapshot()
+
+    monkeypatch.setattr(looked.register, "snapshot", counted)
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("x")
+    health = Health(Tally(), None, None, list, Operations(looked.register), None)
+    health.observe(meter)
+    for collections in (1, 2):
+        method = {"rpc.method": f"cinder-volume/method_{collections}"}
+        span = looked.start("process x", 20, kind=SpanKind.CONSUMER, attributes=method)
+        data = json.loads(reader.get_metrics_data().to_json())
+        assert len(walks) == collections
+        assert method["rpc.method"] in json.dumps(data)
+        span.end()
 
 
 def test_metrics_of_what_is_open_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
