@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 from otel_cinder import conventions
-from otel_cinder.spans.runtime import process_name, worker_instance
 from otel_cinder.spans.service import Service
 
 API: Final = "cinder-api"
@@ -41,6 +42,26 @@ def resource_attributes(service: Service | None) -> Mapping[str, str]:
     with contextlib.suppress(metadata.PackageNotFoundError):  # a source tree on the path
         attributes[conventions.SERVICE_VERSION] = metadata.version("cinder")
     return attributes
+
+
+def process_name() -> str:
+    """The service's name by the command that started this process.
+
+    Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it is ``uwsgi``, which
+    serves the API.
+    """
+    started_as = Path(sys.argv[0] if sys.argv else "").name
+    if started_as.startswith("cinder-") and "wsgi" not in started_as:
+        return started_as.removesuffix(".py")
+    if any(name in sys.modules for name in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi")):
+        return API
+    return started_as if started_as.startswith("cinder") else "cinder"
+
+
+def worker_instance() -> str:
+    """Host name, and under uWSGI the worker's number, as in its log."""
+    uwsgi = sys.modules.get("uwsgi")
+    return socket.gethostname() + (f":worker-{uwsgi.worker_id()}" if uwsgi is not None else "")
 
 
 def _on_this_machine(host: str) -> str:

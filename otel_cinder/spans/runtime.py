@@ -10,10 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -298,23 +295,3 @@ runtime = Runtime()
 def flush(timeout_s: float = FLUSH_TIMEOUT) -> bool:
     """Export all that this process has recorded; False if it took longer than ``timeout_s``."""
     return runtime.flush(timeout_s)
-
-
-def process_name() -> str:
-    """The service's name by the command that started this process.
-
-    Console scripts and cotyledon's workers keep ``sys.argv[0]``; under uWSGI it is ``uwsgi``, which
-    serves the API.
-    """
-    started_as = Path(sys.argv[0] if sys.argv else "").name
-    if started_as.startswith("cinder-") and "wsgi" not in started_as:
-        return started_as.removesuffix(".py")
-    if any(name in sys.modules for name in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi")):
-        return "cinder-api"
-    return started_as if started_as.startswith("cinder") else "cinder"
-
-
-def worker_instance() -> str:
-    """Host name, and under uWSGI the worker's number, as in its log."""
-    uwsgi = sys.modules.get("uwsgi")
-    return socket.gethostname() + (f":worker-{uwsgi.worker_id()}" if uwsgi is not None else "")

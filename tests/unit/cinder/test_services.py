@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +49,45 @@ def test_resource_attributes_without_a_service() -> None:
     found = services.resource_attributes(None)
     assert found["service.namespace"] == "cinder"
     assert found["service.instance.id"]
+
+
+@pytest.mark.parametrize(
+    ("argv0", "name"),
+    [
+        ("/usr/bin/cinder-volume", "cinder-volume"),
+        ("/opt/stack/data/venv/bin/cinder-api", "cinder-api"),
+        ("cinder-scheduler", "cinder-scheduler"),
+        ("/x/cinder-backup.py", "cinder-backup"),
+        ("/usr/bin/python3", "cinder"),
+        ("", "cinder"),
+        ("/usr/local/bin/pytest", "cinder"),
+    ],
+)
+def test_process_is_named_by_its_script(
+    monkeypatch: pytest.MonkeyPatch, argv0: str, name: str
+) -> None:
+    """Console scripts and cotyledon's workers are known by argv[0]."""
+    monkeypatch.setattr(sys, "argv", [argv0])
+    for found in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi"):
+        monkeypatch.delitem(sys.modules, found, raising=False)
+    assert services.process_name() == name
+
+
+@pytest.mark.parametrize("argv0", ["uwsgi", "/usr/bin/uwsgi", "cinder-wsgi", ""])
+@pytest.mark.parametrize("served", ["uwsgi", "cinder.wsgi.api"])
+def test_uwsgi_serves_the_api(monkeypatch: pytest.MonkeyPatch, argv0: str, served: str) -> None:
+    """Under uWSGI, or any WSGI server that has loaded Cinder's entry point, it is cinder-api."""
+    monkeypatch.setattr(sys, "argv", [argv0])
+    monkeypatch.setitem(sys.modules, served, types.ModuleType(served))
+    assert services.process_name() == "cinder-api"
+
+
+def test_instance_under_uwsgi_is_the_workers_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A respawned uWSGI worker keeps its instance."""
+    uwsgi = types.ModuleType("uwsgi")
+    uwsgi.worker_id = lambda: 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    assert services.worker_instance() == f"{socket.gethostname()}:worker-3"
 
 
 def test_names_are_those_of_the_installed_cinder() -> None:

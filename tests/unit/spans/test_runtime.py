@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +15,7 @@ from opentelemetry.context import Context
 import otel_cinder
 from otel_cinder.cinder import services
 from otel_cinder.spans import runtime as module
-from otel_cinder.spans.runtime import process_name, runtime, worker_instance
+from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
@@ -168,37 +166,6 @@ def test_operators_resource_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv0", "name"),
-    [
-        ("/usr/bin/cinder-volume", "cinder-volume"),
-        ("/opt/stack/data/venv/bin/cinder-api", "cinder-api"),
-        ("cinder-scheduler", "cinder-scheduler"),
-        ("/x/cinder-backup.py", "cinder-backup"),
-        ("/usr/bin/python3", "cinder"),
-        ("", "cinder"),
-        ("/usr/local/bin/pytest", "cinder"),
-    ],
-)
-def test_process_is_named_by_its_script(
-    monkeypatch: pytest.MonkeyPatch, argv0: str, name: str
-) -> None:
-    """Console scripts and cotyledon's workers are known by argv[0]."""
-    monkeypatch.setattr(sys, "argv", [argv0])
-    for found in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi"):
-        monkeypatch.delitem(sys.modules, found, raising=False)
-    assert process_name() == name
-
-
-@pytest.mark.parametrize("argv0", ["uwsgi", "/usr/bin/uwsgi", "cinder-wsgi", ""])
-@pytest.mark.parametrize("served", ["uwsgi", "cinder.wsgi.api"])
-def test_uwsgi_serves_the_api(monkeypatch: pytest.MonkeyPatch, argv0: str, served: str) -> None:
-    """Under uWSGI, or any WSGI server that has loaded Cinder's entry point, it is cinder-api."""
-    monkeypatch.setattr(sys, "argv", [argv0])
-    monkeypatch.setitem(sys.modules, served, types.ModuleType(served))
-    assert process_name() == "cinder-api"
-
-
-@pytest.mark.parametrize(
     ("host", "instance"),
     [
         ("h@lvm", "h@lvm"),
@@ -269,14 +236,6 @@ def test_successor_takes_its_predecessors_instance(receiver: Receiver) -> None:
         env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
     )
     assert _instances(receiver) == {f"node:{socket.gethostname()}"}
-
-
-def test_instance_under_uwsgi_is_the_workers_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A respawned uWSGI worker keeps its instance."""
-    uwsgi = types.ModuleType("uwsgi")
-    uwsgi.worker_id = lambda: 3  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    assert worker_instance() == f"{socket.gethostname()}:worker-3"
 
 
 # The host's own provider and the SDK's switches
