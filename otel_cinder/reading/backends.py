@@ -26,6 +26,10 @@ _CONNECT_S = 5.0
 _DAY_S = 86_400
 
 
+class UnreachableError(SourceError):
+    """Nothing answers at a backend's address, or the address is none."""
+
+
 @dataclass(frozen=True)
 class Asking:
     """How a backend is asked; ``timeout_s`` is for each answer, ``days`` for how far to look back."""
@@ -44,7 +48,9 @@ class _Backend:
     def __init__(self, url: str, asking: Asking) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SourceError(f"Give {self.option} a URL such as http://HOST:PORT: {url!r} is none")
+            raise UnreachableError(
+                f"Give {self.option} a URL such as http://HOST:PORT: {url!r} is none"
+            )
         self._url = url.rstrip("/")
         # As it may be shown: a URL can hold a password.
         host = parts.netloc.rpartition("@")[2]
@@ -106,7 +112,7 @@ class _Backend:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise SourceError(self._unreachable(error)) from None
+            raise UnreachableError(self._unreachable(error)) from None
         if answer.status_code == 404:
             return None
         if not answer.ok or answer.is_redirect:
@@ -171,7 +177,7 @@ class Jaeger(_Backend):
 
     def _search(self, wanted: str) -> Iterator[str]:
         begin, end = self._since()
-        for service in self._services():
+        for service in self.services():
             for key in keys_of(wanted):
                 answer = self._get(
                     "/api/traces",
@@ -184,8 +190,8 @@ class Jaeger(_Backend):
                 for trace in (answer or {}).get("data") or ():
                     yield str(trace.get("traceID", "")).rjust(32, "0")
 
-    def _services(self) -> list[str]:
-        """The services that may have it: those of Cinder, or all where none is called so."""
+    def services(self) -> list[str]:
+        """The services of Cinder, or all if none is called so; raises SourceError."""
         answer = self._get("/api/services")
         if not isinstance(answer, dict) or "data" not in answer:
             raise SourceError(self._no_backend())

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from typing import Any
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_cinder.cli.demo.problem import Problem
-from otel_cinder.reading.otlp_json import from_json
-from otel_cinder.reading.trace import Trace, spans_of
+from otel_cinder.reading.sources import SourceError
+from otel_cinder.reading.trace import Trace
 
 # Where compose.yaml and the Procfile have them.
 COLLECTOR = "http://127.0.0.1:4318"
@@ -33,22 +29,33 @@ class Pipeline:
     def __init__(self, jaeger: str, grafana: str) -> None:
         import requests
 
+        from otel_cinder.reading.backends import Asking, Jaeger, UnreachableError
+
         self._jaeger = jaeger.rstrip("/")
         self._grafana = grafana.rstrip("/")
         self._http = requests.Session()
         # A proxy must not get what is meant for this host.
         self._http.trust_env = False
+        try:
+            self._backend = Jaeger(jaeger, Asking(timeout_s=_REQUEST_S))
+        except UnreachableError:
+            raise self._no_jaeger() from None
 
     def check(self) -> None:
         """Make sure that Jaeger answers, before anything is started."""
+        from otel_cinder.reading.backends import UnreachableError
+
         try:
-            services = self._get(f"{self._jaeger}/api/services")
-        except OSError:
-            raise Problem(f"no Jaeger answers at {self._jaeger}: {START_IT}") from None
-        if not isinstance(services, dict) or "data" not in services:
+            self._backend.services()
+        except UnreachableError:
+            raise self._no_jaeger() from None
+        except SourceError:
             raise Problem(
                 f"set --jaeger to Jaeger's address: something else answers at {self._jaeger}"
-            )
+            ) from None
+
+    def _no_jaeger(self) -> Problem:
+        return Problem(f"no Jaeger answers at {self._jaeger}: {START_IT}")
 
     def wait_for(self, trace: Trace, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until Jaeger returns every span of the trace."""
@@ -76,7 +83,8 @@ class Pipeline:
             if "not compiled with the UI assets" in page:
                 links["as JSON"] = f"{self._jaeger}/api/v3/traces/{trace.trace_id}"
         with contextlib.suppress(OSError):
-            health = self._get(f"{self._grafana}/api/health")
+            # requests' own exceptions are OSErrors, those of a wrong URL and of wrong JSON included.
+            health = self._http.get(f"{self._grafana}/api/health", timeout=_REQUEST_S).json()
             if isinstance(health, dict) and health.get("database") == "ok":
                 links["the boards"] = f"{self._grafana}/d/{BOARD}"
         return links
@@ -84,20 +92,7 @@ class Pipeline:
     def _span_ids(self, trace_id: str) -> set[str]:
         """The spans of a trace that Jaeger has by now."""
         try:
-            answer = self._get(f"{self._jaeger}/api/v3/traces/{trace_id}")
-        except OSError:
+            traces = self._backend.traces(trace_id)
+        except SourceError:
             return set()
-        if not isinstance(answer, dict) or "result" not in answer:
-            # HTTP 404 with a word on it: nothing of the trace has come yet.
-            return set()
-        part = from_json(json.dumps(answer["result"]), ExportTraceServiceRequest)
-        return {span.span_id for span in spans_of(part)}
-
-    def _get(self, url: str) -> Any:
-        """Return the answer's JSON, None if it is not JSON; raises OSError."""
-        # requests' own exceptions are OSErrors, those of a wrong URL included.
-        response = self._http.get(url, timeout=_REQUEST_S)
-        try:
-            return response.json()
-        except ValueError:
-            return None
+        return {span.span_id for trace in traces for span in trace.spans}
