@@ -136,7 +136,6 @@ _PARTS: Final = re.compile(r"[_\-/.'@#:,]|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z]
 _JOINTS: Final = re.compile(r"[_\-/.'@#:,]+")
 _ID: Final = re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-_WRITTEN: Final = re.compile(r"[A-Z]?[a-z]{2,}")
 _NUMBERED: Final = re.compile(r"(?:[A-Z]?[a-z]{1,16}|[A-Z]{1,16})\d{1,3}")
 _PATH: Final = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.+:,@-]*)+")
 _PLACED: Final = re.compile(
@@ -184,11 +183,6 @@ def is_opaque(word: str) -> bool:
 def is_mixed(word: str) -> bool:
     """True if ``word`` is opaque, with small and capital letters and digits in it."""
     return is_opaque(word) and _MIXED.match(word) is not None
-
-
-def words_of(name: str) -> list[str]:
-    """The words of which a name is joined, as far as they are written like words."""
-    return _WRITTEN.findall(name)
 
 
 def _is_numbered(part: str) -> bool:

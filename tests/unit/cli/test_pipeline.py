@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,13 @@ import pytest
 from otel_cinder.cli.demo.pipeline import BOARD, Pipeline
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.reading.trace import Trace
+from tests.unit.answering import NOWHERE, answering
 from tests.unit.cli.samples import TRACE_ID, volume_create
 
-NOWHERE = "http://127.0.0.1:1"
 
-
-@contextmanager
-def answering(answers: Mapping[str, Any]) -> Iterator[str]:
-    """A server on the loopback that answers these paths with JSON, and all others with 404."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(answers.get(self.path)).encode()
-            self.send_response(200 if self.path in answers else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the terminal quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+def answering_with(answers: Mapping[str, Any]) -> AbstractContextManager[str]:
+    """A server that answers these paths with JSON, and all others with 404."""
+    return answering(lambda path, *_: (200, answers[path]) if path in answers else (404, {}))
 
 
 @pytest.fixture
@@ -62,7 +39,7 @@ def test_the_trace_has_a_link_whether_there_is_a_grafana_or_not(trace: Trace) ->
 )
 def test_a_grafana_that_answers_is_linked(trace: Trace, database: str, linked: bool) -> None:
     """Its health decides, as it stands in what Grafana answers."""
-    with answering({"/api/health": {"database": database, "version": "13.1.4"}}) as grafana:
+    with answering_with({"/api/health": {"database": database, "version": "13.1.4"}}) as grafana:
         links = Pipeline(NOWHERE, grafana).links(trace)
     assert (f"{grafana}/d/{BOARD}" in links.values()) is linked
 
@@ -76,7 +53,7 @@ def test_the_board_that_it_links_to_is_among_ours() -> None:
 def test_nothing_is_asked_by_way_of_a_proxy(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     """With http_proxy set, what is on this host is still asked directly."""
     monkeypatch.setenv("http_proxy", NOWHERE)
-    with answering({"/api/health": {"database": "ok"}}) as grafana:
+    with answering_with({"/api/health": {"database": "ok"}}) as grafana:
         assert len(Pipeline(NOWHERE, grafana).links(trace)) == 2
 
 
@@ -87,7 +64,7 @@ def test_a_trace_that_comes_in_part_is_said_in_numbers(trace: Trace) -> None:
         for span in trace.spans[:3]
     ]
     found = {"result": {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}}
-    with answering({f"/api/v3/traces/{TRACE_ID}": found}) as jaeger:
+    with answering_with({f"/api/v3/traces/{TRACE_ID}": found}) as jaeger:
         with pytest.raises(Problem) as raised:
             Pipeline(jaeger, NOWHERE).wait_for(trace, timeout=0.1)
     assert raised.value.exit_status == 1

@@ -28,6 +28,7 @@ from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
+from tests.unit.racing import race
 
 WAIT = conventions.RPC_QUEUE_DURATION
 COUNT = conventions.RPC_CLOCK_SKEWS
@@ -357,18 +358,12 @@ def test_aggregation_is_the_exporters(
 def test_racing_threads_lose_nothing(receiver: Receiver) -> None:
     """Twenty threads that measure at once: every measurement arrives."""
     otel_cinder.instrument()
-    barrier = threading.Barrier(20)
 
-    def race() -> None:
-        barrier.wait(10)
+    def measure() -> None:
         for _ in range(100):
             runtime.measure(COUNT, 1, {}, Context())
 
-    threads = [threading.Thread(target=race) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    race(measure)
     otel_cinder.uninstrument()
     assert points(receiver, COUNT)[-1].value == 2000
 

@@ -5,55 +5,19 @@ There is no Tempo to run: its answers are made as its documentation has them.
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from otel_cinder.reading.backends import Asking, Jaeger, Tempo
 from otel_cinder.reading.sources import SourceError
+from tests.unit.answering import NOWHERE, Answer, answering
 from tests.unit.reading.recorded import recorded
 from tests.unit.reading.test_sources import batches, in_base64
 
-NOWHERE = "http://127.0.0.1:1"
 TRACE_ID = "ab" * 16
 VOLUME = "22f8a629-337d-4ef4-9a5f-aa9a698a3de3"
-
-Answer = tuple[int, Any]
-
-
-@contextmanager
-def answering(answer: Callable[[str, dict[str, list[str]], Any], Answer]) -> Iterator[str]:
-    """A server on the loopback: path, query and headers to a status and what becomes JSON."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            status, content = answer(parts.path, parse_qs(parts.query), self.headers)
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            if status in (301, 302):
-                self.send_header("Location", NOWHERE)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the terminal quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_tempo_is_asked_by_traceql_and_by_id() -> None:

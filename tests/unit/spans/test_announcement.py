@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +17,7 @@ from otel_cinder.spans import announcement
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import Service
 from tests.unit import scripts
+from tests.unit.racing import race
 from tests.unit.recording import Recorder
 
 VOLUME = Service("cinder-volume", "node@lvm")
@@ -127,17 +127,7 @@ def test_threads_that_race_say_it_once(caplog: pytest.LogCaptureFixture) -> None
     """Of threads that make their first spans at the same time, one says it."""
     caplog.set_level(logging.INFO, "otel_cinder")
     otel_cinder.instrument(tracer_provider=Recorder().provider)
-    barrier = threading.Barrier(20)
-
-    def race() -> None:
-        barrier.wait(10)
-        runtime.announce(VOLUME)
-
-    threads = [threading.Thread(target=race) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    race(lambda: runtime.announce(VOLUME))
     otel_cinder.uninstrument()
     assert len(caplog.messages) == 1
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import _socket
 import os
-import threading
 
 import pytest
 
 from otel_cinder.spans import instance_id
 from otel_cinder.spans.instance_id import InstanceNames
+from tests.unit.racing import race
 
 
 @pytest.fixture
@@ -44,18 +44,8 @@ def test_name_stays_until_it_is_released(service: str) -> None:
 def test_threads_that_race_have_one_name(service: str) -> None:
     """Threads of one process that ask at the same time get one name, and hold one socket."""
     names = InstanceNames()
-    barrier = threading.Barrier(8)
     said: list[str] = []
-
-    def race() -> None:
-        barrier.wait(10)
-        said.append(names.take(service, "node"))
-
-    threads = [threading.Thread(target=race) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    race(lambda: said.append(names.take(service, "node")), threads=8)
     assert len(said) == 8
     assert len(set(said)) == 1
     names.release()

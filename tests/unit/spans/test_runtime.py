@@ -19,6 +19,7 @@ from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
+from tests.unit.racing import race
 
 
 @pytest.fixture
@@ -60,17 +61,7 @@ def test_uninstrument_flushes(receiver: Receiver) -> None:
 def test_racing_first_spans_share_a_queue(receiver: Receiver) -> None:
     """Twenty threads that all make the first span use one provider; all spans arrive."""
     otel_cinder.instrument()
-    barrier = threading.Barrier(20)
-
-    def race() -> None:
-        barrier.wait(10)
-        span("a")
-
-    threads = [threading.Thread(target=race) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    race(lambda: span("a"))
     otel_cinder.uninstrument()
     assert len(receiver.spans()) == 20
 
