@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,16 @@ class Collector(Program):
         pair = (str(ours.cert), str(ours.key))
         return HTTP.get(f"https://{address}", cert=pair, verify=str(ours.ca), timeout=10).text
 
+    def counted(self, counter: str, *labels: str) -> Counter[tuple[str, ...]]:
+        """Add up what Prometheus is given of a counter, by these of its labels."""
+        found: Counter[tuple[str, ...]] = Counter()
+        # Behind the value there may be an exemplar, in braces as well.
+        series = rf"^{counter}\{{(.*?)\}} (\S+)"
+        for text, value in re.findall(series, self.exported(), re.MULTILINE):
+            said = dict(re.findall(r'(\w+)="([^"]*)"', text))
+            found[tuple(said.get(label, "") for label in labels)] += int(float(value))
+        return found
+
 
 class Jaeger(Program):
     """A Jaeger with one of the storages in jaeger/, and what its query API answers."""
@@ -220,6 +231,14 @@ class Jaeger(Program):
         """Return a trace as far as it has come; None if nothing has."""
         spans = self.spans(trace_id)
         return Trace(spans) if spans else None
+
+    def search(self, service: str, tags: Mapping[str, str]) -> list[Trace]:
+        """Return the traces in which one of this service's spans has all these tags."""
+        asked = {"service": service, "tags": json.dumps(tags), "limit": 100}
+        answer = HTTP.get(f"{self.url}/api/traces", params=asked, timeout=30)
+        assert answer.ok, answer.text
+        found = [Trace(self.spans(each["traceID"])) for each in answer.json()["data"]]
+        return sorted(found, key=lambda trace: trace.start_ns)
 
     def metrics(self, kind: str, service: str, **parameters: object) -> list[dict[str, Any]]:
         """Ask for service performance monitoring: `calls`, `errors`, `latencies`."""

@@ -86,9 +86,10 @@ def test_redaction_is_the_same_wherever_data_comes_in() -> None:
 
 def test_what_is_made_of_spans_is_the_same_everywhere() -> None:
     """A gateway counts spans, and draws the map of services, as the collector for one host does."""
-    one_host, gateway = (_load(role)["connectors"] for role in ("all-in-one", "gateway"))
+    one_host, gateway = (_load(role) for role in ("all-in-one", "gateway"))
     for connector in ("span_metrics", "service_graph"):
-        assert one_host[connector] == gateway[connector]
+        assert one_host["connectors"][connector] == gateway["connectors"][connector]
+    assert one_host["processors"]["filter/ended"] == gateway["processors"]["filter/ended"]
 
 
 def test_nothing_listens_beyond_the_loopback_by_default() -> None:

@@ -80,6 +80,7 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
 REASONS = {
     "an error": {"error": "no valid backend was found"},
     "a second attempt": {"cinder__schedule__attempt": 2},
+    "a still-running span": {"cinder__still_running": True},
     "a slow span": {"seconds": SLOW_MS / 1000 + 1},
     "a long wait in the queue": {"cinder__rpc__queue__duration": SLOW_MS / 1000 + 1},
 }
