@@ -37,7 +37,11 @@ class Database:
     def start(self) -> None:
         """Make the data folder and start the server."""
         data = self._folder / "data"
-        shared = ["--no-defaults", f"--datadir={data}", f"--user={getpass.getuser()}"]
+        # A server that starts removes temporary tables from its folder for them, also another's.
+        tmp = self._folder / "tmp"
+        tmp.mkdir()
+        user = getpass.getuser()
+        shared = ["--no-defaults", f"--datadir={data}", f"--tmpdir={tmp}", f"--user={user}"]
         run(
             [
                 server_binary("mariadb-install-db", "mariadb-server"),
