@@ -135,9 +135,105 @@ def test_register_of_a_process_does_not_grow(monkeypatch: pytest.MonkeyPatch) ->
     assert len(left) == 20
 
 
-def test_child_begins_with_nothing_open() -> None:
+in_both_ways = pytest.mark.parametrize("first", ["", scripts.EVENTLET], ids=["threads", "eventlet"])
+
+
+@in_both_ways
+def test_process_that_is_instrumented_over_and_over_keeps_nothing(first: str) -> None:
+    """With an exporter and looks: once its left spans go, no register and no thread is there."""
+    with Receiver() as receiver:
+        ran = scripts.run(
+            first,
+            scripts.EXPORTED,
+            """
+            import gc, json, os, time, weakref
+            def threads():
+                return len(os.listdir("/proc/self/task"))
+            def rounds(count):
+                for _ in range(count):
+                    otel_cinder.instrument()
+                    left.append(runtime.start_span("left open", otel_context.Context()))
+                    span("ended")
+                    registers.append(weakref.ref(runtime._process.open))
+                    otel_cinder.uninstrument()
+            left, registers = [], []
+            otel_cinder.uninstrument()
+            before = threads()
+            rounds(6)
+            left.clear()
+            until = time.monotonic() + 60
+            while True:
+                gc.collect()
+                found = threads() - before, sum(each() is not None for each in registers)
+                if not any(found) or time.monotonic() > until:
+                    break
+                time.sleep(0.1)
+            print(json.dumps(found))
+            """,
+            env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRICS_EXPORTER": "none"},
+        )
+    assert ran.said == [0, 0]
+
+
+@in_both_ways
+def test_children_of_children_know_only_their_own(first: str) -> None:
+    """Each of a row of forks knows its own span and nobody else's, however long the row is."""
+    ran = scripts.run(
+        first,
+        scripts.EXPORTED,
+        """
+        import json, os
+        from opentelemetry.context import Context
+        held, depth = [], 0
+        while True:
+            held.append(runtime.start_span(f"{depth}", Context()))
+            child = os.fork() if depth < 5 else None
+            if child != 0:
+                break
+            depth += 1
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0
+        known = [each.span.name for each in runtime._process.open.snapshot()]
+        if depth:
+            os._exit(status + (known != [f"{depth}"]))
+        print(json.dumps([status, known]))
+        """,
+        env={"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+    )
+    assert ran.said == [0, ["0"]]
+
+
+def test_spans_of_greenthreads_that_were_killed_do_not_pile_up() -> None:
+    """Under eventlet a span that a greenthread took with it leaves nothing in the register."""
+    ran = scripts.run(
+        scripts.EVENTLET,
+        scripts.EXPORTED,
+        """
+        import gc, json
+        from opentelemetry.context import Context
+        def work():
+            held = runtime.start_span("taken along", Context())
+            eventlet.sleep(600)
+        for _ in range(1000):
+            green = eventlet.spawn(work)
+            eventlet.sleep(0)
+            green.kill()
+        del green
+        gc.collect()
+        kept = len(runtime._process.open)
+        print(json.dumps([kept, [each.span.name for each in runtime._process.open.snapshot()]]))
+        """,
+        env={"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+    )
+    kept, known = ran.said
+    assert kept <= 2 * open_spans._FIRST_SWEEP
+    assert known == []
+
+
+@in_both_ways
+def test_child_begins_with_nothing_open(first: str) -> None:
     """A forked child knows its own spans and none of its parent's, which end in both as ever."""
     ran = scripts.run(
+        first,
         scripts.EXPORTED,
         """
         import json, os, sys
@@ -238,7 +334,7 @@ def test_what_failed_already_keeps_its_reason() -> None:
 
 
 @pytest.mark.parametrize("leave", ["os._exit(0)", "sys.exit(0)"])
-@pytest.mark.parametrize("first", ["", scripts.EVENTLET], ids=["threads", "eventlet"])
+@in_both_ways
 def test_process_that_ends_exports_what_is_open(first: str, leave: str) -> None:
     """Whichever way it leaves, all that was open arrives as an error, and nothing that is not."""
     with Receiver() as receiver:
