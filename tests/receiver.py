@@ -10,8 +10,10 @@ from otel_cinder.reading import receiver
 class Receiver(receiver.Receiver):
     """Keeps what it accepts; answers with errors, or late, when told to."""
 
-    def __init__(self, port: int = 0, forward_to: str | None = None) -> None:
-        super().__init__(port, forward_to)
+    def __init__(
+        self, port: int = 0, forward_to: str | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        super().__init__(port, forward_to, host)
         self._attempts = 0
         self._status = receiver.OK
         self._hang_seconds = 0.0

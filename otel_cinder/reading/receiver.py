@@ -1,4 +1,4 @@
-"""A small OTLP/HTTP endpoint on loopback, for all signals.
+"""A small OTLP/HTTP endpoint, on the loopback if not told otherwise, for all signals.
 
     with Receiver() as receiver:
         ...  # export to receiver.endpoint
@@ -10,6 +10,7 @@ The demo shows what arrives here.
 from __future__ import annotations
 
 import gzip
+import socket
 import socketserver
 import threading
 import urllib.error
@@ -56,15 +57,19 @@ Request = TypeVar("Request", bound=Message)
 
 
 class Receiver:
-    """An OTLP/HTTP endpoint on 127.0.0.1 that keeps what it accepts, of all signals.
+    """An OTLP/HTTP endpoint that keeps what it accepts, of all signals.
 
-    ``port`` 0 picks a free one, which stays the same over ``stop()`` and ``start()``.
+    ``port`` 0 picks a free one, which stays the same over ``stop()`` and ``start()``. ``host`` is the
+    address to listen on, of IPv4 or IPv6: others than the loopback's take what any host sends.
     ``forward_to`` is the base URL of another OTLP/HTTP endpoint that gets every accepted body
     too; what goes wrong there is kept in ``forward_errors``, but not that it has no place for
     metrics or logs, as Jaeger. ``start()`` raises OSError when the port is taken.
     """
 
-    def __init__(self, port: int = 0, forward_to: str | None = None) -> None:
+    def __init__(
+        self, port: int = 0, forward_to: str | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        self._host = host
         self._port = port
         self._forward_to = forward_to.rstrip("/") if forward_to else None
         self._opener = _opener(forward_to or "")
@@ -93,7 +98,7 @@ class Receiver:
         """Listen; does nothing when it already listens."""
         if self._server is not None:
             return
-        self._server = _Server(("127.0.0.1", self._port), self)
+        self._server = _Server((self._host, self._port), self)
         self._port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -118,7 +123,8 @@ class Receiver:
     @property
     def endpoint(self) -> str:
         """The base URL, fit for OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://127.0.0.1:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     @property
     def requests(self) -> list[ExportTraceServiceRequest]:
@@ -234,12 +240,14 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], receiver: Receiver) -> None:
         self.receiver = receiver
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's own looks up the host's name, which takes seconds where DNS is away.
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that gave up waiting is what fault tests are about."""

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -299,3 +300,13 @@ def test_forwarding_to_nowhere_is_remembered(receiver: Receiver) -> None:
     assert len(first.spans()) == 1
     [problem] = first.forward_errors
     assert "refused" in problem
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0"])
+def test_it_listens_where_it_is_told(host: str) -> None:
+    """An address of IPv4 or IPv6, a name, or all of the host's."""
+    if ":" in host and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("This host has no IPv6.")
+    with Receiver(host=host) as receiver:
+        assert len(export(receiver.endpoint)) == 32
+        assert receiver.wait_for(lambda spans: len(spans) == 2, timeout=10)
