@@ -115,8 +115,9 @@ bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' fo
 picture: $(READY) ## Draw the README's picture again, from a real run
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
 
-docs: $(READY) ## Write docs/reference.md from otel_cinder/conventions.py
+docs: $(READY) ## Write docs/reference.md and the collector's ignored_keys from otel_cinder/conventions.py
 	$(BIN)/python docs/reference.py
+	$(BIN)/python collector/ignored_keys.py
 
 dashboards: $(READY) ## Write grafana/dashboards/*.json from the code beside it
 	$(BIN)/python -m grafana

@@ -34,7 +34,7 @@ STOCK, OURS = "stock", "ours"
 CREATES_A_BATCH, BATCHES = 20, 50
 AT_LEAST, AT_MOST, PRECISION = 8, 40, 0.03
 QUICK_AT_LEAST = 4
-BOUND = 5.0
+BOUND = 2.3
 """Times what the stock configuration uses, to catch what would get much dearer."""
 
 STOCK_CONFIGURATION = """\

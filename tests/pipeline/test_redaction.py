@@ -118,6 +118,18 @@ def test_what_is_ours_passes_unharmed(one_host: Client, sink: Sink) -> None:
     assert arrived.events[0].attributes == ours
 
 
+def test_each_text_of_ours_is_looked_at(one_host: Client, sink: Sink) -> None:
+    """A secret is masked in every attribute on the list in the docs but those without text."""
+    trace_id = os.urandom(16)
+    texts = dict.fromkeys(set(conventions.ATTRIBUTES) - set(conventions.WITHOUT_TEXT), SHAPES[0])
+    one_host.send(span(trace_id, events=[texts], **texts))
+    wait_until(lambda: len(_of(sink, trace_id)) == 1, 30, "the span")
+    (arrived,) = _of(sink, trace_id)
+    for attributes in (arrived.attributes, arrived.events[0].attributes):
+        assert [name for name, value in attributes.items() if PLANTED in value] == []
+        assert set(attributes) == set(texts)
+
+
 def test_secrets_in_metrics_reach_no_store(one_host: Client, collector: Collector) -> None:
     """Attributes of metrics are masked, and those of ours pass unharmed, values and names alike."""
     text = "RPC call cinder-scheduler/create_volume, lvm@one#pool: 3"

@@ -8,6 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
+
+from otel_cinder import conventions
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "pipeline.md", ROOT / "docs" / "pipeline.zh.md"]
@@ -80,6 +83,19 @@ def test_reference_is_written_from_the_conventions() -> None:
     """docs/reference.md is what `make docs` writes."""
     written = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
     assert (ROOT / "docs" / "reference.md").read_text() == written, "run `make docs`"
+
+
+def test_what_the_collector_passes_over_is_written_from_the_conventions() -> None:
+    """The redaction processor ignores the attributes without text, in each file that redacts."""
+    script = runpy.run_path(str(ROOT / "collector" / "ignored_keys.py"))
+    assert script["FILES"] == tuple(
+        ROOT / "collector" / name for name in ("all-in-one.yaml", "agent.yaml")
+    )
+    for file in script["FILES"]:
+        text = file.read_text()
+        assert text == script["written"](text), "run `make docs`"
+        ignored = yaml.safe_load(text)["processors"]["redaction"]["ignored_keys"]
+        assert set(ignored) == set(conventions.WITHOUT_TEXT) <= set(conventions.ATTRIBUTES)
 
 
 def twins(page: Path) -> tuple[Path, Path]:
