@@ -196,6 +196,7 @@ class Jaeger(Program):
         self.url = f"http://127.0.0.1:{free_port()}"
         self.telemetry = f"127.0.0.1:{free_port()}"
         self.prometheus_url = prometheus_url
+        self.ui: Path | str = CHECKOUT / "jaeger" / "ui.json"
         self._health = f"127.0.0.1:{free_port()}"
         self._query_grpc = f"127.0.0.1:{free_port()}"
 
@@ -210,6 +211,7 @@ class Jaeger(Program):
             "HEALTH_ENDPOINT": self._health,
             "TELEMETRY_PORT": self.telemetry.rpartition(":")[2],
             "BADGER_DIRECTORY": self.folder / "badger",
+            "UI_FILE": self.ui,
             **(self._certificates.settings() if self._certificates else {}),
         }
         if self.prometheus_url:
