@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 
 
@@ -10,6 +12,13 @@ def main() -> None:
 
     `doctor` runs without the extra.
     """
+    # A letter that a terminal or a file has not becomes `?`, and does not end the command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:
+        # Imports take a second. Until they are done, Ctrl-C ends the process without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:2] == ["doctor"]:
         from otel_cinder.doctor.command import main as doctor
 
@@ -26,4 +35,5 @@ def main() -> None:
         raise SystemExit(2) from None
     from otel_cinder.cli.commands import cli
 
+    signal.signal(signal.SIGINT, interrupted)
     cli(prog_name="otel-cinder")

@@ -186,11 +186,14 @@ def test_keep_keeps_the_folder(folder: Path) -> None:
     assert (kept / "cinder.log").stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "TERM"]
-)
+INTERRUPTS = {"Ctrl-C": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143)} | {
+    "a closed terminal": (signal.SIGHUP, 129)
+}
+
+
+@pytest.mark.parametrize(("number", "status"), INTERRUPTS.values(), ids=INTERRUPTS)
 def test_an_interrupt_cleans_up(folder: Path, number: signal.Signals, status: int) -> None:
-    """Ctrl-C and SIGTERM end Cinder, remove its folder, and say so by the exit status."""
+    """Each signal that asks to end ends Cinder, removes its folder, and is the exit status."""
     with start(folder) as process:
         deadline = time.monotonic() + 60
         while not list(folder.glob("*/cinder.sqlite")):
@@ -200,6 +203,46 @@ def test_an_interrupt_cleans_up(folder: Path, number: signal.Signals, status: in
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (status, "")
     assert (list(folder.iterdir()), running_in(folder)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "module", ["click", "rich.console", "otel_cinder.cli.demo.run", "requests"]
+)
+def test_an_interrupt_at_the_start_prints_nothing(
+    folder: Path, tmp_path: Path, module: str
+) -> None:
+    """Ctrl-C while the command is still importing ends it without a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def hook(event, args):\n"
+        f"    if event == 'import' and args[0] == {module!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    demo = run(folder, PYTHONPATH=str(tmp_path))
+    assert demo.status in (130, -signal.SIGINT)
+    assert (demo.out, demo.err, demo.leftovers) == ("", "", [])
+
+
+def test_it_goes_on_under_nohup_into_a_file_of_ascii(folder: Path, tmp_path: Path) -> None:
+    """An ignored SIGHUP ends nothing, ASCII output is ASCII, and lines in a file are whole."""
+    nohup = ["nohup", COMMAND, "demo"]
+    environment = {"TMPDIR": str(folder), "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    with (
+        (tmp_path / "out").open("w+b") as out,
+        subprocess.Popen(nohup, env={**os.environ, **environment}, stdout=out) as process,
+    ):
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("*/cinder.sqlite")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(150) == 0
+        out.seek(0)
+        text = out.read().decode("ascii")
+    assert "`- SparseFileDriver.create_volume " in text
+    assert "?" not in text
+    assert list(folder.iterdir()) == []
 
 
 def test_cinder_does_not_outlive_a_killed_demo(folder: Path) -> None:

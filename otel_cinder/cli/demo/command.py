@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +17,9 @@ from otel_cinder.cli.demo.options import Options
 from otel_cinder.cli.demo.pipeline import COLLECTOR, GRAFANA, JAEGER
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.demo.run import run
+from otel_cinder.cli.show import console_of
+
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 _FILE = click.Path(path_type=Path)
 
@@ -65,16 +70,29 @@ def demo(**given: Any) -> None:
     Cinder's API, scheduler and volume service run on this host in one process, without a
     broker, a database server or storage; everything is removed at the end.
     """
-    signal.signal(signal.SIGTERM, _leave)
     try:
-        run(Options(**given), Console(highlight=False), Console(stderr=True, highlight=False))
+        with _left_by_signals():
+            run(Options(**given), console_of(plain=False), Console(stderr=True, highlight=False))
     except Problem as problem:
         click.echo(f"otel-cinder: {problem}", err=True)
         sys.exit(problem.exit_status)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
-def _leave(signum: int, _frame: FrameType | None) -> None:
-    # As an exception, so that Cinder is stopped and its folder removed on the way out.
-    raise SystemExit(128 + signum)
+@contextlib.contextmanager
+def _left_by_signals() -> Iterator[None]:
+    """Let the first signal stop Cinder and remove its folder; others do not disturb that."""
+    # What is ignored stays so: `nohup` ignores SIGHUP.
+    before = {n: now for n in _SIGNALS if (now := signal.getsignal(n)) != signal.SIG_IGN}
+
+    def leave(signum: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + signum)
+
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -41,7 +41,7 @@ def story(trace: Trace, volume: str, status: str, options: Options, out: Console
         hints.append("--pipeline shows it in Jaeger")
         hints.append("--endpoint http://COLLECTOR:4318 sends this trace there")
     if not options.transport_url:
-        hints.append("--transport-url rabbit://… runs it over a broker")
+        hints.append("--transport-url rabbit://USER:PASS@HOST/VHOST runs it over a broker")
     if hints:
         out.print(f"With the demo, {'; '.join(hints)}.", soft_wrap=True)
 
