@@ -25,7 +25,8 @@ _NOT_INHERITED = re.compile(r"OTEL_|OS_[A-Z0-9_]*__|OS_CINDER_|EVENTLET_|PYTHONW
 
 # A scheduler that starts while cinder-volume does may miss its first word of what it has. The next
 # one would come after one or two minutes.
-# No heartbeats: SQLite would refuse some transactions of a create that coincide with one.
+# No heartbeats and no cleaning up: SQLite refuses a transaction that coincides with them, and
+# "database is locked" would look like an error of Cinder's.
 _CINDER_CONF = """\
 [DEFAULT]
 auth_strategy = noauth_include_project_id
@@ -46,6 +47,8 @@ periodic_interval = 3
 report_interval = 3600
 service_down_time = 7200
 periodic_fuzzy_delay = 0
+reservation_clean_interval = 7200
+message_reap_interval = 7200
 backend_stats_polling_interval = 3
 default_volume_type = __DEFAULT__
 

@@ -142,3 +142,19 @@ def test_a_url_with_a_dollar_survives_the_configuration(tmp_path: Path) -> None:
     conf.register_opt(cfg.StrOpt("transport_url"))
     conf(["--config-file", str(path)], default_config_dirs=[])
     assert conf.transport_url == url
+
+
+def test_nothing_of_cinders_writes_beside_a_create(tmp_path: Path) -> None:
+    """With the demo's configuration, Cinder's periodic tasks that use SQLite run at the start only."""
+    path = cinder_conf.write(tmp_path, transport_url="fake://", exchange="x", host="h", port=1)
+    code = (
+        "import sys; from cinder import objects; from cinder.common import config\n"
+        "from oslo_config import cfg; objects.register_all()\n"
+        f"cfg.CONF(['--config-file', {str(path)!r}], project='cinder')\n"
+        "from cinder.scheduler.manager import SchedulerManager\n"
+        "print(*SchedulerManager._periodic_spacing.values(), cfg.CONF.report_interval)\n"
+    )
+    asked = [sys.executable, "-W", "ignore", "-c", code]
+    spacings = subprocess.run(asked, check=True, text=True, capture_output=True).stdout.split()
+    assert spacings
+    assert [s for s in spacings if not 3600 <= float(s) <= 86400] == []
