@@ -72,6 +72,11 @@ class _TracerProvider(TracerProvider):
         """Nothing: a child builds its own. The SDK would run a thread pool at each fork."""
 
 
+def tracer_of(provider: trace.TracerProvider) -> Tracer:
+    """Our tracer of ``provider``."""
+    return provider.get_tracer(conventions.SCOPE, __version__, schema_url=conventions.SCHEMA_URL)
+
+
 class Process:
     """The providers of one process, one a service, over one export queue for each signal.
 
@@ -135,10 +140,7 @@ class Process:
         """The tracer of a service; made at its first span."""
         tracer = self.tracers.get(service)
         if tracer is None:
-            provider = self._given or self._provider(service)
-            tracer = provider.get_tracer(
-                conventions.SCOPE, __version__, schema_url=conventions.SCHEMA_URL
-            )
+            tracer = tracer_of(self._given or self._provider(service))
             self.tracers[service] = tracer
             if self.metrics is not None:
                 self.metrics.see(service)

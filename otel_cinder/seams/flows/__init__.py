@@ -7,7 +7,7 @@ run in another process, where there is no code to wrap.
 
 By hand, without `otel_cinder.instrument()`::
 
-    with FlowListener(engine):
+    with FlowListener(engine, tracer_provider):
         engine.run()
 """
 

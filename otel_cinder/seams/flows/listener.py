@@ -25,6 +25,7 @@ from otel_cinder.seams.flows import atoms
 from otel_cinder.seams.flows.atoms import RETRY, SEAM, TASK, Kind
 from otel_cinder.spans import clock
 from otel_cinder.spans.failures import record_failure
+from otel_cinder.spans.process import tracer_of
 from otel_cinder.spans.runtime import end_span, runtime
 from otel_cinder.spans.still_running import tell_more
 
@@ -57,15 +58,22 @@ class FlowListener(base.Listener):  # type: ignore[misc]
     """Opens the flow's span when entered, makes it current, closes it when left.
 
     While `otel_cinder.instrument()` is in force each engine gets one automatically, and atoms are timed
-    by their own code. By hand, the atoms' spans follow the notifications.
+    by their own code, with their span current in it. By hand, the atoms' spans follow the
+    notifications, and the flow's span is current in the engine's own thread: no notification comes
+    from the place where a task's code runs, so what it does cannot be put below its span.
+
+    Args:
+        tracer_provider: makes the spans; default: that of ``instrument()``, else the global one, else
+            one of our own, from the ``OTEL_*`` environment.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, tracer_provider: trace.TracerProvider | None = None) -> None:
         # Atoms are followed by notification only where no code of theirs can be wrapped.
         self.times_atoms = atoms.run_in_process(engine) and atoms.are_timed()
         super().__init__(engine)
         self.span: Span = trace.INVALID_SPAN
         self.tracer: Tracer = trace.NoOpTracer()
+        self._provider = tracer_provider
         self.context = _EMPTY
         self.name = ""
         self.failed: tuple[str, SpanContext] | None = None
@@ -90,7 +98,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             self._started = time.perf_counter()
             context = otel_context.get_current()
             self.name = atoms.plain(engine.storage.flow_name)
-            self.tracer = runtime.tracer(context)  # once: none of its atoms is another service's
+            # Once: none of its atoms is another service's.
+            self.tracer = tracer_of(self._provider) if self._provider else runtime.tracer(context)
             self.span = clock.start(
                 self.tracer,
                 self.name,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -590,6 +592,28 @@ def test_listener_by_hand_with_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert recorded.names.count("retry ThreeTimes") == 3
     assert recorded.names.count("FailsTwice") == 3
     assert nothing_is_left()
+
+
+def test_listener_by_hand_takes_a_provider(spans: Recorder) -> None:
+    """Flow and atoms go to the provider that is given, and not to that of `instrument()`."""
+    mine = Recorder()
+    engine = engines.load(serial(Succeeds()))
+    with FlowListener(engine, mine.provider):
+        engine.run()
+    assert mine.names == ["volume_create_api", "Succeeds"]
+    assert mine["Succeeds"].parent == mine["volume_create_api"].context
+    assert len(spans) == 0
+
+
+def test_the_readmes_flow_prints_to_the_console() -> None:
+    """The README's example runs as it is, and prints the flow and its task."""
+    section = (scripts.ROOT / "README.md").read_text().partition("### A single flow\n")[2]
+    code = textwrap.dedent(
+        "\n".join(re.findall("^(?: {4}.*)?$", section.partition("###")[0], re.MULTILINE))
+    )
+    printed = scripts.run(code).stdout
+    assert printed.startswith("hello\n")
+    assert re.findall('^    "name": "(.*)"', printed, re.MULTILINE) == ["Greet", "greet"]
 
 
 def test_listener_by_hand_with_instrument_is_not_doubled(spans: Recorder) -> None:
