@@ -17,8 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / ".github"
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config")
 
-pytestmark = pytest.mark.skipif(not GITHUB.is_dir(), reason="a source distribution has no .github")
-
 
 def run(*words: str | Path, **environ: str) -> str:
     """Run a program in the checkout and return what it prints."""
@@ -81,6 +79,18 @@ def test_the_package_index_gets_absolute_links(metadata: dict) -> None:
     for target in relative:
         if not target.startswith(("https://", "#")):
             assert (ROOT / target.partition("#")[0]).exists(), target
+
+
+def test_the_registrys_entry_is_of_this_package(metadata: dict) -> None:
+    """The text for OpenTelemetry's registry has the name, places and licence that pip is told."""
+    entry = yaml.safe_load((ROOT / "docs" / "registry-entry.yml").read_text())
+    assert entry["package"]["name"] == metadata["name"]
+    urls = metadata["urls"]
+    assert entry["urls"] == {"repo": urls["Source"], "docs": urls["Documentation"]}
+    assert entry["license"].replace(" ", "-") == metadata["license"]
+    assert [author["name"] for author in entry["authors"]] == [
+        author["name"] for author in metadata["authors"]
+    ]
 
 
 def test_a_release_needs_the_tag_of_its_version() -> None:
