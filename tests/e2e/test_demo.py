@@ -121,6 +121,7 @@ def test_it_shows_a_whole_trace_and_leaves_nothing(folder: Path, tmp_path: Path,
         assert span.name in demo.out
     assert f"trace {trace.trace_id} · 22 spans" in demo.out
     assert "OTEL_CINDER_ENABLED=true" in demo.out
+    assert "/requirements/2026.2.txt otel-cinder\n" in demo.out
     assert svg.read_text().startswith("<svg")
     assert (demo.leftovers, demo.processes) == ([], [])
 

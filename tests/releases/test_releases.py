@@ -112,6 +112,7 @@ def test_a_create_is_one_trace(
         capture_output=True,
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert f"/requirements/{installed.release.series}.txt otel-cinder\n" in demo.stdout
     [trace] = traces_of(
         span for line in spans.read_text().splitlines() for span in spans_of(from_json_line(line))
     )

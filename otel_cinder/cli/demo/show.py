@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from otel_cinder.cli.demo.problem import Problem
 from otel_cinder.cli.tree import draw
+from otel_cinder.doctor.tested import series_of
 from otel_cinder.reading.receiver import to_json_line
 from otel_cinder.reading.trace import Trace
 
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 _PICTURE_WIDTH = 128
 _NEXT_STEPS = """\
 To see your own Cinder's requests, in devstack for example, in the virtualenv that Cinder runs in:
-  pip install --no-deps -r https://raw.githubusercontent.com/otel-cinder/otel-cinder/main/requirements/2026.2.txt otel-cinder
-  (or the file of your release: zed to 2026.2)
+  pip install --no-deps -r https://raw.githubusercontent.com/otel-cinder/otel-cinder/main/requirements/{series}.txt otel-cinder
+  (the file of this Cinder's release; there is one for each from zed to 2026.2)
 and in the environment of cinder-api, cinder-scheduler and cinder-volume:
   OTEL_CINDER_ENABLED=true
-  OTEL_EXPORTER_OTLP_ENDPOINT="""
+  OTEL_EXPORTER_OTLP_ENDPOINT={collector}"""
 
 
 def story(trace: Trace, volume: str, status: str, options: Options, out: Console) -> None:
@@ -35,7 +37,8 @@ def story(trace: Trace, volume: str, status: str, options: Options, out: Console
     out.print(f"Cinder {where} made volume {volume}, {status}.\n", soft_wrap=True)
     draw(trace, out)
     collector = options.endpoint if options.pipeline else "http://COLLECTOR:4318"
-    out.print(f"\n{_NEXT_STEPS}{collector}", soft_wrap=True)
+    series = series_of(metadata.version("cinder"))
+    out.print(f"\n{_NEXT_STEPS.format(series=series, collector=collector)}", soft_wrap=True)
     hints = []
     if not options.endpoint:
         hints.append("--pipeline shows it in Jaeger")
