@@ -18,7 +18,7 @@ from benchmarks import estimates, providers
 from benchmarks.estimates import Round
 from benchmarks.flow_tasks import Floor, engine
 from benchmarks.rounds import Effort, Segment, Variant, run
-from benchmarks.verdicts import Check, Report, interval
+from benchmarks.verdicts import Check, Report, comparison
 
 EFFORT = Effort(operations=5, at_least=200, seconds=240, precision=0.03)
 QUICK = Effort(operations=5, at_least=30, seconds=20, precision=0.1)
@@ -38,18 +38,9 @@ def benchmark(*, quick: bool = False) -> Report:
         f"flow: CPU µs of a five-task flow, made and run ({len(rounds)} rounds)",
         ("variant", "µs", "added", "95 % interval", "added / floor's"),
     )
-    report.rows.append((BARE, f"{estimates.typical(rounds, BARE).value:.0f}", "", "", ""))
-    for name in (LOGGED, PEER, FLOOR, OURS, BOTH, UNSAMPLED, MEASURED):
-        added = estimates.added(rounds, name, BARE)
-        report.rows.append(
-            (
-                name,
-                f"{estimates.typical(rounds, name).value:.0f}",
-                f"{added.value:.1f}",
-                interval(added),
-                f"{estimates.ratio(rounds, name, FLOOR, BARE).value:.2f}",
-            )
-        )
+    report.rows += comparison(
+        rounds, BARE, (LOGGED, PEER, FLOOR, OURS, BOTH, UNSAMPLED, MEASURED), FLOOR, digits=0
+    )
     report.checks = [
         Check("sampled: added / floor's", estimates.ratio(rounds, OURS, FLOOR, BARE), 1.25),
         Check("sampled: added / 0.13.1's", estimates.ratio(rounds, OURS, PEER, BARE), 1),

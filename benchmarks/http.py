@@ -13,7 +13,7 @@ from benchmarks import estimates, providers
 from benchmarks.estimates import Round
 from benchmarks.http_application import App, application, environ, start_response
 from benchmarks.rounds import Effort, Segment, Variant, run
-from benchmarks.verdicts import Check, Report, interval
+from benchmarks.verdicts import Check, Report, comparison
 from otel_cinder.cinder import services
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams import http
@@ -38,18 +38,7 @@ def benchmark(*, quick: bool = False) -> Report:
         f"http: CPU µs of a GET of the volumes ({len(rounds)} rounds)",
         ("variant", "µs", "added", "95 % interval", "added / middleware's"),
     )
-    report.rows.append((BARE, f"{estimates.typical(rounds, BARE).value:.1f}", "", "", ""))
-    for name in (PEER, PEER_SPANS, OURS, SPANS, UNSAMPLED):
-        added = estimates.added(rounds, name, BARE)
-        report.rows.append(
-            (
-                name,
-                f"{estimates.typical(rounds, name).value:.1f}",
-                f"{added.value:.1f}",
-                interval(added),
-                f"{estimates.ratio(rounds, name, PEER, BARE).value:.2f}",
-            )
-        )
+    report.rows += comparison(rounds, BARE, (PEER, PEER_SPANS, OURS, SPANS, UNSAMPLED), PEER)
     report.checks = [Check("added / middleware's", estimates.ratio(rounds, OURS, PEER, BARE), 1)]
     return report
 

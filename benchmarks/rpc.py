@@ -16,7 +16,7 @@ from benchmarks import estimates, providers
 from benchmarks.estimates import Round
 from benchmarks.rounds import Effort, Segment, Variant, run
 from benchmarks.rpc_path import Floor, Path
-from benchmarks.verdicts import Check, Report, interval
+from benchmarks.verdicts import Check, Report, comparison
 
 EFFORT = Effort(operations=100, at_least=60, seconds=90, precision=0.02)
 QUICK = Effort(operations=50, at_least=20, seconds=20, precision=0.05)
@@ -40,20 +40,8 @@ def benchmark(*, quick: bool = False) -> Report:
         ("", "variant", "µs", "added", "95 % interval", "added / floor's"),
     )
     for what in MEASURED:
-        rounds = measured[what]
-        report.rows.append((what, BARE, f"{estimates.typical(rounds, BARE).value:.1f}", "", "", ""))
-        for name in (PEER, FLOOR, OURS, UNSAMPLED):
-            added = estimates.added(rounds, name, BARE)
-            report.rows.append(
-                (
-                    "",
-                    name,
-                    f"{estimates.typical(rounds, name).value:.1f}",
-                    f"{added.value:.1f}",
-                    interval(added),
-                    f"{estimates.ratio(rounds, name, FLOOR, BARE).value:.2f}",
-                )
-            )
+        rows = comparison(measured[what], BARE, (PEER, FLOOR, OURS, UNSAMPLED), FLOOR)
+        report.rows += [(what if name == BARE else "", name, *cells) for name, *cells in rows]
     report.checks = [
         Check(f"{what}: added / floor's", estimates.ratio(measured[what], OURS, FLOOR, BARE), BOUND)
         for what in MEASURED

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.estimates import Estimate
+from benchmarks import estimates
+from benchmarks.estimates import Estimate, Round
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,25 @@ class Report:
 def interval(estimate: Estimate, digits: int = 1) -> str:
     """The interval of an estimate, for a table's cell."""
     return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+
+
+def comparison(
+    rounds: Sequence[Round], base: str, variants: Sequence[str], reference: str, digits: int = 1
+) -> list[Sequence[str]]:
+    """Rows for ``base`` and each variant: its cost, what it adds, that one's interval, and what it adds
+    divided by what ``reference`` adds.
+    """
+    rows: list[Sequence[str]] = [
+        (base, f"{estimates.typical(rounds, base).value:.{digits}f}", "", "", "")
+    ]
+    for name in variants:
+        added = estimates.added(rounds, name, base)
+        cost = estimates.typical(rounds, name).value
+        share = estimates.ratio(rounds, name, reference, base).value
+        rows.append(
+            (name, f"{cost:.{digits}f}", f"{added.value:.1f}", interval(added), f"{share:.2f}")
+        )
+    return rows
 
 
 def _cells(check: Check) -> Sequence[str]:
