@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures of tests in several folders."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def broker_url(broker: Broker) -> str:
-    """What oslo.messaging's transport_url wants, for tests without Cinder."""
+    """A value for oslo.messaging's transport_url, for tests without Cinder."""
     return broker.url()
 
 

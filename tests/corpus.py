@@ -117,7 +117,7 @@ def _encoded(said: str) -> str:
 
 
 def _headers() -> None:
-    """What a caller sends, as it stands in a dump, a dictionary, a tuple or a command."""
+    """Texts of callers, as a dump, a dictionary, a tuple or a command has them."""
     _plant(HEADER, "fernet", lambda s: f"X-Auth-Token: {s}")
     _plant(HEADER, "hex", lambda s: str({"X-Auth-Token": s, "Accept": "*/*"}))
     _plant(
@@ -163,7 +163,7 @@ def _headers() -> None:
 
 
 def _bodies() -> None:
-    """What a caller asks for."""
+    """Requests of callers."""
     _plant(BODY, "alnum", lambda s: json.dumps({"volume": {"metadata": {"password": s}}}))
     _plant(BODY, "quotes", lambda s: json.dumps({"volume": {"metadata": {"password": s}}}))
     _plant(BODY, "words", lambda s: {"volume": {"size": 1, "metadata": {"note": s}}}, "value")
@@ -197,7 +197,7 @@ def _bodies() -> None:
 
 
 def _connections() -> None:
-    """What a driver gives out for somebody to connect with."""
+    """Connection properties that drivers return."""
     for key in ("auth_password", "discovery_auth_password"):
         _plant(CONNECTION, "alnum", lambda s, key=key: str({"target_lun": 1, key: s}))
         _plant(CONNECTION, "symbols", lambda s, key=key: {"data": {key: s}}, "value")
@@ -230,7 +230,7 @@ def _connections() -> None:
 
 
 def _exceptions() -> None:
-    """What drivers raise, mostly what an array or a program has answered them."""
+    """Errors of drivers, mostly with the answer of an array or a program."""
     _plant(
         EXCEPTION,
         "alnum",
@@ -286,7 +286,7 @@ def _exceptions() -> None:
 
 
 def _images() -> None:
-    """What Glance says of an image, or a tenant has written there."""
+    """Properties of images in Glance, also those that a tenant wrote."""
     _plant(IMAGE, "alnum", lambda s: str({"properties": {"os_admin_password": s, "arch": "x"}}))
     _plant(IMAGE, "words", lambda s: {"glance_metadata": {"remark": s}}, "value")
     _plant(
@@ -304,7 +304,7 @@ def _images() -> None:
 
 
 def _configured() -> None:
-    """What stands in cinder.conf, quoted without its name, as one of its forms."""
+    """Values of cinder.conf, quoted without their names, in one of their forms."""
     said = (
         ("symbols", lambda s: f"login failed for admin/{s}"),
         ("alnum", lambda s: f"5: {s}: no such account"),
@@ -326,7 +326,7 @@ def _configured() -> None:
 
 
 def _commands() -> None:
-    """What is run, as a shell or a list has it."""
+    """Commands, as a shell or a list has them."""
     _plant(COMMAND, "alnum", lambda s: f"openstack --os-password {s} volume list")
     _plant(COMMAND, "symbols", lambda s: f"openstack --os-password={shlex.quote(s)} volume list")
     _plant(COMMAND, "quotes", lambda s: f"tool --password {shlex.quote(s)} --lun 3")
@@ -407,7 +407,7 @@ def _commands() -> None:
 
 
 def _logs() -> None:
-    """What is logged at DEBUG."""
+    """Log lines at DEBUG."""
     _plant(LOG, "alnum", lambda s: f"san_password                   = {s}")
     _plant(LOG, "symbols", lambda s: f"transport_url = rabbit://openstack:{quote(s)}@rabbit:5672/")
     _plant(LOG, "alnum", lambda s: f"rabbit://a:x{s}@one:5672,b:{s}@two:5672//cinder is used")
@@ -474,7 +474,7 @@ def _logins() -> None:
 
 
 def _spoken() -> None:
-    """What is told in words, where nothing says where the secret ends."""
+    """Secrets in prose, where nothing marks their end."""
     for sentence in (
         "login was refused, the password is {}",
         "setting the password for user rdxadmin to {} failed",
@@ -534,7 +534,7 @@ def _foreign() -> None:
 
 
 def _learned() -> None:
-    """What stands in cinder.conf, where nothing else gives it away."""
+    """Values of cinder.conf that nothing else gives away."""
     _plant(CONFIGURED, "words", lambda s: f"refused ({s})", "literal")
     _plant(CONFIGURED, "alnum", lambda s: f"8: {s}: no such account", "literal")
     _plant(CONFIGURED, "foreign", lambda s: f"abgelehnt: {s!r}", "literal")
@@ -675,7 +675,7 @@ contraseña incorrecta
 """.strip().splitlines(),
     "",
 )
-"""What must stay as readable as it is."""
+"""Texts that must stay as readable as they are."""
 
 
 def fragments(secret: str, length: int) -> set[str]:
@@ -700,7 +700,7 @@ def spellings(secret: str) -> set[str]:
 
 
 def survivors(planted: Iterable[Planted], found: str) -> set[Planted]:
-    """Return those secrets of which half, at least, stands in a text in any form."""
+    """Return the secrets of which at least half is in a text, in any form."""
     # Looked for by its first characters, so that one walk over a huge text is enough.
     wanted: dict[str, list[tuple[str, Planted]]] = {}
     for each in planted:
@@ -718,5 +718,5 @@ def survivors(planted: Iterable[Planted], found: str) -> set[Planted]:
 
 
 def survives(planted: Planted, found: str) -> bool:
-    """Tell whether a secret, half of it at least, stands in a text in any form."""
+    """True if at least half of a secret is in a text, in any form."""
     return bool(survivors([planted], found))

@@ -65,7 +65,7 @@ def installed() -> Path:
 
 
 def decided() -> dict[Place, tuple[int, str]]:
-    """What the docs have: place -> how often, and the decision, which is the section's."""
+    """The docs' table: place -> how often, and the decision of its section."""
     found: dict[Place, tuple[int, str]] = {}
     decision = module = ""
     for line in DOCS.read_text().splitlines():
@@ -98,7 +98,7 @@ def _within(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _raises(body: list[ast.stmt]) -> bool:
-    """Whether a handler always ends in an exception."""
+    """True if a handler always ends in an exception."""
     for statement in body:
         if isinstance(statement, ast.Raise) or _calls_what_raises(statement):
             return True
@@ -119,7 +119,7 @@ def _calls_what_raises(statement: ast.stmt) -> bool:
 
 
 def _reraises(statement: ast.With) -> bool:
-    """Whether it is oslo's `save_and_reraise_exception`, and nothing keeps it from that."""
+    """True for oslo's `save_and_reraise_exception`, if nothing stops it from raising."""
     for item in statement.items:
         call = item.context_expr
         if isinstance(call, ast.Call) and "save_and_reraise_exception" in ast.unparse(call.func):

@@ -1,4 +1,4 @@
-"""What the unit tests share: recorded spans, goldens, and a watch over what a test leaves behind."""
+"""Fixtures of the unit tests: recorded spans, goldens, and a check for what a test leaves behind."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Runtime.flush.__defaults__ = flush.__defaults__ = (200.0,)
 
 @dataclass(frozen=True)
 class Ran:
-    """What a script left behind."""
+    """A script's status and output."""
 
     status: int
     stdout: str

@@ -1,4 +1,4 @@
-"""What the .pth does at interpreter start."""
+"""The .pth file at interpreter start."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ was = log.setup
 log.setup(conf, "cinder")
 print(int(was is log.setup), int("otel_cinder.instrumentor" in sys.modules))
 """
-"""What a service does: its libraries, then its log, on stdout here."""
+"""Imports as a service does: its libraries, then its log, on stdout here."""
 
 
 @pytest.mark.parametrize(

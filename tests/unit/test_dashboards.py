@@ -125,7 +125,7 @@ def test_grafana_finds_the_boards_where_compose_puts_them() -> None:
 
 @each_board
 def test_every_variable_is_defined(uid: str) -> None:
-    """What an expression or a search refers to is a variable of its board, or Grafana's own."""
+    """Expressions and searches refer only to variables of their board or of Grafana."""
     board = BOARDS[uid]
     names = {variable["name"] for variable in board["templating"]["list"]}
     queries = [variable["query"] for variable in board["templating"]["list"]]
@@ -142,7 +142,7 @@ def test_every_variable_is_defined(uid: str) -> None:
 
 @each_board
 def test_a_single_failure_is_seen(uid: str) -> None:
-    """What fails is counted: rate() does not see the first event of a series, often the only one."""
+    """Failures are counted: rate() misses a series' first event, which often is the only one."""
     for panel in panels(uid):
         for target in panel["targets"]:
             if re.search(FAILURES, target.get("expr", "")):

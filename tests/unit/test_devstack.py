@@ -22,7 +22,7 @@ function is_service_enabled { [[ ",$ENABLED," == *",$1,"* || $1 == cinder ]]; }
 SYSTEMD_DIR=$FOLDER/systemd
 source {settings}
 """
-"""What devstack's own functions give. `sudo`, `pip` and `make` are programs on PATH."""
+"""Stand-ins for devstack's own functions. `sudo`, `pip` and `make` are programs on PATH."""
 
 PROGRAMS = {
     "sudo": '#!/bin/sh\nexec "$@"\n',

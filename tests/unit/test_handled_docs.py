@@ -30,7 +30,7 @@ def test_nothing_is_decided_twice_or_otherwise() -> None:
 
 
 def test_no_place_is_long_gone() -> None:
-    """What the installed Cinder has no longer is said to be of older releases."""
+    """Places that the installed Cinder no longer has are marked as older releases'."""
     gone = handlers.decided().keys() - handlers.places(handlers.installed()).keys()
     text = DOCS.read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `")]

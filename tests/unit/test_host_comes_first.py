@@ -60,7 +60,7 @@ class Host:
         self.error: BaseException | None = None
 
     def function(self) -> Callable[..., Any]:
-        """What is called."""
+        """The function that is called."""
 
         def host(*_args: Any, **_kwargs: Any) -> Any:
             self.calls += 1
@@ -150,7 +150,7 @@ def test_every_place_calls_the_host_once(
 
 
 def called(owner: Any, attribute: str, count: int | None, kind: str, tracer: Tracer) -> Any:
-    """What a place gives in a request, with arguments of this kind."""
+    """The result of a place in a request, with arguments of this kind."""
     arguments = ARGUMENTS[kind]()
     if count is not None:
         arguments = (*arguments, Odd())[:count]
@@ -163,7 +163,7 @@ def called(owner: Any, attribute: str, count: int | None, kind: str, tracer: Tra
 def tried(
     host: Host, called: Callable[[str, Tracer], Any], tracer: Tracer
 ) -> Iterator[tuple[str, Any]]:
-    """What the host saw: where nothing of ours breaks, then for each of our calls that does."""
+    """The host's view: first with nothing broken, then with each of our calls broken in turn."""
     for kind, host.error in itertools.product(ARGUMENTS, ERRORS):
         call = functools.partial(called, kind, tracer)
         counted = Breaking()
@@ -327,7 +327,7 @@ def test_work_is_done_whatever_breaks(kind: str, monkeypatch: pytest.MonkeyPatch
 
 
 def done(work: Callable[[list[Any]], Any]) -> Any:
-    """What was seen, and what came of it."""
+    """The observed calls and their result."""
     seen: list[Any] = []
     try:
         return seen, work(seen)

@@ -72,7 +72,7 @@ def test_submodule_is_waited_for(hooks: ImportHooks, package: pathlib.Path) -> N
 
 
 def test_loader_of_the_module_is_the_real_one(hooks: ImportHooks, package: pathlib.Path) -> None:
-    """What looks at the module's loader and spec, as resources do, finds Python's own."""
+    """The module's loader and spec are Python's own, for resources and others that look at them."""
     hooks.when_imported("waited_for", lambda: None)
     import waited_for
 

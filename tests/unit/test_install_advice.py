@@ -1,4 +1,4 @@
-"""What operators are told to install: nothing that brings or moves a Cinder."""
+"""Install commands in docs and messages never install or change a Cinder."""
 
 from __future__ import annotations
 

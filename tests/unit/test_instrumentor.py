@@ -58,7 +58,7 @@ LIBRARIES = (
 )
 
 ABSENT = tuple(name for name in ("oslo_middleware.tracing",) if find_spec(name) is None)
-"""What releases older than the newest lack."""
+"""Places that releases older than the newest lack."""
 
 PRESENT = tuple(name for name in LIBRARIES if name not in ABSENT)
 
@@ -70,7 +70,7 @@ EVERYTHING = Settings(clients=True)
 
 
 def places() -> dict[str, Any]:
-    """What is at each place that the seams name, as it stands in its owner."""
+    """The object at each place that the seams name, as its owner has it."""
     found: dict[str, Any] = {}
     for row in rows():
         module, _, path = row.target.partition(":")
@@ -139,7 +139,7 @@ def test_nothing_of_ours_is_left_behind() -> None:
 
 
 def is_ours(thing: Any) -> bool:
-    """Whether a function's code is otel-cinder's."""
+    """True if a function's code is otel-cinder's."""
     return "otel_cinder" in getattr(getattr(thing, "__code__", None), "co_filename", "")
 
 
@@ -244,7 +244,7 @@ def test_entry_point_is_found() -> None:
 
 
 def test_dependencies_are_met() -> None:
-    """What the instrumentor says that it needs is installed."""
+    """The instrumentor's declared dependencies are installed."""
     assert list(CinderInstrumentor().instrumentation_dependencies()) == ["taskflow >= 5.0"]
     assert CinderInstrumentor()._check_dependency_conflicts() is None
 

@@ -1,4 +1,4 @@
-"""What the tests on real services hold every trace against: the list in `docs/reference.md`."""
+"""The list in `docs/reference.md`, with which tests on real services compare every trace."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +48,7 @@ def span(name: str, attributes: dict[str, Any], **more: Any) -> SpanRecord:
     ],
 )
 def test_a_listed_name(name: str, attributes: dict[str, Any]) -> None:
-    """What is as the list says is nothing to speak of."""
+    """Names that are on the list are not reported."""
     assert found(spans=[span(name, attributes)]) == []
 
 

@@ -1,4 +1,4 @@
-"""What is said before there is a log."""
+"""Messages from before logging is set up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_notice_is_said_at_the_end_where_no_log_came() -> None:
 
 
 def test_setup_that_raises_is_the_hosts() -> None:
-    """What oslo.log's setup raises reaches the host, and the notice still waits."""
+    """Errors of oslo.log's setup reach the host, and the notice still waits."""
     ran = scripts.run(
         "from otel_cinder import notices; notices.warn('a')",
         OSLO,

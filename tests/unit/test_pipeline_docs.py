@@ -32,7 +32,7 @@ def configured() -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading of a page looks like, by GitHub's rule."""
+    """The anchor of a heading, by GitHub's rule."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -44,7 +44,7 @@ def links(page: Path) -> list[str]:
 
 
 def code(page: Path) -> Counter[str]:
-    """What stands in a page as code, comments and pictures left out, and URLs."""
+    """A page's code words and URLs, without comments and pictures."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
     lines = [
@@ -55,7 +55,7 @@ def code(page: Path) -> Counter[str]:
 
 
 def test_every_variable_is_one_that_is_read(page: Path) -> None:
-    """A variable of the collector's, of Jaeger's or of compose.yaml stands in a configuration."""
+    """Each variable of the collector, Jaeger or compose.yaml is in a configuration."""
     named = re.findall(r"\b(?:OTELCOL|JAEGER|OTLP|GRAFANA|PROMETHEUS)_[A-Z_]+", page.read_text())
     read = set(re.findall(r"\$\{(?:env:)?(\w+)", configured()))
     # This one is systemd's, in the package of the released collector.
@@ -104,7 +104,7 @@ def twins(page: Path) -> tuple[Path, Path]:
 
 
 def test_operators_pages_are_translated() -> None:
-    """What somebody reads who sets tracing up and looks at traces is there in Chinese."""
+    """The pages for setting tracing up and for reading traces exist in Chinese."""
     assert {page.name for page in TRANSLATED} >= {
         "README.zh.md",
         "glossary.zh.md",

@@ -1,4 +1,4 @@
-"""What the project says of itself outside of its code: metadata, workflows, forms, make."""
+"""The project's metadata, workflows, forms and Makefile."""
 
 import json
 import os

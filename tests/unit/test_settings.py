@@ -18,7 +18,7 @@ from otel_cinder.settings import (
 
 
 def test_defaults() -> None:
-    """An empty environment trusts nobody, is quiet, and leaves no seam out."""
+    """By default no sender is trusted, periodic work is off and all seams are on."""
     assert Settings.from_environ({}) == Settings(
         trust_inbound=False, periodic=False, disabled_seams=frozenset()
     )
@@ -92,7 +92,7 @@ def test_disabled_instrumentations(value: str, names: set[str], disabled: bool) 
 
 
 def test_settings_cannot_be_changed() -> None:
-    """What was read once stays."""
+    """Settings are immutable."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().periodic = True  # type: ignore[misc]
 

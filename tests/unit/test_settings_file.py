@@ -1,4 +1,4 @@
-"""`otel-cinder.conf`, which stands in for environment variables, and what looks for it."""
+"""`otel-cinder.conf`, which replaces environment variables, and the code that finds it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOORS = {
     "pth": f"exec({LINE!r})",
     "start": f"import pkgutil; pkgutil.resolve_name({ENTRY_POINTS[0]!r})()",
 }
-"""What Pythons below 3.15 and from 3.15 on run at their start."""
+"""The lines that Pythons below 3.15, and from 3.15 on, run at their start."""
 
 each_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 

@@ -1,4 +1,4 @@
-"""What was asked, from requests and messages."""
+"""Attributes of requests and messages."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_no_action(more: dict[str, Any]) -> None:
 
 
 def said_of(route: str, routing: dict[str, Any], body: Any = None) -> dict[str, Any]:
-    """What is said of a request, its route left aside."""
+    """The attributes of a request, without its route."""
     found = environ(route)
     found["wsgiorg.routing_args"] = ((), routing)
     if body is not None:
@@ -187,7 +187,7 @@ def test_what_other_requests_ask_for(
 
 @pytest.mark.parametrize("size", [True, -1, 0, 1 << 40, None, [], "many", 1.5])
 def test_sizes_that_are_none(size: Any) -> None:
-    """What can't be a size, or can't be exported as a number, is left out."""
+    """Values that can't be a size, or can't be exported as a number, are left out."""
     said = said_of("/{project_id}/volumes", {}, {"volume": {"size": size}})
     assert said == {"cinder.volume.source": "blank"}
 

@@ -96,6 +96,6 @@ def test_reading_secrets_leaves_the_deprecations_to_cinder(
 
 
 def test_secrets_of_an_odd_configuration() -> None:
-    """What is no configuration, or not one that we know, has no secrets and raises nothing."""
+    """Unknown configurations and other objects have no secrets, and raise nothing."""
     assert secret_options.secret_options(None) == set()
     assert secret_options.secret_options(object()) == set()

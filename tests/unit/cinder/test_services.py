@@ -40,7 +40,7 @@ def test_endpoint_without_a_host() -> None:
     [("report_state", True), ("publish_service_capabilities", True), ("create_volume", False)],
 )
 def test_chatter(method: str, chatter: bool) -> None:
-    """What the services send each other all day is known by its method."""
+    """Periodic messages between services are known by their method."""
     assert services.is_periodic(method) is chatter
 
 

@@ -166,7 +166,7 @@ def failed_create() -> list[SpanRecord]:
 
 
 def _no_backend() -> tuple[EventRecord, ...]:
-    """What the scheduler tells when no backend is left."""
+    """The scheduler's event when no backend is left."""
     filters = [
         EventRecord(
             "cinder.scheduler.filter",

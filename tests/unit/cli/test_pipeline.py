@@ -1,4 +1,4 @@
-"""What the demo says of a pipeline; with the real programs, see tests/pipeline."""
+"""The demo's messages about a pipeline; tests/pipeline has the real programs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_the_trace_has_a_link_whether_there_is_a_grafana_or_not(trace: Trace) ->
     ("database", "linked"), [("ok", True), ("failing", False)], ids=["up", "not ready"]
 )
 def test_a_grafana_that_answers_is_linked(trace: Trace, database: str, linked: bool) -> None:
-    """Its health decides, as it stands in what Grafana answers."""
+    """Grafana's health answer decides."""
     with answering_with({"/api/health": {"database": database, "version": "13.1.4"}}) as grafana:
         links = Pipeline(NOWHERE, grafana).links(trace)
     assert (f"{grafana}/d/{BOARD}" in links.values()) is linked
 
 
 def test_the_board_that_it_links_to_is_among_ours() -> None:
-    """Grafana knows a board by its uid, which stands in the file."""
+    """Grafana knows a board by the uid in its file."""
     files = (Path(__file__).parents[3] / "grafana" / "dashboards").glob("*.json")
     assert BOARD in {json.loads(file.read_text())["uid"] for file in files}
 

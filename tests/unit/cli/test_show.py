@@ -193,7 +193,7 @@ def test_show_diff_puts_two_side_by_side() -> None:
 
 
 class Page(html.parser.HTMLParser):
-    """What a page refers to, and whether its elements are closed."""
+    """A page's references and its elements that are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -397,7 +397,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def in_a_terminal(columns: int, *arguments: str, **environment: str) -> str:
-    """What a real terminal of this width gets."""
+    """The output on a real terminal of this width."""
     run = "from otel_cinder.cli import main; main()"
     command = [sys.executable, "-c", TERMINAL, str(columns), sys.executable, "-c", run, *arguments]
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}

@@ -20,7 +20,7 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 
 def drawn(spans: list[SpanRecord], width: int, encoding: str = "utf-8", color: bool = False) -> str:
-    """What a terminal of that width gets."""
+    """The output on a terminal of that width."""
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     draw(Trace(spans), Console(file=file, width=width, force_terminal=color or None))

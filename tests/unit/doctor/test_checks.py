@@ -101,7 +101,7 @@ def test_each_fact_is_found(
 
 
 def test_signals_that_fail_alike_are_one_finding(process: Process) -> None:
-    """They mostly go the same way; what fails otherwise is told by itself."""
+    """Signals with the same failure share a finding; another failure gets its own."""
     sight = Sight(
         {
             **HEALTHY,

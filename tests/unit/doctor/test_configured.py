@@ -1,4 +1,4 @@
-"""What is read of uWSGI's and of Cinder's configuration."""
+"""Reading uWSGI's and Cinder's configuration."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_threads_are_seen(proc: Proc, text: str, words: list[str], enabled: bool
 
 
 def test_variables_home_and_arguments_are_seen(proc: Proc) -> None:
-    """What uWSGI sets itself is not in ``/proc``."""
+    """``/proc`` lacks the variables that uWSGI sets itself."""
     text = "env = OTEL_A=b=c\nenv = B=1\nhome = /opt/venv\npyargv = --config-file /c d\n"
     options = uwsgi.options_of(uwsgi_with(proc, text))
     assert options.environ == {"OTEL_A": "b=c", "B": "1"}

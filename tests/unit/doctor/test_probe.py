@@ -1,4 +1,4 @@
-"""What the probe says of names and versions."""
+"""The probe's findings about names and versions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_names_that_have_an_effect_are_known(monkeypatch: pytest.MonkeyPatch) ->
 def test_requirements_are_compared(
     required: str, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By their floors, as the package's metadata has them; extras are nobody's duty."""
+    """The package's metadata sets the lowest versions; extras are not required."""
     version = str(probe._version("wrapt"))
     assert [each.replace(version, "VERSION") for each in probe._missing([required])] == missing
 

@@ -78,7 +78,7 @@ def test_environment_that_cannot_be_read_is_none(proc: Proc) -> None:
 
 
 def test_title_hides_the_environment(proc: Proc) -> None:
-    """What is left of it behind cotyledon's title is not read; the command is in the title."""
+    """Cotyledon's title overwrites the environment, so the rest is not read; the title has the command."""
     proc.add(7, ["cinder-api: master process [/v/bin/cinder-api --config-file c]"], {"A": "b"})
     [process] = processes.find(proc.folder)
     assert process.has_title

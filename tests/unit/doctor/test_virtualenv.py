@@ -1,4 +1,4 @@
-"""What a virtualenv's Python is asked, and as whom."""
+"""Running the probe with a virtualenv's Python, as the service's user."""
 
 from __future__ import annotations
 

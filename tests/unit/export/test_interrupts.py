@@ -115,7 +115,7 @@ def exporting(receiver: Receiver, before: str, *parts: str) -> Iterator[subproce
 def test_signal_that_ends_a_process_waits_for_its_last_export(
     receiver: Receiver, number: signal.Signals, exits: str, before: str
 ) -> None:
-    """What was recorded arrives; then the signal ends an exit that Python can still be kept from."""
+    """Recorded spans arrive; then the signal ends the exit, as far as Python can still be stopped."""
     handler = f"signal.signal({int(number)}, signal.SIG_DFL)"
     with exporting(receiver, before, "span('before')", handler, exits) as process:
         process.send_signal(number)
@@ -138,7 +138,7 @@ def test_handler_of_the_host_gets_its_signal_after_the_export(receiver: Receiver
 
 
 def is_idle(stats: pathlib.Path) -> bool:
-    """Whether uWSGI's workers serve no request: one that does leaves Python's exit out."""
+    """True if uWSGI's workers serve no request: one that serves skips Python's exit."""
     with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answer:
         connection.connect(str(stats))
         said = json.load(answer)

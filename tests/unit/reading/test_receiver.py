@@ -69,7 +69,7 @@ def post(receiver: Receiver, data: bytes, path: str = "/v1/traces", timeout: flo
 
 @pytest.mark.parametrize("compression", list(Compression))
 def test_the_sdk_can_export_to_it(receiver: Receiver, compression: Compression) -> None:
-    """What the SDK's exporter sends arrives, compressed or not."""
+    """Exports of the SDK's exporter arrive, compressed or not."""
     trace_id = export(receiver.endpoint, compression=compression)
     assert receiver.wait_for(lambda spans: len(spans) == 2, timeout=5)
     child, parent = receiver.spans()
@@ -145,7 +145,7 @@ def test_all_signals_are_kept(receiver: Receiver) -> None:
 
 
 def test_bodies_are_uncompressed(receiver: Receiver) -> None:
-    """What was sent compressed can be searched all the same."""
+    """Compressed exports are kept uncompressed, so that tests can search them."""
     answer = requests.post(
         f"{receiver.endpoint}/v1/logs",
         data=gzip.compress(logs_body("needle")),
@@ -293,7 +293,7 @@ def test_no_proxy_gets_what_is_forwarded_on_this_host(
 
 
 def test_forwarding_to_nowhere_is_remembered(receiver: Receiver) -> None:
-    """An endpoint that is away costs its spans, but nobody else's."""
+    """Only an unreachable endpoint's own spans are lost."""
     receiver.stop()
     with Receiver(forward_to=receiver.endpoint) as first:
         assert post(first, body()) == 200

@@ -41,7 +41,7 @@ def test_the_collectors_lines_are_a_trace() -> None:
 
 
 def test_jaegers_json_is_the_same_trace() -> None:
-    """What a real Jaeger answers: but for µs and parents told twice it's the trace that it was sent."""
+    """A real Jaeger's answer is the trace that was sent, except µs and parents given twice."""
     (trace,) = read(str(TRACES / "attach_fails.jaeger.json")).traces()
     assert rounded(trace) == rounded(recorded("attach_fails"))
     assert [span.status for span in trace.spans].count("error") == 4

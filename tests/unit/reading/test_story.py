@@ -80,7 +80,7 @@ def test_log_lines_have_their_file_and_line() -> None:
 
 
 def test_a_reschedule_is_told_with_its_end() -> None:
-    """What failed, what the user was told, who was left out, and that it went well in the end."""
+    """The story names the failure, the user's message, the backend left out and the good end."""
     story = Story(recorded("reschedule"))
     assert "the disk is gone" in story.any_error
     assert story.final_error == ""
@@ -124,7 +124,7 @@ def test_a_later_attempt_alone_has_not_failed() -> None:
 
 
 def test_an_unknown_task_is_told_by_its_docstring() -> None:
-    """What no table has falls back to the first line in the installed source, then to the name."""
+    """Without a table's entry, the installed source's first line explains it, or else its name."""
     function = "cinder.volume.flows.api.create_volume.ExtractVolumeRequestTask.execute"
     assert summary_of(function) == "Processes an api request values into a validated set of values"
     attributes = {"taskflow.task.state": "SUCCESS", "code.function.name": function}

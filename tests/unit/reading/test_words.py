@@ -50,7 +50,7 @@ def tasks() -> set[str]:
 
 
 def methods() -> set[str]:
-    """What may be asked of the services by messages: the public methods of their managers."""
+    """The methods that messages can call: public ones of the services' managers."""
     files = [cinder() / name / "manager.py" for name in ("volume", "scheduler", "backup")]
     return {
         member.name
@@ -102,7 +102,7 @@ def test_every_action_of_the_api_has_words(language: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_languages_have_the_same_keys(table: str) -> None:
-    """What one language can say, the other can."""
+    """Both languages have the same sentences."""
     english: Mapping[str, str] = getattr(words("en"), table)
     chinese: Mapping[str, str] = getattr(words("zh"), table)
     assert list(english) == list(chinese)

@@ -26,7 +26,7 @@ def test_few_generated_secrets_get_through(seed: int) -> None:
     """Of secrets in spellings drawn at random no more than so many get through.
 
     These texts were put together from other parts than the patterns: the rate is what to expect of
-    a text that nobody has thought of. It can be lowered, and will never be nothing.
+    a text that no rule foresees. It can be lowered, but never to zero.
     """
     left = [
         spelling

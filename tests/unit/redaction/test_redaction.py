@@ -299,7 +299,7 @@ def _took(said: str, limit: int) -> float:
 
 
 def _costs_little(said: str, limit: int, at_most: float, yardstick: float) -> bool:
-    """Whether a text takes ``at_most`` ms; on a busy machine, ``yardstick`` times as long as a pattern
+    """True if a text takes ``at_most`` ms; on a busy machine, ``yardstick`` times as long as a pattern
     takes here and now that walks a text of this length once for each character.
     """
     took = _took(said, limit)

@@ -152,7 +152,7 @@ def test_members_of_others(state: str, kept: str | None) -> None:
 
 
 def test_sdk_has_nothing_to_say(caplog: pytest.LogCaptureFixture) -> None:
-    """Of what is kept the SDK understands every member, and it logs nothing."""
+    """The SDK understands every member that is kept, and logs nothing."""
     chance = random.Random(34)
     alphabet = "abz019AZ@_-*/=,, \t~\x1f\x7f\xe9"
     kept = 0

@@ -33,7 +33,7 @@ class Ended(SpanProcessor):
 
 
 def tracer_of(register: OpenSpans, sampler: Any = None) -> Tracer:
-    """What starts spans that the register knows."""
+    """A tracer whose spans the register knows."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(register)
     return provider.get_tracer("test")
@@ -82,7 +82,7 @@ def test_span_that_is_not_recorded_is_not_known() -> None:
 
 
 def test_dropped_spans_do_not_pile_up() -> None:
-    """Spans that nobody ends go with their last holder, though nobody ever looks."""
+    """Spans that never end are dropped with their last reference, without a look at the register."""
     register = OpenSpans()
     tracer = tracer_of(register)
     kept = tracer.start_span("kept", ROOT)
@@ -110,7 +110,7 @@ def test_register_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_first_span_begins_the_look() -> None:
-    """What is to happen with the first span happens once."""
+    """The first span's callback runs once."""
     begun: list[int] = []
     tracer = tracer_of(OpenSpans(begin=lambda: begun.append(1)))
     for _ in range(3):

@@ -35,7 +35,7 @@ class Request:
 
 
 def observed(operations: Operations, name: str) -> list[tuple[int, dict[str, Any]]]:
-    """What a metric says, in whole seconds."""
+    """A metric's values, in whole seconds."""
     return [(int(value), dict(kind)) for value, kind in operations.counts()[name]()]
 
 

@@ -195,7 +195,7 @@ def test_look_tells_so_many_and_leaves_the_rest_to_the_next() -> None:
 
 
 def test_what_has_ended_is_remembered_no_more() -> None:
-    """What is known of a span goes with it."""
+    """Knowledge about a span is dropped with the span."""
     looked = Looked()
     span = looked.start("a", 20)
     looked.look()
@@ -206,7 +206,7 @@ def test_what_has_ended_is_remembered_no_more() -> None:
 
 
 def test_unsampled_span_is_not_told() -> None:
-    """What is recorded and not sampled is not exported, open or not."""
+    """Spans that are recorded but not sampled are not exported, open or ended."""
 
     class Records(Sampler):
         def should_sample(self, *_args: Any, **_kwargs: Any) -> SamplingResult:
@@ -234,7 +234,7 @@ class Broken:
     """Has nothing to say."""
 
     def so_far(self) -> tuple[str, dict[str, Any]]:
-        """What another thread is at work with."""
+        """The work of another thread."""
         raise RuntimeError("dictionary changed size during iteration")
 
 
@@ -270,7 +270,7 @@ def test_setting() -> None:
 
 @pytest.mark.parametrize("value", ["-1", "soon", "nan", "inf", "1e9"])
 def test_malformed_setting_is_warned_of(value: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no number of seconds counts as ten, with a warning."""
+    """A value that is not a number of seconds counts as ten, with a warning."""
     assert Settings.from_environ({"OTEL_CINDER_STILL_RUNNING": value}).still_running == 10
     assert caplog.messages == [
         (
