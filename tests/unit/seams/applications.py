@@ -25,7 +25,7 @@ paste.app_factory = tests.unit.seams.applications:factory
 
 
 def factory(_global: Any, **_local: Any) -> App:
-    """What the paste configuration names."""
+    """The factory that the paste configuration names."""
     return _apps["osapi_volume"]
 
 

@@ -97,7 +97,7 @@ class Interrupted(task.Task):
 
 
 class NeedsSomething(task.Task):
-    """Requires what nothing provides."""
+    """Requires an argument that no atom provides."""
 
     def execute(self, something: str) -> None:
         """Never run."""
@@ -111,7 +111,7 @@ class ThreeTimes(retry.Times):
 
 
 class BrokenRetry(retry.Times):
-    """Cannot say what to begin with."""
+    """Raises when it is asked what to do first."""
 
     def execute(self, history: Any, *args: Any, **kwargs: Any) -> int:
         raise RuntimeError("broken controller")

@@ -1,4 +1,4 @@
-"""Cinder's own objects, flows and managers, and what a span tells of a failure among them."""
+"""Cinder's own objects, flows and managers, and how spans describe their failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_schema() -> None:
 
 
 def imported() -> Any:
-    """Cinder's package, with what the tests use of it."""
+    """The parts of Cinder's package that the tests use."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import cinder.objects
@@ -69,7 +69,7 @@ def imported() -> Any:
 
 
 class Cinder:
-    """What a service has at hand."""
+    """The context, database and objects of a service."""
 
     def __init__(self, cinder: Any) -> None:
         self.context = cinder.context.RequestContext("user", PROJECT, is_admin=True)
@@ -91,13 +91,13 @@ class Cinder:
         return self.objects.Volume.get_by_id(self.context, made["id"])
 
     def status(self, volume: Any) -> str:
-        """What the database has."""
+        """The database's own values."""
         found: str = self.objects.Volume.get_by_id(self.context, volume.id).status
         return found
 
 
 class Notifier:
-    """Notifies nobody."""
+    """Sends no notification."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         self.error = self.info = lambda *_: None
@@ -112,7 +112,7 @@ def work(
     method: str = "",
     **about: str,
 ) -> Iterator[Span]:
-    """A message, or a request, that is being worked on: its method, and the ids it is about."""
+    """A message or a request in progress: its method, and the ids of its resources."""
     said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
     span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
     context = trace.set_span_in_context(
@@ -140,7 +140,7 @@ def told(span: ReadableSpan) -> list[tuple[Any, ...]]:
 
 
 def untouched(recorder: Recorder) -> None:
-    """Check that no span tells of anything."""
+    """Check that no span has a failure's event or attribute."""
     for span in recorder:
         assert not span.events
         assert span.status.status_code is StatusCode.UNSET

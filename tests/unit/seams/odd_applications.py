@@ -16,7 +16,7 @@ from greenlet import GreenletExit
 
 App = Callable[[dict[str, Any], Any], Any]
 Log = list[Any]
-"""What happened, in order."""
+"""The calls and results, in order."""
 
 _ERRORS: Final[tuple[Callable[[], BaseException], ...]] = (
     lambda: ValueError("password=hunter2"),
@@ -132,7 +132,7 @@ class Advances(Body):
 
 
 class NoIterator(Body):
-    """Answers the question for an iterator with something else."""
+    """Its `__iter__` returns something that is no iterator."""
 
     def __iter__(self) -> Any:
         self._do("iter")
@@ -309,7 +309,7 @@ MANNERS: Final = (
 class Server:
     """Calls an application in one of the manners of servers, and writes down what it sees.
 
-    But for the header `traceresponse`, and that every body that is made while it is read can be
+    Exceptions are the header `traceresponse`, and that every body that is made while it is read can be
     closed, nothing of it may depend on whether the application is traced.
     """
 
@@ -396,7 +396,7 @@ def _parameters(status: Any, headers: Any, exc_info: Any = None) -> tuple[Any, A
 
 
 def _shown(headers: Any) -> tuple[str, Any]:
-    """The kind of the headers, and what a server reads in them."""
+    """The type of the headers, and their values as a server reads them."""
     kind = type(headers).__name__
     try:
         said = [list(header) if hasattr(header, "__next__") else header for header in headers]
@@ -410,7 +410,7 @@ def _shown(headers: Any) -> tuple[str, Any]:
 
 
 def environment(**more: Any) -> dict[str, Any]:
-    """What a server makes of an ordinary request."""
+    """The environ of an ordinary request, as a server makes it."""
     return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",

@@ -277,7 +277,7 @@ def _loaded() -> App:
 
 
 def application() -> App:
-    """What the server calls."""
+    """The WSGI application that the server calls."""
     traced = _loaded()
 
     def either(environ: dict[str, Any], start_response: Any) -> Any:

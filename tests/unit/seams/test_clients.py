@@ -37,7 +37,7 @@ Instrument = Callable[..., Recorder]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with the status that the path ends with, and keeps what it was asked."""
+    """Answers with the status at the end of the path, and keeps the requests."""
 
     daemon_threads = True
 
@@ -90,7 +90,7 @@ def _put_back() -> Iterator[None]:
 
 
 def test_request_is_a_client_span(spans: Recorder, server: Server) -> None:
-    """A request below a span is a CLIENT span with the stable names, and its server is told."""
+    """A request below a span is a CLIENT span with the stable names; its server gets the context."""
     with spans.tracer.start_as_current_span("task"):
         requests.get(f"{server.url}/v3/auth/tokens", timeout=5)
     span = spans["GET"]
@@ -113,14 +113,14 @@ def test_request_is_a_client_span(spans: Recorder, server: Server) -> None:
 
 
 def test_request_of_nobody_is_no_span(spans: Recorder, server: Server) -> None:
-    """Outside of a trace (periodic work) there is no span, and the server is told nothing."""
+    """Outside of a trace (periodic work) there is no span, and the server gets no context."""
     requests.get(server.url, timeout=5)
     assert not list(spans)
     assert "traceparent" not in server.asked[0][1]
 
 
 def test_unsampled_trace_goes_on_unsampled(instrumented: Instrument, server: Server) -> None:
-    """A trace that is not sampled has no span here, and the next service is told not to sample."""
+    """A trace that is not sampled has no span here, and the next service gets sampled=0."""
     spans = instrumented(sampler=ALWAYS_OFF, clients=True)
     with spans.tracer.start_as_current_span("task"):
         requests.get(server.url, timeout=5)
@@ -141,7 +141,7 @@ def test_off_by_default(instrumented: Instrument, server: Server) -> None:
 def test_nothing_secret_is_said(
     instrumented: Instrument, server: Server, monkeypatch: pytest.MonkeyPatch, names: str
 ) -> None:
-    """No credentials, query, fragment or header, whatever the contrib package is told to say."""
+    """No credentials, query, fragment or header, whatever settings the contrib package has."""
     monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", ".*")
     monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE", ".*")
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", names)
@@ -196,7 +196,7 @@ def test_failure_is_said_without_its_query(spans: Recorder, server: Server) -> N
 
 
 def test_service_at_work_owns_the_span(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The span is of the service whose request it is part of, and exporting makes none."""
+    """The span belongs to the service of its request; exporting makes no span."""
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
@@ -218,7 +218,7 @@ def test_service_at_work_owns_the_span(server: Server, monkeypatch: pytest.Monke
 
 
 def test_baggage_of_a_caller_is_not_there(spans: Recorder, server: Server) -> None:
-    """What travels is the trace; baggage only where somebody in Cinder's process has put some."""
+    """The trace travels; baggage travels only if code in Cinder's process set some."""
     with spans.tracer.start_as_current_span("task"):
         assert not baggage.get_all()
         requests.get(server.url, timeout=5)
@@ -246,7 +246,7 @@ def test_uninstrumented_requests_is_as_it_was(spans: Recorder, server: Server) -
 
 
 def test_host_that_traces_requests_is_left_alone(instrumented: Instrument, server: Server) -> None:
-    """Where the host has instrumented requests, its spans are the only ones, and stay."""
+    """If the host has instrumented requests, only its spans are made, also afterwards."""
     host = Recorder()
     RequestsInstrumentor().instrument(tracer_provider=host.provider)
     try:
@@ -262,7 +262,7 @@ def test_host_that_traces_requests_is_left_alone(instrumented: Instrument, serve
 
 
 def test_host_that_traces_requests_later(spans: Recorder, server: Server) -> None:
-    """Where the host instruments requests after us, there are its spans, and not both."""
+    """If the host instruments requests after us, only its spans are made."""
     host = Recorder()
     ours = Session.send
     RequestsInstrumentor().instrument(tracer_provider=host.provider)
@@ -283,7 +283,7 @@ def test_missing_package_is_said_once(
     caplog: pytest.LogCaptureFixture,
     missing: str,
 ) -> None:
-    """Without the extra, one sentence says what to do; what is there is used."""
+    """Without the extra, one sentence says what to do; the installed part is used."""
     installed = clients._installed
     monkeypatch.setattr(clients, "_installed", lambda name: name != missing and installed(name))
     with caplog.at_level(logging.WARNING, "otel_cinder"):
@@ -312,7 +312,7 @@ def test_our_failure_is_not_the_requests(
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 def test_https_and_the_order_of_imports(tmp_path: Path, eventlet: bool) -> None:
-    """requests is imported by nobody before Cinder does, is traced then, and speaks TLS."""
+    """We do not import requests before Cinder does; then it is traced, and speaks TLS."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
     argv += f" -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
@@ -406,7 +406,7 @@ def test_statements_lose_their_values(text: str) -> None:
 
 
 def test_long_statements_keep_both_ends() -> None:
-    """Of a long statement the columns go, and the tables and conditions stay."""
+    """A long statement loses its columns and keeps its tables and conditions."""
     text = f"SELECT a, {'b, ' * 2000} c FROM volumes WHERE d = %s"
     said = clients._shortened(text)
     assert len(said) == clients.STATEMENT_LIMIT
@@ -415,7 +415,7 @@ def test_long_statements_keep_both_ends() -> None:
 
 
 def test_statements_cost_what_their_length_costs() -> None:
-    """No statement, however odd, is looked at more than once through."""
+    """Each statement, however odd, is scanned once."""
     import time
 
     begin = time.process_time()

@@ -21,7 +21,7 @@ from tests.unit import scripts
 from tests.unit.recording import Recorder
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
-"""Says eventlet, where another test has imported it."""
+"""eventlet's warning, if another test has imported it."""
 
 
 def run(spans: Recorder, *words: Any, **options: Any) -> Any:
@@ -60,7 +60,7 @@ def test_nothing_is_traced_without_a_span(spans: Recorder) -> None:
 
 
 def test_nothing_is_traced_in_an_unsampled_request(instrumented: Any) -> None:
-    """Where the request is not sampled, neither are its commands."""
+    """A request that is not sampled has no spans of commands."""
     spans = instrumented(ALWAYS_OFF)
     run(spans, "true")
     assert len(spans) == 0
@@ -81,7 +81,7 @@ def test_failing_command(spans: Recorder) -> None:
 
 @pytest.mark.parametrize("allowed", [[0, 3], 3, False])
 def test_exit_code_that_is_allowed(spans: Recorder, allowed: Any) -> None:
-    """A command that may end with 3 and does has not failed, and the span says 3."""
+    """A command that may end with 3 has not failed when it does; the span has exit code 3."""
     assert run(spans, "sh", "-c", "exit 3", check_exit_code=allowed) == ("", "")
     span = command(spans)
     assert span.attributes["process.exit.code"] == 3
@@ -89,13 +89,13 @@ def test_exit_code_that_is_allowed(spans: Recorder, allowed: Any) -> None:
 
 
 def test_signal_is_a_negative_exit_code(spans: Recorder) -> None:
-    """A command that a signal has ended says which."""
+    """A command that a signal ended has the signal's number."""
     run(spans, "sh", "-c", "kill -TERM $$")
     assert command(spans).attributes["process.exit.code"] == -15
 
 
 def test_command_that_is_tried_again(spans: Recorder, tmp_path: Any) -> None:
-    """Several attempts are one span, which says how the last one ended."""
+    """Several attempts are one span, with the last one's exit code."""
     script = f"test -e {tmp_path}/x || {{ touch {tmp_path}/x; exit 1; }}"
     run(spans, "sh", "-c", script, attempts=2, delay_on_retry=False)
     assert command(spans).attributes["process.exit.code"] == 0
@@ -123,7 +123,7 @@ def test_command_that_takes_too_long(spans: Recorder) -> None:
 
 
 def test_on_completion_is_the_callers_still(spans: Recorder) -> None:
-    """The caller's own callback gets the process, and what it raises is raised."""
+    """The caller's own callback gets the process, and its exceptions reach the caller."""
     seen: list[int] = []
     run(spans, "true", on_completion=lambda process: seen.append(process.returncode))
     assert seen == [0]
@@ -137,7 +137,7 @@ def test_on_completion_is_the_callers_still(spans: Recorder) -> None:
 
 
 def test_input_environment_and_output_are_not_recorded(spans: Recorder) -> None:
-    """What goes in and comes out may be anything: it is nowhere in the span."""
+    """Input and output may hold anything, so the span has none of them."""
     options = {"process_input": "hidden-in", "env_variables": {"A": "hidden-env", "PATH": "/bin"}}
     assert run(spans, "cat", **options) == ("hidden-in", "")
     assert "hidden" not in command(spans).to_json()
@@ -162,7 +162,7 @@ def test_input_environment_and_output_are_not_recorded(spans: Recorder) -> None:
     ],
 )
 def test_program_behind_its_launchers(words: str, program: str) -> None:
-    """The program is what is run in the end, not what runs it."""
+    """The span is named by the program, not by its launchers."""
     assert words.split()[seam._program(words.split())].rpartition("/")[2] == program
 
 
@@ -175,7 +175,7 @@ def test_shell_line(spans: Recorder) -> None:
 
 
 def test_line_with_an_open_quote(spans: Recorder) -> None:
-    """A line that no shell understands is a span like any other."""
+    """A malformed line is a span like any other."""
     run(spans, "echo 'a", shell=True)
     assert command(spans).name == "execute echo"
 
@@ -199,14 +199,14 @@ def test_secrets_are_masked(spans: Recorder, words: tuple[str, ...]) -> None:
 
 
 def test_long_line_is_cut(spans: Recorder) -> None:
-    """Of a long line the first 512 characters are kept."""
+    """A long line is cut to its first 512 characters."""
     run(spans, "true", *["x" * 100] * 20)
     assert len(command(spans).attributes["process.command_line"]) == 512
 
 
 @pytest.mark.complains
 def test_broken_redaction_does_not_hurt(spans: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where we fail, the command runs, once and without a span, and we complain."""
+    """If our code fails, the command runs once, without a span, and the error is logged."""
 
     def broken(*_args: Any) -> str:
         raise RuntimeError("no")
@@ -242,7 +242,7 @@ def test_reference_that_outlives_uninstrument(spans: Recorder) -> None:
 
 
 class Channel(io.BytesIO):
-    """What paramiko returns: streams that know their channel."""
+    """Streams that know their channel, as paramiko returns them."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(b"output")
@@ -250,7 +250,7 @@ class Channel(io.BytesIO):
 
 
 def ssh(exit_code: int) -> Any:
-    """A client whose server ends every command with this."""
+    """A client whose server ends every command with this exit code."""
     streams = [Channel(exit_code) for _ in range(3)]
     return SimpleNamespace(exec_command=lambda _line, timeout: streams)
 
@@ -273,7 +273,7 @@ def test_ssh_command(spans: Recorder, how: str) -> None:
 
 
 def test_failing_ssh_command(spans: Recorder) -> None:
-    """Its exit code is said when it fails."""
+    """The span has the exit code of a failed command."""
     with (
         spans.tracer.start_as_current_span("request"),
         contextlib.suppress(processutils.ProcessExecutionError),
@@ -343,7 +343,7 @@ def test_privileged_function_is_a_span() -> None:
 
 
 def test_os_bricks_command_as_root_is_one_span() -> None:
-    """What os-brick has the daemon run is a command here, with its exit code where it is sure."""
+    """A command of os-brick's in the daemon is a span here, with its exit code if that is certain."""
     said = scripts.run(
         scripts.RECORDED,
         DAEMON,
@@ -412,7 +412,7 @@ def test_os_bricks_command_as_root_is_one_span() -> None:
     ],
 )
 def test_exit_code_that_the_daemon_does_not_tell(options: dict[str, Any], code: int | None) -> None:
-    """It is known where only one is success."""
+    """The exit code is known if only one means success."""
     assert seam._only_exit_code(options) == code
 
 

@@ -1,4 +1,4 @@
-"""The context follows the work, and does not stay where the work was done."""
+"""The context follows the work, and does not stay on the worker."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def test_thread_outlives_its_request(spans: Recorder) -> None:
 
 
 def test_thread_without_a_request_has_no_context(spans: Recorder) -> None:
-    """A thread that nobody's span surrounds begins with an empty context, and unpatched."""
+    """A thread started outside of spans begins with an empty context, and unpatched."""
     assert in_thread(otel_context.get_current) == {}
 
 
 def test_thread_with_its_own_run_is_left_alone(spans: Recorder) -> None:
-    """Somebody who has put a run() on the instance keeps it."""
+    """A run() that the host put on the instance stays."""
     seen: list[int] = []
     thread = threading.Thread()
     thread.run = lambda: seen.append(current())  # type: ignore[method-assign]
@@ -126,7 +126,7 @@ def test_threads_of_connections_have_no_context(spans: Recorder, module: str) ->
 
 
 def test_failing_start_leaves_the_thread_as_it_was(spans: Recorder) -> None:
-    """A thread that may not be started twice says so as ever, and keeps no run() of ours."""
+    """Starting a thread twice raises as before, and leaves no run() of ours."""
     with spans.tracer.start_as_current_span("request"):
         thread = threading.Thread(target=current)
         thread.start()
@@ -147,7 +147,7 @@ class Property(threading.Thread):
 
 
 class Hidden(threading.Thread):
-    """Shows none of its attributes to vars()."""
+    """Hides its attributes from vars()."""
 
     seen: list[int]
 
@@ -160,7 +160,7 @@ class Hidden(threading.Thread):
 
 
 class Strict(threading.Thread):
-    """Takes no attributes but its own."""
+    """Refuses new attributes."""
 
     seen: list[int]
 
@@ -176,7 +176,7 @@ class Strict(threading.Thread):
 @pytest.mark.complains
 @pytest.mark.parametrize("cls", [Property, Hidden, Strict])
 def test_odd_threads_are_started(spans: Recorder, cls: Any) -> None:
-    """A thread that can't be given a run(), or looked into, starts as ever, once."""
+    """A thread that refuses our run(), or hides its attributes, still starts once."""
     thread = cls()
     thread.seen = []
     with spans.tracer.start_as_current_span("request") as span:
@@ -186,7 +186,7 @@ def test_odd_threads_are_started(spans: Recorder, cls: Any) -> None:
 
 
 class Module:
-    """Work whose class has an odd idea of its module."""
+    """Work whose class has an odd __module__."""
 
     __module__: Any = None
 
@@ -223,7 +223,7 @@ class Comparing(Module):
 @pytest.mark.complains
 @pytest.mark.parametrize("cls", [Module, Number, Raising, Comparing])
 def test_odd_work_is_done(spans: Recorder, cls: Any) -> None:
-    """A target, or work for a pool, that says nothing of its module is called, once."""
+    """A target, or work for a pool, without a readable module is called once."""
     work = cls()
     with spans.tracer.start_as_current_span("request") as span:
         thread = threading.Thread(target=work)
@@ -236,7 +236,7 @@ def test_odd_work_is_done(spans: Recorder, cls: Any) -> None:
 
 
 def test_thread_keeps_its_run(spans: Recorder) -> None:
-    """Nobody sees another run() on a thread, at no time."""
+    """No code ever sees a different run() on a thread."""
     begin = threading.Event()
 
     class Mine(threading.Thread):
@@ -256,7 +256,7 @@ def test_thread_keeps_its_run(spans: Recorder) -> None:
 def test_uncaught_exception_of_a_thread_shows_the_hosts_frames(
     spans: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What threading.excepthook is given begins where it begins without tracing."""
+    """threading.excepthook gets a traceback that begins at the same frame as without tracing."""
     seen: list[list[str]] = []
 
     def note(args: Any) -> None:
@@ -352,7 +352,7 @@ def test_threads_of_a_library_have_no_context(
 def test_threads_of_a_driver_from_elsewhere_have_the_context(
     spans: Recorder, installed: Callable[..., Any], way: str
 ) -> None:
-    """What is installed and uses Cinder is a driver, say, whose threads work for the request."""
+    """The threads of an installed package that uses Cinder, such as a driver, work for the request."""
     driver = installed("array_driver", LIBRARY, "from cinder import version")
     seen: list[int] = []
     with spans.tracer.start_as_current_span("request") as span:
@@ -365,7 +365,7 @@ def test_threads_of_a_driver_from_elsewhere_have_the_context(
 def test_work_that_is_handed_to_a_library_has_the_context(
     spans: Recorder, installed: Callable[..., Any], way: str
 ) -> None:
-    """What a library calls back in a thread of its own is still the request's work."""
+    """A callback in a library's own thread is still the request's work."""
     sdk = installed("array_sdk", LIBRARY)
     seen: list[int] = []
     with spans.tracer.start_as_current_span("request") as span:
@@ -412,7 +412,7 @@ def test_ssh_connection_outlives_its_request(
 
 
 def test_service_goes_along(spans: Recorder) -> None:
-    """Which service is at work is part of the context that goes along."""
+    """The context that goes along names the service."""
     service = Service("cinder-volume", "h@lvm")
     token = otel_context.attach(otel_context.set_value(SERVICE, service))
     try:
@@ -445,7 +445,7 @@ with spans.tracer.start_as_current_span("request"):
     ],
 )
 def test_thread_pool_of_multiprocessing(spans: Recorder, run: Callable[[Any], list[int]]) -> None:
-    """Its work has the context of whoever hands it over, whichever request has made the pool."""
+    """Work has the context of the request that submitted it, not of the one that made the pool."""
     with spans.tracer.start_as_current_span("first"):
         pool = multiprocessing.pool.ThreadPool(1)
     try:
@@ -465,7 +465,7 @@ def current_of(_number: int) -> int:
 
 
 def test_process_pool_is_left_alone() -> None:
-    """What is submitted to other processes is pickled as it is."""
+    """Work for other processes is pickled unchanged."""
     ran = scripts.run("import json", scripts.RECORDED, PROCESS)
     assert ran.said == [1, [1, 2], [3]]
 
@@ -507,7 +507,7 @@ needs_threads = pytest.mark.skipif(
     ],
 )
 def test_looping_call_is_the_requests_work(setup: str) -> None:
-    """What a driver waits for with oslo.service's loops has its request's span."""
+    """Work in oslo.service's loops, for which a driver waits, has its request's span."""
     assert scripts.run(setup, scripts.RECORDED, LOOPING).said == [True, True]
 
 
@@ -553,7 +553,7 @@ def test_worker_keeps_no_context_after_a_failure(spans: Recorder, make: Callable
 
 @pytest.mark.parametrize("make", POOLS.values(), ids=POOLS)
 def test_submitter_keeps_its_context(spans: Recorder, make: Callable[[], Any]) -> None:
-    """Submitting changes nothing for the one who submits."""
+    """Submitting leaves the submitter's context unchanged."""
     with make() as pool, spans.tracer.start_as_current_span("request") as span:
         pool.submit(current)
         assert current() == span.get_span_context().span_id
@@ -626,7 +626,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def green() -> dict[str, Any]:
-    """What each way to hand on work shows under eventlet: in a request, and again without one."""
+    """The span in each way to hand on work under eventlet, in a request and without one."""
     lines = [
         "import concurrent.futures, futurist",
         "from eventlet import tpool",

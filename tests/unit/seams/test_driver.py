@@ -70,13 +70,13 @@ def make(tmp_path: Any) -> Iterator[Callable[..., Any]]:
 
 
 def rows() -> list[str]:
-    """The places of drivers in the status, and how they fare."""
+    """The drivers' places in the status, with their states."""
     found = CinderInstrumentor().status()
     return [f"{row.target} {row.state}" for row in found if ".*" in row.target]
 
 
 class Odd(SparseFileDriver):
-    """Has whatever else a driver may have."""
+    """Has the other kinds of attributes that a driver may have."""
 
     @staticmethod
     def static() -> str:
@@ -168,7 +168,7 @@ def test_nothing_is_traced_without_a_span(spans: Recorder, make: Callable[..., A
 def test_nothing_is_traced_in_an_unsampled_request(
     instrumented: Callable[..., Recorder], make: Callable[..., Any]
 ) -> None:
-    """Where the request is not sampled, neither are its calls."""
+    """A request that is not sampled has no spans of calls."""
     spans = instrumented(ALWAYS_OFF)
     made = make()
     with spans.tracer.start_as_current_span("request"):
@@ -187,7 +187,7 @@ def test_driver_calling_itself_is_one_span(spans: Recorder, make: Callable[..., 
 
 
 def test_driver_calling_another_is_two_spans(spans: Recorder, make: Callable[..., Any]) -> None:
-    """What a driver calls on another backend's is that one's call."""
+    """A driver's call on another backend's driver is a call of that backend."""
     one, two = make(Odd), make(Odd, "two", "node@two")
     with spans.tracer.start_as_current_span("request"):
         one.retype(None, VOLUME, two, None, None)
@@ -213,12 +213,12 @@ def test_class_of_two_backends_is_patched_once(spans: Recorder, make: Callable[.
 
 
 def patched(cls: type) -> list[str]:
-    """Names of what is wrapped on a class."""
+    """The wrapped names on a class."""
     return [name for name, entry in vars(cls).items() if is_ours(entry)]
 
 
 def is_ours(entry: Any) -> bool:
-    """Whether a function stands in for another."""
+    """True if a function replaces another."""
     return type(entry) is FunctionType and entry.__code__.co_filename == patch_set.__file__
 
 
@@ -236,7 +236,7 @@ def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[...
 
 
 def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> None:
-    """What reads or sets a field, is private, of the class, or goes on after it returned."""
+    """Accessors, private and class methods, and generators make no spans."""
     made = make(Odd)
     with spans.tracer.start_as_current_span("request"):
         made.set_initialized()
@@ -250,7 +250,7 @@ def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> N
 
 
 def test_failure_is_recorded(spans: Recorder, make: Callable[..., Any]) -> None:
-    """What the driver raises is on its span, masked, and goes on as it is."""
+    """A driver's exception is on its span, masked, and reaches the manager unchanged."""
     made = make(Odd)
     with (
         spans.tracer.start_as_current_span("request", record_exception=False),
@@ -264,7 +264,7 @@ def test_failure_is_recorded(spans: Recorder, make: Callable[..., Any]) -> None:
 
 
 def test_not_implemented_is_no_failure(spans: Recorder, make: Callable[..., Any]) -> None:
-    """NotImplementedError is a driver's way to say that Cinder is to do it another way."""
+    """NotImplementedError is no failure: it makes Cinder use another way."""
     made = make(Odd)
     with spans.tracer.start_as_current_span("request"), contextlib.suppress(NotImplementedError):
         made.revert_to_snapshot(None, VOLUME, None)
@@ -274,7 +274,7 @@ def test_not_implemented_is_no_failure(spans: Recorder, make: Callable[..., Any]
 
 
 def test_backend_without_a_host_of_its_own(spans: Recorder, make: Callable[..., Any]) -> None:
-    """Where the host names no backend, the section of the configuration does, if it is one."""
+    """If the host names no backend, the section of the configuration does."""
     one, none = make(host="node"), make(backend="backend_defaults", host="node")
     with spans.tracer.start_as_current_span("request"):
         one.create_volume(VOLUME)
@@ -383,7 +383,7 @@ def test_patched_driver_hides_no_method_of_a_sibling(
 def test_later_patch_of_a_base_class_has_effect(
     spans: Recorder, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a hot fix or a test puts on a base class reaches the driver, and goes again."""
+    """A method that a hot fix or a test puts on a base class reaches the driver, and can be removed."""
     made = make()
     with mock.patch.object(driver.BaseVD, "get_backup_device", return_value="fixed") as fixed:
         assert made.get_backup_device(None, None) == "fixed"
@@ -459,7 +459,7 @@ def test_abstract_methods_stay_abstract(make: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("make_mock", [mock.Mock, mock.MagicMock, mock.NonCallableMagicMock])
 def test_mock_as_a_driver_is_left_alone(spans: Recorder, make_mock: Callable[[], Any]) -> None:
-    """A mock, as tests of Cinder's have them, is no driver: nothing of it is patched."""
+    """A mock, as Cinder's tests use them, is no driver and is not patched."""
     classes = type(make_mock()).__mro__[1:]
     before = [dict(vars(cls)) for cls in classes]
     made = make_mock()
@@ -489,7 +489,7 @@ def test_driver_on_top_of_a_mock(spans: Recorder) -> None:
 def test_driver_whose_properties_call_its_methods(
     spans: Recorder, make: Callable[..., Any]
 ) -> None:
-    """What describing a call makes a driver do is no call of its own, and does not go on for ever."""
+    """Calls that describing a call causes in a driver have no spans, and do not recurse."""
 
     class Asking(SparseFileDriver):
         @property
@@ -510,7 +510,7 @@ def test_driver_whose_properties_call_its_methods(
 
 
 def test_method_that_is_wrapped_in_itself(spans: Recorder, make: Callable[..., Any]) -> None:
-    """A method whose decorators lead nowhere is called, and its class's others have spans."""
+    """A method with broken decorators is called, and the class's other methods have spans."""
 
     class Circular(SparseFileDriver):
         def first(self) -> str:
@@ -528,7 +528,7 @@ def test_method_that_is_wrapped_in_itself(spans: Recorder, make: Callable[..., A
 
 @pytest.mark.complains
 def test_broken_describing_does_not_hurt(spans: Recorder, make: Callable[..., Any]) -> None:
-    """A driver whose host can't be read is called, once, without a span; we complain."""
+    """A driver whose host can't be read is called once, without a span; the error is logged."""
 
     class Broken(SparseFileDriver):
         @property

@@ -69,7 +69,7 @@ def test_golden_failure_with_revert(spans: Recorder, golden: Any) -> None:
 
 
 def test_golden_retry_flow(spans: Recorder, golden: Any) -> None:
-    """A flow that succeeds at the third attempt: each attempt of the controller is told."""
+    """A flow that succeeds at the third attempt: each attempt of the controller is a span."""
     engines.run(serial(FailsTwice(), retry=ThreeTimes()))
     golden("retry_flow", spans)
 
@@ -151,7 +151,7 @@ def test_flow_of_a_caller_is_its_child(spans: Recorder) -> None:
 
 
 def test_flow_without_a_caller_is_a_root(spans: Recorder) -> None:
-    """A flow that nobody's span surrounds begins a trace."""
+    """A flow outside of spans begins a trace."""
     engines.run(serial(Succeeds()))
     assert spans["volume_create_api"].parent is None
 
@@ -255,7 +255,7 @@ def test_failing_revert_says_so(spans: Recorder) -> None:
 
 
 def test_original_exception_reaches_the_caller(spans: Recorder) -> None:
-    """What engines.run raises is the very exception that the task raised."""
+    """engines.run raises the task's own exception object."""
     error = ValueError("mine")
 
     class Raises(Fails):
@@ -482,7 +482,7 @@ def test_stepped_engine_takes_what_is_sent(spans: Recorder) -> None:
 
 
 def test_exception_thrown_into_steps_ends_the_flow(spans: Recorder) -> None:
-    """What is thrown into a stepped engine comes out of it, and is the flow's error."""
+    """An exception thrown into a stepped engine comes out of it, and is the flow's error."""
     steps = engines.load(serial(Seen("One", {}))).run_iter()
     next(steps)
     with pytest.raises(RuntimeError, match="thrown"):
@@ -496,7 +496,7 @@ def test_exception_thrown_into_steps_ends_the_flow(spans: Recorder) -> None:
 
 
 def test_unsampled_flow_makes_no_spans(instrumented: Callable[..., Recorder]) -> None:
-    """Where the caller's trace is not sampled nothing is recorded, and nothing is left behind."""
+    """If the caller's trace is not sampled, nothing is recorded and nothing is left behind."""
     recorded = instrumented(ALWAYS_OFF)
     seen: dict[str, int] = {}
     engines.run(serial(Seen("One", seen)))
@@ -526,7 +526,7 @@ def test_finished_engine_is_not_kept_alive(spans: Recorder) -> None:
 def test_a_broken_provider_does_not_hurt_the_flow(
     instrumented: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no span can be started, the flow runs as ever and one complaint is logged."""
+    """If no span can be started, the flow still runs and one error is logged."""
     instrumented()
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
@@ -685,7 +685,7 @@ def test_worker_based_engine_is_followed_by_notification(spans: Recorder) -> Non
 
 
 def test_green_threads_under_eventlet() -> None:
-    """Under eventlet, atoms in greenthreads are current, timed by their bodies, and leave nothing."""
+    """Under eventlet, spans of atoms in greenthreads are current, as long as the bodies, and leave nothing."""
     ran = scripts.run(
         scripts.EVENTLET,
         scripts.RECORDED,

@@ -1,4 +1,4 @@
-"""Failures that Cinder handles by itself, with its own objects, flows and managers on SQLite."""
+"""Failures that Cinder handles itself, with its own objects, flows and managers on SQLite."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_error_out_tells_why(cinder: Cinder, spans: Recorder, measured: list[Any
 
 
 def test_reason_does_not_outlive_error_out(cinder: Cinder, spans: Recorder) -> None:
-    """What error_out was told is not the reason of what fails after it."""
+    """The reason given to error_out does not apply to a later failure."""
     with work(spans):
         cinder.flows.common.error_out(cinder.volume(), reason="first")
         volume = cinder.volume()
@@ -83,7 +83,7 @@ def test_reason_does_not_outlive_error_out(cinder: Cinder, spans: Recorder) -> N
 
 
 def test_status_set_while_an_exception_is_handled(cinder: Cinder, spans: Recorder) -> None:
-    """The exception that is being handled is the reason, although nobody names it."""
+    """The exception in the except clause is the reason, also if Cinder does not name it."""
     volume = cinder.volume()
     with work(spans):
         try:
@@ -95,7 +95,7 @@ def test_status_set_while_an_exception_is_handled(cinder: Cinder, spans: Recorde
 
 
 def test_no_status_no_failure(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
-    """Saving something else, or a status that is no error, marks nothing."""
+    """Saving other fields, or a status that is no error, marks nothing."""
     volume = cinder.volume()
     with work(spans):
         volume.host = "node-1@lvm#pool"
@@ -110,7 +110,7 @@ def test_no_status_no_failure(cinder: Cinder, spans: Recorder, measured: list[An
 
 
 def test_volume_that_is_in_error_already(cinder: Cinder, spans: Recorder) -> None:
-    """Saving something else of a volume in error is no new failure."""
+    """Saving other fields of a volume in error is no new failure."""
     volume = cinder.volume(status="error")
     with work(spans):
         volume.host = "node-1@lvm#pool"
@@ -142,7 +142,7 @@ def test_second_failure_after_a_recovery(
 
 
 def test_failed_migration(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
-    """A migration's error is told as such: the volume itself may be available."""
+    """A migration's error has its own name: the volume itself may be available."""
     volume = cinder.volume(status="maintenance", migration_status="migrating")
     with work(spans):
         volume.update({"migration_status": "error", "status": "available"})
@@ -152,7 +152,7 @@ def test_failed_migration(cinder: Cinder, spans: Recorder, measured: list[Any]) 
 
 
 def test_every_kind_of_resource(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
-    """Snapshots, backups, groups and their snapshots are told by their own type."""
+    """Failures of snapshots, backups, groups and their snapshots have their own type."""
     objects = cinder.objects
     volume = cinder.volume()
     snapshot = objects.Snapshot(
@@ -197,7 +197,7 @@ def test_backup_says_why_itself(cinder: Cinder, spans: Recorder) -> None:
 def test_failing_save_is_not_the_reason(
     cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the database fails too, its exception passes, and the failure is told for its own."""
+    """If the database fails too, its exception passes, and the failure keeps its own reason."""
     volume = cinder.volume()
     gone = ConnectionError("the database is gone")
 
@@ -214,7 +214,7 @@ def test_failing_save_is_not_the_reason(
 
 
 def test_update_past_the_objects(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
-    """What a manager writes to the database directly is told as well, and once."""
+    """A status that a manager writes to the database directly is recorded too, once."""
     volume = cinder.volume(status="extending")
     with work(spans):
         cinder.db.volume_update(cinder.context, volume.id, {"size": 2})
@@ -227,7 +227,7 @@ def test_update_past_the_objects(cinder: Cinder, spans: Recorder, measured: list
 
 
 def test_update_of_a_groups_volumes(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
-    """Each of a group's volumes that its driver has failed for is told, and no other."""
+    """Only those of a group's volumes that the driver failed for are recorded."""
     first, second, third = (cinder.volume(status="deleting") for _ in range(3))
     with work(spans):
         rows = [
@@ -296,7 +296,7 @@ def test_backup_status_that_an_administrator_sets(
 def test_request_that_fails_a_resource(
     cinder: Cinder, spans: Recorder, measured: list[Any]
 ) -> None:
-    """A request's own span gets the event; whether it is an error says its answer."""
+    """A request's own span gets the event; the response's status decides if it is an error."""
     volume = cinder.volume()
     with work(spans, "DELETE", is_http=True):
         try:
@@ -343,7 +343,7 @@ def test_unsampled_failures_count(
 def test_failures_outside_a_trace_count(
     cinder: Cinder, spans: Recorder, measured: list[Any]
 ) -> None:
-    """What fails while a service starts is counted, and is a trace of its own."""
+    """A failure while a service starts is counted, and is a trace of its own."""
     volume = cinder.volume()
     cinder.flows.common.error_out(volume, reason=LookupError("none"))
     assert [said["error.type"] for said in measured] == ["LookupError"]
@@ -357,7 +357,7 @@ def test_failures_outside_a_trace_count(
 def test_failure_in_an_unsampled_trace_starts_none(
     database: Cinder, instrumented: Callable[..., Recorder], measured: list[Any]
 ) -> None:
-    """A trace that was not sampled is left at that."""
+    """A trace that was not sampled stays unrecorded."""
     spans = instrumented(ParentBased(ALWAYS_ON))
     unsampled = trace.NonRecordingSpan(SpanContext(1, 2, is_remote=True))
     with trace.use_span(unsampled):
@@ -397,7 +397,7 @@ def test_another_row_that_fails(cinder: Cinder, spans: Recorder) -> None:
 
 
 def test_message_about_another_volume(cinder: Cinder, spans: Recorder) -> None:
-    """What the user is told of a volume beside the message's makes no error of it."""
+    """A user message about another volume does not make the message's span an error."""
     volume, for_the_cache = cinder.volume(), cinder.volume()
     with work(spans, volume=volume.id), spans.tracer.start_as_current_span("task"):
         cinder.messages.create(
@@ -443,7 +443,7 @@ def test_reason_is_what_failed_last_with_that_resource(cinder: Cinder, spans: Re
 
 
 def test_parts_fail_the_whole(cinder: Cinder, spans: Recorder) -> None:
-    """A snapshot of the message's volume, and a volume of its group, are what it is about."""
+    """A message is also about a snapshot of its volume and a volume of its group."""
     group = str(uuid.uuid4())
     volume, member = cinder.volume(), cinder.volume(group_id=group)
     snapshot = cinder.objects.Snapshot(
@@ -524,7 +524,7 @@ def test_busy_volume_of_a_group(cinder: Cinder, spans: Recorder, measured: list[
 def test_other_statuses_fail_nothing(
     cinder: Cinder, spans: Recorder, method: str, status: str
 ) -> None:
-    """What is made is available, what is deleted is deleted: nothing has failed."""
+    """If the created volume is available and the deleted one is gone, nothing has failed."""
     volume = cinder.volume()
     with work(spans, method=f"cinder-volume/{method}", volume=volume.id):
         volume.status = status
@@ -583,7 +583,7 @@ def test_passing_status_that_could_not_be_saved(
 
 
 class _BackendDriver:
-    """A driver that fails to do anything to its backend."""
+    """A driver whose every operation fails."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -688,7 +688,7 @@ def test_thaw_that_fails(cinder: Cinder, volumes: Any, service: Any, spans: Reco
 
 
 def test_services_heartbeat(cinder: Cinder, service: Any, spans: Recorder) -> None:
-    """A service that is saved outside of messages, or by a request, tells of nothing."""
+    """Saving a service outside of messages, or in a request, records nothing."""
     service.replication_status = "error"
     service.save()
     with work(spans, "PUT", is_http=True):
@@ -801,7 +801,7 @@ def test_migration_that_finds_no_backend(
 def test_manage_that_finds_no_backend(
     cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
 ) -> None:
-    """A volume that could not be managed is told by the status that the database has."""
+    """A volume that could not be managed is recorded with its status in the database."""
     volume = cinder.volume(status="managing", host="node-1@lvm")
     with work(spans):
         manager.manage_existing(cinder.context, volume, request_spec={"volume_id": volume.id})
@@ -813,7 +813,7 @@ def test_manage_that_finds_no_backend(
 def test_snapshot_that_does_not_fit(
     cinder: Cinder, manager: Any, spans: Recorder, measured: list[Any]
 ) -> None:
-    """A snapshot that the scheduler fails is told with its reason."""
+    """A snapshot that the scheduler fails is recorded with its reason."""
     volume = cinder.volume()
     snapshot = cinder.objects.Snapshot(
         cinder.context, volume_id=volume.id, status="creating", volume_type_id="t"
@@ -830,7 +830,7 @@ def test_snapshot_that_does_not_fit(
 def test_unexpected_failure_passes_the_scheduler(
     cinder: Cinder, manager: Any, spans: Recorder
 ) -> None:
-    """What the manager re-raises is raised, and is the very exception."""
+    """The manager raises the same exception object again."""
     error = RuntimeError("boom")
     manager.driver = _Driver(error)
     volume = cinder.volume(status="managing", host="node-1@lvm")
@@ -844,7 +844,7 @@ def test_unexpected_failure_passes_the_scheduler(
 
 
 def test_message_from_the_request_context(cinder: Cinder, spans: Recorder) -> None:
-    """A message that takes what it is about from the context is told once."""
+    """A user message that takes its resource from the context is recorded once."""
     context = cinder.context.elevated()
     context.message_action = cinder.field.Action.BACKUP_CREATE
     context.message_resource_type = cinder.field.Resource.VOLUME_BACKUP
@@ -980,7 +980,7 @@ def test_reschedule_that_fails(cinder: Cinder, spans: Recorder) -> None:
 def test_our_own_errors_do_not_reach_cinder(
     cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where marking fails, statuses are saved and messages written all the same."""
+    """If marking fails, statuses are still saved and messages written."""
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("ours")
@@ -1001,7 +1001,7 @@ def test_our_own_errors_do_not_reach_cinder(
 
 
 def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
-    """Each place holds the very object that it held before."""
+    """Each place holds the same object as before."""
 
     def places() -> dict[str, Any]:
         found = {}
@@ -1041,7 +1041,7 @@ def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
     ],
 )
 def test_services_import_what_is_patched(service: str, modules: list[str]) -> None:
-    """In the order in which a service imports Cinder, its places are patched, without a word."""
+    """In a service's order of imports, all places are patched, without a log line."""
     ran = run(
         f"""
         import warnings; warnings.simplefilter("ignore")

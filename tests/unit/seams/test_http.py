@@ -206,7 +206,7 @@ def test_application_still_reads_its_body(spans: Recorder, serve: Serve) -> None
 
 
 def test_request_is_current_in_the_application(spans: Recorder, serve: Serve) -> None:
-    """What the application opens is below the request's span."""
+    """Spans that the application opens are below the request's span."""
 
     def handle(_request: webob.Request) -> webob.Response:
         with spans.tracer.start_as_current_span("flow"):
@@ -219,7 +219,7 @@ def test_request_is_current_in_the_application(spans: Recorder, serve: Serve) ->
 
 @pytest.mark.parametrize("streams", [False, True], ids=["at once", "streaming"])
 def test_work_in_the_application_is_the_apis(spans: Recorder, serve: Serve, streams: bool) -> None:
-    """What the application starts, also while its body streams, is a span of cinder-api's."""
+    """Spans that the application starts, also while its body streams, belong to cinder-api."""
     seen: list[Any] = []
 
     def body() -> Iterator[bytes]:
@@ -243,7 +243,7 @@ def test_answer_says_its_trace(spans: Recorder, serve: Serve) -> None:
 
 
 def test_unsampled_answer_says_so(instrumented: Callable[..., Recorder], serve: Serve) -> None:
-    """What is not recorded is not said to be."""
+    """Without a recorded span there is no `traceresponse`."""
     instrumented(ALWAYS_OFF)
     assert request(serve(Api()), VOLUMES).headers["traceresponse"].endswith("-00")
 
@@ -257,7 +257,7 @@ def test_traceresponse_can_be_switched_off(
 
 
 def test_traceresponse_of_the_application_stays(spans: Recorder, serve: Serve) -> None:
-    """Whoever has set the header inside keeps it."""
+    """A header that the application set stays."""
 
     def handle(_request: webob.Request) -> webob.Response:
         return webob.Response(headers={"Traceresponse": "theirs"})
@@ -265,8 +265,8 @@ def test_traceresponse_of_the_application_stays(spans: Recorder, serve: Serve) -
     assert request(serve(Api(handle)), VOLUMES).headers.getall("traceresponse") == ["theirs"]
 
 
-def test_what_is_learned_inside_stands_on_the_request(spans: Recorder, serve: Serve) -> None:
-    """What a cast or a task tells of the request is said on its span; of another volume nothing."""
+def test_attributes_of_inner_work_are_on_the_request(spans: Recorder, serve: Serve) -> None:
+    """Attributes that a cast or a task adds to the request are on its span, another volume's are not."""
 
     def handle(_request: webob.Request) -> webob.Response:
         with runtime.tracer(otel_context.get_current()).start_as_current_span("inner"):
@@ -294,7 +294,7 @@ def test_each_request_is_its_own_trace(spans: Recorder, serve: Serve) -> None:
 
 
 def test_4xx_is_no_error(spans: Recorder, serve: Serve) -> None:
-    """A 404 is the caller's affair: the span has the status code and no error."""
+    """A 404 is the caller's error: the span has the status code and no error."""
     request(serve(Api(lambda _r: webob.Response(status=404))), VOLUMES)
     (span,) = spans
     assert span.attributes["http.response.status_code"] == 404
@@ -312,7 +312,7 @@ def test_5xx_is_an_error(spans: Recorder, serve: Serve) -> None:
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
 def test_application_that_raises(spans: Recorder, serve: Serve, kind: type[BaseException]) -> None:
-    """The very exception is raised again; the span ends with it, its secret masked."""
+    """The same exception is raised again; the span ends with it, its secret masked."""
     error = kind("auth_token=gAAAAAB-token")
 
     def raises(_environ: Any, _start_response: Any) -> Iterable[bytes]:
@@ -333,7 +333,7 @@ def test_application_that_raises(spans: Recorder, serve: Serve, kind: type[BaseE
 
 
 def test_body_in_a_list_ends_the_span_at_once(spans: Recorder, serve: Serve) -> None:
-    """A body at hand is not waited for: the span has ended before the server sends it."""
+    """For a body in memory, the span ends before the server sends it."""
     body = call(serve(responds("200 OK", [b"a", b"b"])))
     assert len(spans) == 1
     assert list(body) == [b"a", b"b"]
@@ -404,7 +404,7 @@ def test_empty_streaming_body(spans: Recorder, serve: Serve) -> None:
 
 
 def test_body_is_closed_by_the_server_alone(spans: Recorder, serve: Serve) -> None:
-    """A server may still hold the parts when it has read the last one, so nobody closes for it."""
+    """A server may still hold the parts when it has read the last one, so only the server closes."""
     body = Body()
     stream = call(serve(responds("200 OK", body)))
     list(stream)
@@ -413,7 +413,7 @@ def test_body_is_closed_by_the_server_alone(spans: Recorder, serve: Serve) -> No
     assert body.closed == 1
 
 
-def test_body_that_nobody_reads_or_closes(spans: Recorder, serve: Serve) -> None:
+def test_body_that_is_never_read_or_closed(spans: Recorder, serve: Serve) -> None:
     """The span ends once the server has let go of the body."""
     body = Body()
     stream = call(serve(responds("200 OK", body)))
@@ -430,7 +430,7 @@ def test_body_that_nobody_reads_or_closes(spans: Recorder, serve: Serve) -> None
     ids=lambda body: type(body).__name__,
 )
 def test_body_at_hand_is_not_touched(spans: Recorder, serve: Serve, body: Any) -> None:
-    """The server gets the very object, and may ask for its length or send it in its own way."""
+    """The server gets the same object, and may ask for its length or send it in its own way."""
     assert call(serve(responds("200 OK", body))) is body
     assert len(spans) == 1
 
@@ -491,7 +491,7 @@ def test_body_that_gives_no_iterator_is_closed(spans: Recorder, serve: Serve) ->
 
 
 def test_close_that_raises(spans: Recorder, serve: Serve) -> None:
-    """What the body's close() raises comes out of the server's call of it, and nowhere else."""
+    """An exception of the body's close() reaches only the server's call of it."""
     error = OSError("gone")
 
     class Sticks(Body):
@@ -511,7 +511,7 @@ def test_close_that_raises(spans: Recorder, serve: Serve) -> None:
 
 
 def test_closing_belongs_to_the_request(spans: Recorder, serve: Serve) -> None:
-    """What a body does when it is closed, to log a line say, it does in the request's trace."""
+    """A body's close(), which may log a line, runs in the request's trace."""
 
     class Says(Body):
         def close(self) -> None:
@@ -611,7 +611,7 @@ def test_stream_outlives_tracing(spans: Recorder, serve: Serve) -> None:
 def test_request_outlives_tracing(
     spans: Recorder, serve: Serve, streams: bool, fails: bool
 ) -> None:
-    """A request in the midst of uninstrument() is answered; no text of it is recorded after that."""
+    """A request during uninstrument() is answered; none of its text is recorded after that."""
     redaction.add_known_values(["a-secret-of-the-configuration"])
     seen: list[Any] = []
 
@@ -692,7 +692,7 @@ def test_oversized_tracestate_is_dropped(spans: Recorder, serve: Serve, size: in
 def test_malformed_tracestate_is_dropped_in_silence(
     spans: Recorder, serve: Serve, caplog: pytest.LogCaptureFixture, members: str
 ) -> None:
-    """A malformed tracestate counts as absent; no stranger writes into cinder-api's log by it."""
+    """A malformed tracestate counts as absent, and cannot write to cinder-api's log."""
     environ = {"HTTP_TRACEPARENT": TRACEPARENT, "HTTP_TRACESTATE": members}
     list(call(serve(responds("200 OK", [b""])), **environ))
     (span,) = spans
@@ -713,7 +713,7 @@ def test_oversized_traceparent_is_dropped_in_silence(
 
 
 def test_our_own_member_is_not_believed(spans: Recorder, serve: Serve) -> None:
-    """What a stranger writes in our name in tracestate goes no further; other members do."""
+    """Our own member in a client's tracestate is dropped; other members travel on."""
     state = f"otelcinder={REMOTE_SPAN}:1:f, a=b ,\tc=d"
     request(serve(Api()), VOLUMES, headers={"traceparent": TRACEPARENT, "tracestate": state})
     (span,) = spans
@@ -724,7 +724,7 @@ def test_our_own_member_is_not_believed(spans: Recorder, serve: Serve) -> None:
 def test_propagator_that_raises(
     spans: Recorder, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A propagator that can't stand what a stranger sends costs the request its parent alone."""
+    """If a propagator fails on a client's headers, the request only loses its parent."""
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise ValueError("no context today")
@@ -739,7 +739,7 @@ def test_propagator_that_raises(
 def test_strangers_make_no_noise(
     spans: Recorder, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever a stranger sends: one span, small and exportable, and no line in the log."""
+    """Any headers of a client: one span, small and exportable, and no line in the log."""
     app = serve(Api())
     chance = random.Random(34)
     for number in range(1500):
@@ -776,7 +776,7 @@ _STRANGERS = (
 
 
 def _odd(chance: random.Random) -> str:
-    """A value of a request that a stranger may have made up."""
+    """A value of a request that a client may have invented."""
     alphabet = chance.choice(
         ("ab/:@[]%=,.-_ 019", "\x00\r\n\t\x1b\x7f", "\xe9\xff²٣", "\udcff\ud800")
     )
@@ -794,7 +794,7 @@ def test_user_in_the_host_is_no_address(spans: Recorder, serve: Serve) -> None:
 
 
 def test_requests_own_token_is_masked_in_its_path(spans: Recorder, serve: Serve) -> None:
-    """The token that a request proves itself with is masked word for word from the beginning."""
+    """The token that authenticates a request is masked by its value from the beginning."""
     token = "0c5e6d2a"
     app = serve(responds("200 OK", [b""]))
     call(app, f"/v3/{token}/volumes", HTTP_X_AUTH_TOKEN=token, HTTP_USER_AGENT=f"cli {token}")
@@ -808,7 +808,7 @@ CAPTURED = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 
 @pytest.fixture
 def capturing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All headers are to be on the span, as an operator may ask who does not know what is in them."""
+    """An operator may have all headers recorded, without knowing their values."""
     monkeypatch.setenv(f"{CAPTURED}SERVER_REQUEST", ".*")
     monkeypatch.setenv(f"{CAPTURED}SERVER_RESPONSE", ".*")
 
@@ -855,7 +855,7 @@ def test_captured_headers_are_masked(
 def test_captured_headers_of_the_request_are_masked(
     spans: Recorder, capturing: None, serve: Serve
 ) -> None:
-    """Of a request only what the span says anyway can be captured, and masked."""
+    """Only headers whose values the span has anyway can be captured, masked."""
     headers = {
         "User-Agent": "cli password=Hunter2",
         "traceparent": "password=Hunter2",
@@ -903,7 +903,7 @@ def test_baggage_and_tokens_are_never_seen(spans: Recorder, serve: Serve) -> Non
 
 
 def test_application_gets_its_own_environment(spans: Recorder, serve: Serve) -> None:
-    """The application sees the server's dictionary itself, tokens and all, and nothing added."""
+    """The application sees the server's own dictionary, with tokens, and nothing added."""
     seen: list[Any] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -1039,7 +1039,7 @@ def test_passes_through_after_uninstrument(spans: Recorder, serve: Serve) -> Non
 
 
 def test_wrapped_application_shows_its_attributes(spans: Recorder, serve: Serve) -> None:
-    """What a server reads off the application is still there."""
+    """The application's attributes are still readable for a server."""
     api = Api()
     app = serve(api)
     assert isinstance(app, seam.TracedApplication)
@@ -1073,7 +1073,7 @@ def test_wrapped_application_can_be_copied(spans: Recorder, serve: Serve) -> Non
 def test_odd_environments_are_served(
     spans: Recorder, serve: Serve, environ: dict[str, str]
 ) -> None:
-    """What uWSGI on a unix socket and odd clients send does not break the request or the span."""
+    """Values of uWSGI on a unix socket and of odd clients break neither the request nor the span."""
     assert list(call(serve(responds("200 OK", [b"ok"])), **environ)) == [b"ok"]
     assert len(spans) == 1
 
@@ -1159,7 +1159,7 @@ def test_stable_names_do_not_change_other_users_of_the_package(
 def test_idle_worker_reports(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, traced: bool
 ) -> None:
-    """A worker exports metrics from when it listens, though nobody has asked it anything."""
+    """A worker exports metrics as soon as it listens, before its first request."""
     conf = cfg.ConfigOpts()
     conf.register_opts(wsgi._options.wsgi_opts)
     conf([])

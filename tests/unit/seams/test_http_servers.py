@@ -78,7 +78,7 @@ class Served:
         return b"".join(parts)
 
     def both(self, name: str, method: str = "GET") -> tuple[bytes, bytes]:
-        """What is answered bare and traced, but for the date and the trace that is named."""
+        """The bare and the traced answer, without the date and the trace's id."""
         bare, traced = (self.answer(f"/{way}/{name}", method) for way in ("bare", "traced"))
         return VARIES.sub(b"", bare), VARIES.sub(b"", traced)
 
@@ -147,7 +147,7 @@ def test_answer_names_its_trace(served: Served) -> None:
 
 
 def test_client_that_goes_away(served: Served) -> None:
-    """A stream whose client has left is closed, traced or not."""
+    """The stream of a client that left is closed, traced or not."""
     for way in ("bare", "traced"):
         assert served.answer(f"/{way}/endless", most=100_000)
     assert eventually(lambda: {"bare/endless", "traced/endless"} <= set(served.closed()))
@@ -169,6 +169,6 @@ def test_bodies_are_closed_as_often(served: Served) -> None:
 
 
 def test_each_request_is_a_span(served: Served) -> None:
-    """However a request ended, its span has."""
+    """Every request's span ends, however the request ended."""
     served.both("stream")
     assert eventually(lambda: served.spans() == served.asked)

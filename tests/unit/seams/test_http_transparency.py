@@ -1,4 +1,4 @@
-"""What a server sees of an application that is traced is what it sees of it bare."""
+"""A server cannot tell a traced application from a bare one."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ with warnings.catch_warnings():  # Cinder's policies say on import what is depre
     from cinder.image import image_utils
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
-"""Says eventlet, where another test has imported it."""
+"""eventlet's warning, if another test has imported it."""
 
 IMAGE = "7a5a4a4c-0000-4000-8000-000000000001"
 MIB = 1 << 20
@@ -95,7 +95,7 @@ def test_failing_download(spans: Recorder, tmp_path: Path) -> None:
 
 
 def test_conversion(spans: Recorder, raw: str, tmp_path: Path) -> None:
-    """A conversion says its format and what it wrote; the command is below it."""
+    """A conversion has its format and the bytes it wrote; the command is below it."""
     dest = tmp_path / "dest.qcow2"
     with spans.tracer.start_as_current_span("request"):
         image_utils.convert_image(raw, str(dest), "qcow2", src_format="raw", run_as_root=False)
@@ -109,7 +109,7 @@ def test_conversion(spans: Recorder, raw: str, tmp_path: Path) -> None:
 
 
 def test_failing_conversion(spans: Recorder, tmp_path: Path) -> None:
-    """A conversion of what is not there fails as ever; we have nothing to complain of."""
+    """Converting a missing file fails as before, and logs no error of ours."""
     with spans.tracer.start_as_current_span("request"), contextlib.suppress(Exception):
         image_utils.convert_image(
             str(tmp_path / "none"), str(tmp_path / "x"), out_format="raw", run_as_root=False
@@ -121,7 +121,7 @@ def test_failing_conversion(spans: Recorder, tmp_path: Path) -> None:
 
 
 def test_upload_as_it_is(spans: Recorder, raw: str) -> None:
-    """A volume that goes as it is says its own size."""
+    """An upload without conversion has the volume's own size."""
     glance = Glance()
     meta = {"id": IMAGE, "disk_format": "raw", "container_format": "bare"}
     with spans.tracer.start_as_current_span("request"):
@@ -135,7 +135,7 @@ def test_upload_as_it_is(spans: Recorder, raw: str) -> None:
 
 
 def test_upload_that_converts(spans: Recorder, raw: str) -> None:
-    """Where the volume is converted on its way, the conversion says what became of it."""
+    """If the volume is converted first, the conversion has the bytes."""
     glance = Glance()
     meta = {"id": IMAGE, "disk_format": "qcow2", "container_format": "bare"}
     with spans.tracer.start_as_current_span("request"):
@@ -155,7 +155,7 @@ def test_nothing_is_traced_without_a_span(spans: Recorder, raw: str, tmp_path: P
 
 
 def test_nothing_is_traced_in_an_unsampled_request(instrumented: Any, tmp_path: Path) -> None:
-    """Where the request is not sampled, neither is its image."""
+    """A request that is not sampled has no spans of images."""
     spans = instrumented(ALWAYS_OFF)
     with spans.tracer.start_as_current_span("request"):
         image_utils.fetch(None, Glance(), IMAGE, str(tmp_path / "x"), None, None)
@@ -185,7 +185,7 @@ def test_call_that_does_not_fit(spans: Recorder) -> None:
 def test_broken_measuring_does_not_hurt(
     spans: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where we fail to measure, the result and the span are there, and we complain."""
+    """If measuring fails, the result and the span are there, and the error is logged."""
 
     def broken(*_args: Any, **_kwargs: Any) -> int:
         raise RuntimeError("no")
@@ -220,7 +220,7 @@ def test_arguments_of_another_release() -> None:
 
 
 def test_size_of_what_is_no_file(raw: str, tmp_path: Path) -> None:
-    """What has no size of its own has none; written to such, what was read counts."""
+    """A device without a size has none; for a write to it, the bytes read count."""
     for path in (tmp_path / "none", tmp_path, "/dev/null", "rbd:pool/volume:id=x", None, "a\0b"):
         assert seam._size(path) is None
     assert seam._converted({"source": raw, "dest": "/dev/null"}) == 2 * MIB

@@ -1,4 +1,4 @@
-"""What a service does about interrupted work, by Cinder's own managers on SQLite."""
+"""Interrupted work at a service's start, with Cinder's own managers on SQLite."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def context_is_clean() -> bool:
 
 
 def test_interrupted_create(cinder: Cinder, manager: Any, spans: Recorder) -> None:
-    """A volume that was being created is put into error: a trace of its own, which says why."""
+    """A volume that was being created is put into error: a trace of its own, with the reason."""
     volume = cinder.volume(size=3, host=f"{HOST}#pool", user_id="user", display_name="mine")
     assert manager._do_cleanup(cinder.context, volume) is False
     assert cinder.status(volume) == "error"
@@ -175,7 +175,7 @@ def test_thread_that_can_not_be_had(
 
 
 def test_other_work_for_threads(manager: Any, pool: Any, spans: Recorder) -> None:
-    """What else a manager hands to its threads is no business of ours."""
+    """Other work in a manager's threads is left alone."""
     done: list[Any] = []
     manager._add_to_threadpool(lambda *args, **kwargs: done.append((args, kwargs)), 1, two=2)
     pool.shutdown()
@@ -217,7 +217,7 @@ def test_scheduler_cleans_up(cinder: Cinder, spans: Recorder) -> None:
 def test_start_itself_is_not_traced(
     cinder: Cinder, spans: Recorder, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """A start makes no span; what comes of it belongs to the service that starts."""
+    """A start makes no span; spans of its work belong to the starting service."""
     seen: list[Any] = []
 
     class Stopped(Exception):
@@ -298,7 +298,7 @@ def test_backup_that_is_only_looked_at(
 
 
 def test_leftovers_of_a_backup(cinder: Cinder, backups: Any, spans: Recorder) -> None:
-    """What a failed backup has left is deleted in a trace; within a message, in the message's."""
+    """Leftovers of a failed backup are deleted in a trace; within a message, in the message's."""
     volume = cinder.volume()
     fields = {"volume_id": "v", "status": "error", "temp_volume_id": volume.id}
     first, second = a_backup(cinder, **fields), a_backup(cinder, **fields)
@@ -346,7 +346,7 @@ def test_migration_of_keys(
 
 
 def test_unsampled_cleanup(database: Cinder, instrumented: Callable[..., Recorder]) -> None:
-    """Where the sampler says no the work is done, and that is all."""
+    """If the sampler drops it, the work is done without a span."""
     spans = instrumented(ALWAYS_OFF)
     manager = object.__new__(database.volume_manager.VolumeManager)
     manager.host = HOST
@@ -360,7 +360,7 @@ def test_unsampled_cleanup(database: Cinder, instrumented: Callable[..., Recorde
 def test_our_own_errors_do_not_reach_cinder(
     cinder: Cinder, manager: Any, backups: Any, spans: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing of ours works, Cinder cleans up all the same."""
+    """If all our code fails, Cinder still cleans up."""
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("ours")

@@ -133,7 +133,7 @@ def test_stop_waits_no_longer_than_a_collector_that_is_gone_allows(receiver: Rec
 def said(
     instrumented: Callable[..., Recorder], caplog: pytest.LogCaptureFixture
 ) -> Callable[[], list[str]]:
-    """Whom the lines that were logged so far say to be traced."""
+    """The services that the log lines so far name as traced."""
     caplog.set_level(logging.INFO, "otel_cinder")
     instrumented()
     return lambda: [
@@ -144,7 +144,7 @@ def said(
 
 
 def test_rpc_server_that_starts_says_it(said: Callable[[], list[str]]) -> None:
-    """A volume service's first server says so, with the backend; its second one says nothing."""
+    """A volume service's first server logs that it is traced, with the backend; its second does not."""
     transport = oslo_messaging.get_rpc_transport(cfg.CONF, "fake://")
     servers = [
         oslo_messaging.get_rpc_server(

@@ -45,7 +45,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def written() -> Iterator[list[logging.LogRecord]]:
-    """What the handlers got of all that was logged, from DEBUG on."""
+    """The records that reached the handlers, from DEBUG on."""
     handler, root = Kept(), logging.getLogger()
     level = root.level
     root.setLevel(logging.DEBUG)
@@ -57,7 +57,7 @@ def written() -> Iterator[list[logging.LogRecord]]:
 
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[LogRecord, Any]]:
-    """What would leave as OTLP log records; before what instruments."""
+    """The records that would leave as OTLP; requested before the fixture that instruments."""
     records: list[tuple[LogRecord, Any]] = []
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
     monkeypatch.setattr(runtime, "emit_log", lambda *args: records.append(args))
@@ -119,7 +119,7 @@ def test_exception_is_said(spans: Recorder) -> None:
 
 
 def test_cause_of_an_exception_is_said(spans: Recorder) -> None:
-    """What a logged exception came of is told as well, without its secrets."""
+    """The causes of a logged exception are recorded too, without their secrets."""
     with spans.tracer.start_as_current_span("request"):
         try:
             try:
@@ -175,7 +175,7 @@ def test_secrets_are_masked_and_lines_bounded(spans: Recorder) -> None:
 
 
 def test_level_is_honoured(instrumented: Instrument) -> None:
-    """What is below OTEL_CINDER_LOG_LEVEL is no event."""
+    """Lines below OTEL_CINDER_LOG_LEVEL are no events."""
     spans = instrumented(log_level=logging.WARNING)
     with spans.tracer.start_as_current_span("request"):
         LOG.info("not this")
@@ -191,7 +191,7 @@ def test_debug_is_off_by_default(spans: Recorder) -> None:
 
 
 def test_lines_beyond_64_are_counted(spans: Recorder) -> None:
-    """A span takes 64 lines; of those that come after, it only says how many there were."""
+    """A span takes 64 lines, and then only counts them."""
     with spans.tracer.start_as_current_span("request"):
         for number in range(65):
             LOG.info("line %d", number)
@@ -262,7 +262,7 @@ def test_line_waits_for_another_thread_at_its_span(spans: Recorder) -> None:
 
 
 def test_finalizer_that_logs_in_the_midst_of_its_spans_work(spans: Recorder) -> None:
-    """A line that is written while this very thread is at the span comes late, and blocks nobody."""
+    """A line that this thread writes while it holds the span is added later, without blocking."""
     with spans.tracer.start_as_current_span("request") as span:
         with vars(span)["_lock"]:
             LOG.error("from a finalizer")
@@ -273,7 +273,7 @@ def test_finalizer_that_logs_in_the_midst_of_its_spans_work(spans: Recorder) -> 
 
 
 def test_late_line_without_a_successor_comes_with_the_end(spans: Recorder) -> None:
-    """A span that we end takes what could not be added earlier, at the time at which it happened."""
+    """A span that we end takes late lines, with the time at which they were written."""
     span = runtime.start_span("request", otel_context.get_current())
     token = otel_context.attach(trace.set_span_in_context(span))
     with vars(span)["_lock"]:
@@ -299,7 +299,7 @@ def test_late_lines_are_bounded_and_counted(spans: Recorder) -> None:
 
 
 def test_each_span_has_its_own_64(spans: Recorder) -> None:
-    """Spans don't share the count, and one within bounds says nothing of dropped lines."""
+    """Each span has its own count, and none without dropped lines."""
     for name in ("one", "two"):
         with spans.tracer.start_as_current_span(name):
             for number in range(60):
@@ -351,7 +351,7 @@ def test_stack_of_a_line_that_does_not_fit_ends_at_the_caller(
 
 
 def test_line_names_its_caller(spans: Recorder, written: list[logging.LogRecord]) -> None:
-    """File, function and stack of a record are those of who wrote the line."""
+    """A record's file, function and stack are those of its caller."""
     logging.getLogger(CINDER).warning("here", stack_info=True)
     (record,) = written
     assert (record.pathname, record.funcName) == (__file__, "test_line_names_its_caller")
@@ -394,7 +394,7 @@ def test_argument_that_can_not_be_printed(spans: Recorder) -> None:
 
 
 def test_line_within_a_line_is_left_out(spans: Recorder, written: list[logging.LogRecord]) -> None:
-    """What an argument's __str__ logs is no event, but is logged, with its ids."""
+    """A line that an argument's __str__ logs is no event, but is logged, with its ids."""
 
     class Chatty:
         def __str__(self) -> str:
@@ -411,7 +411,7 @@ def test_line_within_a_line_is_left_out(spans: Recorder, written: list[logging.L
 
 @pytest.mark.parametrize("name", ["otel_cinder.export.queues", "opentelemetry.sdk", "otel_cinder"])
 def test_our_own_lines_are_left_out(spans: Recorder, name: str) -> None:
-    """What otel-cinder and OpenTelemetry log is not part of Cinder's story."""
+    """Lines of otel-cinder and OpenTelemetry are no events of Cinder's spans."""
     with spans.tracer.start_as_current_span("request"):
         logging.getLogger(name).warning("ours")
     assert messages(spans["request"]) == []
@@ -425,7 +425,7 @@ def test_loggers_of_like_names_are_not_ours(spans: Recorder) -> None:
 
 
 def test_filtered_lines_are_left_out(spans: Recorder, written: list[logging.LogRecord]) -> None:
-    """What a filter of the logger keeps from the handlers is no event either."""
+    """A line that a logger's filter drops is no event."""
     logger = logging.getLogger("cinder.filtered")
     logger.addFilter(lambda record: "drop" not in record.getMessage())
     with spans.tracer.start_as_current_span("request"):
@@ -502,7 +502,7 @@ def test_record_names_the_service_at_work(
 def test_operator_names_the_service(
     monkeypatch: pytest.MonkeyPatch, written: list[logging.LogRecord]
 ) -> None:
-    """OTEL_SERVICE_NAME goes before what we find out, as on spans."""
+    """OTEL_SERVICE_NAME goes before the detected name, as on spans."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "block-storage")
     otel_cinder.instrument()
     LOG.info("line")
@@ -544,7 +544,7 @@ def test_unsampled_span_takes_no_line(
 
 
 def test_ids_that_are_there_are_left(spans: Recorder, written: list[logging.LogRecord]) -> None:
-    """Where somebody else (the contrib package) has put the ids, they stay."""
+    """Ids that the contrib package has set stay."""
     logging.getLogger(CINDER).info("line", extra={"otelTraceID": "theirs"})
     assert ids(written[0]) == ("theirs", None, None, None)
 
@@ -602,7 +602,7 @@ def test_line_is_exported_instead_of_recorded(
 def test_line_outside_of_spans_is_exported(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
-    """Lines of nobody's request are exported too, from the same level on."""
+    """Lines outside of requests are exported too, from the same level on."""
     LOG.debug("not this")
     LOG.info("this")
     logging.getLogger("otel_cinder").warning("nor this")
@@ -800,7 +800,7 @@ def test_devstacks_format_string_names_the_trace(tmp_path: Any) -> None:
 
 
 def test_format_string_without_otel_cinder_loses_lines(tmp_path: Any) -> None:
-    """Why the identity format is what the docs name: without us the others fail, line by line."""
+    """The identity format is the one in the docs: without us, the others fail at each line."""
     path = configuration(tmp_path, logging_context_format_string=CONTEXT_FORMAT)
     ran = scripts.run(path, CONFIGURED, "lines()")
     assert "Formatting field not found in record: 'otelTraceID'" in ran.stderr
@@ -837,7 +837,7 @@ print(json.dumps([[e.attributes["log.message"] for e in span.events], span.attri
 
 @pytest.mark.parametrize("setup", ["", CONFIGURED], ids=["logging", "oslo.log"])
 def test_greenthreads_and_tpool_share_a_span(tmp_path: Any, setup: str) -> None:
-    """Under eventlet a tpool thread's lines stand on the span too, and nothing hangs."""
+    """Under eventlet a tpool thread's lines are on the span too, and nothing hangs."""
     path = configuration(tmp_path)
     log = (
         ""
@@ -851,7 +851,7 @@ def test_greenthreads_and_tpool_share_a_span(tmp_path: Any, setup: str) -> None:
 
 
 def test_signal_handler_may_log(spans: Recorder) -> None:
-    """A signal handler that logs, whatever it interrupts, is not held up by us."""
+    """A signal handler can log, whatever it interrupts, without blocking."""
     import signal
 
     before = signal.signal(signal.SIGALRM, lambda *_args: LOG.info("signal"))

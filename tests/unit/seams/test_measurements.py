@@ -1,4 +1,4 @@
-"""What the seams measure, sampled or not."""
+"""The seams' measurements, sampled or not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Found = dict[str, list[tuple[dict[str, Any], float]]]
 
 
 class Meters:
-    """Instrumented, with what is measured to be read."""
+    """Instrumented, with measurements that can be read."""
 
     def __init__(self, *, sampled: bool) -> None:
         self._reader = InMemoryMetricReader()
@@ -144,7 +144,7 @@ def test_request_that_raises(meters: Meters, tmp_path: pathlib.Path) -> None:
 
 
 def test_made_up_method(meters: Meters, tmp_path: pathlib.Path) -> None:
-    """A method that a caller has made up is _OTHER."""
+    """A method that a client invented is _OTHER."""
     webob.Request.blank(VOLUMES, method="BREW").get_response(load(Api(), tmp_path))
     ((said, _),) = meters.read()["http.server.request.duration"]
     assert said["http.request.method"] == "_OTHER"
@@ -156,7 +156,7 @@ def in_request(meters: Meters, work: Callable[[], Any]) -> None:
 
 
 def wait_for(meters: Meters, *names: str) -> Found:
-    """A cast is answered by nobody: wait until all of its handling has been measured."""
+    """A cast has no answer: wait until all of its handling has been measured."""
     deadline = time.monotonic() + 10
     while not (found := meters.read()).keys() >= set(names) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -212,7 +212,7 @@ def test_message_counts_when_it_is_taken_up(
 
 
 def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> None:
-    """What is sent once and taken up by several is marked on both sides, or sums would not agree."""
+    """A fan-out is marked on both sides, since one send has several receivers."""
     wire.serve("cinder-volume", "other@lvm")
     client = wire.client("cinder-volume", fanout=True)
     in_request(meters, lambda: client.cast({}, "create_volume"))
@@ -228,7 +228,7 @@ def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> N
 
 
 def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> None:
-    """A cast outside of any trace counts on both sides; chatter that a request fans out on none."""
+    """A cast outside of traces counts on both sides, a request's periodic fan-out on none."""
     wire.client("cinder-volume").cast({}, "create_volume")
     client = wire.client("cinder-volume", fanout=True)
     in_request(meters, lambda: client.cast({}, "report_state"))
@@ -241,7 +241,7 @@ def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> N
 
 
 def test_call_that_fails(meters: Meters, wire: Wire) -> None:
-    """A call is measured on both sides, by the class of what it failed by."""
+    """A call is measured on both sides, with the class of its error."""
 
     def call() -> None:
         with pytest.raises(KeyError):
@@ -284,7 +284,7 @@ def test_time_that_no_clock_says(meters: Meters, wire: Wire, stamp: int) -> None
 
 
 def test_chatter_is_not_measured(meters: Meters, wire: Wire) -> None:
-    """What the services tell each other all day is not among the messages."""
+    """Periodic messages between services are not measured."""
     wire.client("cinder-volume").cast({}, "report_state")
     wire.next_handled()
     time.sleep(0.05)

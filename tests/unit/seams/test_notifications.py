@@ -24,14 +24,14 @@ PAYLOAD = {"display_name": "the tenant's", "volume_id": "v-1", "auth_password": 
 
 
 class Serializer(oslo_messaging.NoOpSerializer):
-    """Says who asked, of whatever oslo.messaging has left of the context."""
+    """Names the user, from the fields that oslo.messaging keeps of the context."""
 
     def serialize_context(self, _context: Any) -> dict[str, str]:
         return dict(CONTEXT)
 
 
 class Listener:
-    """Remembers what it is told, and the span in which; gives back what it is told to."""
+    """Remembers each notification and its span; gives back those that a test chooses."""
 
     def __init__(self) -> None:
         self.told: queue.Queue[tuple[dict[str, Any], SpanContext]] = queue.Queue()
@@ -46,7 +46,7 @@ class Listener:
 
 
 class BatchListener(Listener):
-    """Is told of several at once."""
+    """Gets several notifications at once."""
 
     def info(self, messages: list[dict[str, Any]], *_: Any) -> None:
         for message in messages:
@@ -149,7 +149,7 @@ def test_a_notification_is_a_producer_and_its_handling_a_consumer(
 
 
 def test_payload_is_not_recorded(world: World, spans: Recorder) -> None:
-    """Nothing of what a notification tells is on a span, nor is what the notifier calls itself."""
+    """Neither a notification's payload nor the publisher's name is on a span."""
     world.listen(Listener())
     with spans.tracer.start_as_current_span("request"):
         world.tell()
@@ -170,7 +170,7 @@ def test_keys_are_removed_before_the_listener_sees_them(world: World, spans: Rec
 
 
 def test_notification_outside_of_a_trace_is_not_traced(world: World, spans: Recorder) -> None:
-    """What nobody has asked for makes no span, neither where sent nor where handled."""
+    """Notifications outside of requests make no span, neither where sent nor where handled."""
     listener = Listener()
     world.listen(listener)
     world.tell()
@@ -219,7 +219,7 @@ def test_unsampled_trace_is_carried_without_a_span(
 
 
 def test_what_a_listener_gives_back_is_an_error(world: World, spans: Recorder) -> None:
-    """A listener that raises makes an error of that handling; the next time goes well."""
+    """A listener's exception is the error of that span; the next notification succeeds."""
     listener = Listener()
     listener.gives_back = 1
     world.listen(listener)
@@ -288,7 +288,7 @@ def test_notification_that_cannot_be_sent_is_an_error_of_its_own(
 
 @pytest.mark.parametrize("event", ["", "a b", "x" * 200, None, 7, "id=\n"])
 def test_event_that_is_no_name_is_in_no_name(world: World, spans: Recorder, event: Any) -> None:
-    """What is no name of an event, whoever has sent it, does not get into a span's."""
+    """Only well-formed event types become part of a span's name."""
     world.listen(Listener())
     with spans.tracer.start_as_current_span("request"):
         world.tell(event)
@@ -341,7 +341,7 @@ def test_uninstrumented_notifier_sends_as_before(world: World, spans: Recorder) 
 
 @pytest.fixture(params=[True, False], ids=["sampled", "unsampled"])
 def meters(request: pytest.FixtureRequest) -> Iterator[Meters]:
-    """Instrumented, with what is measured to be read."""
+    """Instrumented, with measurements that can be read."""
     yield Meters(sampled=request.param)
     otel_cinder.uninstrument()
 

@@ -110,7 +110,7 @@ def volume(wire: Wire) -> Wire:
 
 
 def settle(wire: Wire, spans: Recorder, count: int) -> None:
-    """Wait until so many spans have ended: a cast is answered by nobody."""
+    """Wait until so many spans have ended: a cast has no answer."""
     deadline = time.monotonic() + 10
     while len(spans) < count and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -128,7 +128,7 @@ def hex_of(span: Any) -> tuple[str, str]:
 
 
 def test_idle_service_reports(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service exports metrics from when it listens, though nobody has sent it a message."""
+    """A service exports metrics as soon as it listens, before its first message."""
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
@@ -186,7 +186,7 @@ def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
 
 
 def test_handling_is_the_way_in(volume: Wire, spans: Recorder) -> None:
-    """What is learned while a message is handled is said on its span, beside what it said itself."""
+    """Attributes found while a message is handled are added to those of its span."""
     seen = queue.Queue[Any]()
 
     def create_volume(_self: Any, _context: Any, **_kwargs: Any) -> None:
@@ -283,7 +283,7 @@ def test_fan_out_is_linked_only(wire: Wire, spans: Recorder) -> None:
 
 
 def test_name_holds_no_host(wire: Wire, spans: Recorder) -> None:
-    """A topic with a host in it is told in attributes, and as a template without the host."""
+    """A topic with a host in it is in the attributes, and its template has no host."""
     topic = "cinder-volume.node-1@lvm"
     wire.serve(topic)
     with spans.tracer.start_as_current_span("request"):
@@ -574,7 +574,7 @@ def test_handling_begins_where_the_wait_ends(
 
 
 def test_time_in_which_it_could_not_be_sent_is_no_wait(volume: Wire, spans: Recorder) -> None:
-    """What the driver needs until it can send is the cast's own, whatever the driver."""
+    """The driver's time until it can send belongs to the cast, with each driver."""
     driver = volume.transport._driver
     send = driver.send
 
@@ -595,7 +595,7 @@ def test_time_in_which_it_could_not_be_sent_is_no_wait(volume: Wire, spans: Reco
 
 
 def test_negative_wait_is_clock_skew(volume: Wire, spans: Recorder) -> None:
-    """A message from the future tells how far the sender's clock is ahead, and no wait."""
+    """A message from the future records how far the sender's clock is ahead, and no wait."""
     volume.client("cinder-volume").cast(stamped(-5), "create_volume")
     settle(volume, spans, 1)
     said = spans["process cinder-volume/create_volume"].attributes
@@ -632,7 +632,7 @@ def test_failing_call_is_an_error_on_both_sides(volume: Wire, spans: Recorder) -
 
 
 def test_failing_cast_is_an_error_of_the_handling(volume: Wire, spans: Recorder) -> None:
-    """The PRODUCER has sent well; the CONSUMER is the one that failed."""
+    """The PRODUCER span succeeds; the CONSUMER span is the error."""
     with spans.tracer.start_as_current_span("request"):
         volume.client("cinder-volume").cast({}, "initialize_connection")
     settle(volume, spans, 3)
@@ -642,7 +642,7 @@ def test_failing_cast_is_an_error_of_the_handling(volume: Wire, spans: Recorder)
 
 
 def test_expected_exception_is_unwrapped(volume: Wire, spans: Recorder) -> None:
-    """An exception that the endpoint expects is told by its own class, not as ExpectedException."""
+    """An expected exception of the endpoint has its own class, not ExpectedException."""
     with spans.tracer.start_as_current_span("request"), pytest.raises(KeyError):
         volume.client("cinder-volume").call({}, "get_volume")
     settle(volume, spans, 3)
@@ -665,7 +665,7 @@ def test_unknown_method_is_an_error(volume: Wire, spans: Recorder) -> None:
 
 
 def test_timeout_has_an_error_type(wire: Wire, spans: Recorder) -> None:
-    """A call that nobody answers ends as MessagingTimeout."""
+    """A call without an answer ends as MessagingTimeout."""
     with (
         spans.tracer.start_as_current_span("request"),
         pytest.raises(oslo_messaging.MessagingTimeout),
@@ -680,7 +680,7 @@ def test_timeout_has_an_error_type(wire: Wire, spans: Recorder) -> None:
 def test_remote_exception_is_told_by_its_own_class(
     spans: Recorder, monkeypatch: pytest.MonkeyPatch, allowed: list[str], kind: type[Exception]
 ) -> None:
-    """What a broker brings back, ValueError_Remote or RemoteError, has error.type ValueError."""
+    """A remote error, ValueError_Remote or RemoteError, has error.type ValueError."""
     import sys
 
     try:
@@ -872,7 +872,7 @@ def test_system_is_the_drivers() -> None:
     ids=["another's", "by its scheme", "no URL", "no driver"],
 )
 def test_system_of_an_odd_transport(driver: str | None, url: str | None, said: str) -> None:
-    """A driver that is not oslo.messaging's is called as its URL's scheme; nothing is `nonetype`."""
+    """A foreign driver's system is its URL's scheme, never `nonetype`."""
     made = None
     if driver is not None:
         made = type(driver, (), {})()
@@ -889,7 +889,7 @@ def test_system_of_an_odd_transport(driver: str | None, url: str | None, said: s
 def test_a_message_without_a_method_is_called_by_its_topic(
     volume: Wire, spans: Recorder, message: dict[str, Any]
 ) -> None:
-    """Where a message names no method, or nothing that is a name, spans have the topic alone."""
+    """If a message has no valid method, spans have the topic alone."""
     with spans.tracer.start_as_current_span("request"):
         volume.transport._send(oslo_messaging.Target(topic="cinder-volume"), {}, message)
     settle(volume, spans, 3)

@@ -1,4 +1,4 @@
-"""What the scheduler decides, with its own filters, weighers and filter scheduler."""
+"""The scheduler's decisions, with its own filters, weighers and filter scheduler."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_filters_run_once_and_lazily(
 def test_failing_filter_passes_its_exception(
     handler: Any, backends: list[Any], base: Any, spans: Recorder
 ) -> None:
-    """What a filter raises is the very exception; those before it have their verdicts."""
+    """A filter's own exception is raised; filters before it have their verdicts."""
     error = LookupError("no such extra spec")
 
     class FailingFilter(base):  # type: ignore[misc]
@@ -269,7 +269,7 @@ def scheduler(cinder: Any, backends: list[Any], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_choice(cinder: Any, scheduler: Any, spans: Recorder) -> None:
-    """The task says which backend was chosen and how it was weighed; the message's span, which."""
+    """The task's span has the chosen backend and its weight; the message's span has the backend."""
     context = cinder.context.RequestContext("user", "project", is_admin=True)
     message = spans.tracer.start_span("process")
     token = otel_context.attach(
@@ -306,7 +306,7 @@ def test_choice_for_a_group(cinder: Any, scheduler: Any, spans: Recorder) -> Non
 def test_weight_that_is_no_number(
     cinder: Any, scheduler: Any, spans: Recorder, weight: float
 ) -> None:
-    """A weight that JSON has no number for is left out; which backend was chosen is said."""
+    """A weight that JSON can't hold is left out; the chosen backend is recorded."""
     weighed = [cinder.scheduler.weights.WeighedHost(backend(cinder, "a@lvm"), weight)]
     with spans.tracer.start_as_current_span("process"):
         assert scheduler._choose_top_backend_generic_group(weighed) is weighed[0]
@@ -315,7 +315,7 @@ def test_weight_that_is_no_number(
 
 
 def test_backend_that_must_pass(cinder: Any, scheduler: Any, spans: Recorder) -> None:
-    """A migration's one backend is filtered like all others; what it does not pass is said."""
+    """A migration's only backend is filtered like others, and the failed filter is recorded."""
     context = cinder.context.RequestContext("user", "project", is_admin=True)
     with (
         pytest.raises(cinder.exception.NoValidBackend),
@@ -341,7 +341,7 @@ def test_cluster_is_the_backends_name(
 
 
 def test_failing_choice_passes_its_exception(scheduler: Any, spans: Recorder) -> None:
-    """Choosing from nothing raises what it always raised."""
+    """Choosing from no backends raises the same exception as before."""
     with pytest.raises(IndexError), spans.tracer.start_as_current_span("task"):
         scheduler._choose_top_backend([], SPEC)
 
@@ -359,7 +359,7 @@ def test_our_own_errors_do_not_reach_cinder(
     spans: Recorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where recording fails, backends are filtered and chosen all the same."""
+    """If recording fails, backends are still filtered and chosen."""
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("ours")
@@ -375,7 +375,7 @@ def test_our_own_errors_do_not_reach_cinder(
 
 
 def test_uninstrument_leaves_the_originals(cinder: Any) -> None:
-    """Each place holds the very object that it held before."""
+    """Each place holds the same object as before."""
     owners = {
         "get_filtered_objects": cinder.scheduler.base_filter.BaseFilterHandler,
         "_choose_top_backend": cinder.scheduler.filter_scheduler.FilterScheduler,

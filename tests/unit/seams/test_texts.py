@@ -1,4 +1,4 @@
-"""OTEL_CINDER_TEXTS=templates: no free text is recorded, and what names things is."""
+"""OTEL_CINDER_TEXTS=templates: names are recorded, free texts are not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CreateVolumeFromSpecTask(task.Task):
 
 @pytest.fixture
 def recorder(instrumented: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """What a failing flow leaves behind, with free texts left out or not."""
+    """The spans of a failing flow, with free texts or without."""
     monkeypatch.setattr(LOG, "level", logging.INFO)
     texts = Settings.from_environ({"OTEL_CINDER_TEXTS": "templates"}).texts
     recorder = instrumented(texts=texts)
@@ -49,7 +49,7 @@ def recorder(instrumented: Callable[..., Recorder], monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_that_was_said_is_recorded(recorder: Recorder) -> None:
-    """Neither log lines nor exceptions, their causes, stack traces, statuses or commands have it."""
+    """Log lines, exceptions, causes, stack traces, statuses and commands are without free text."""
     recorded = "".join(span.to_json() for span in recorder if span.name != "request")
     assert "quince" not in recorded
     assert "medlar" not in recorded
