@@ -1,4 +1,4 @@
-"""What runs at interpreter start, where an OTEL_CINDER_* variable or a file of settings is there.
+"""Runs at interpreter start if there is an OTEL_CINDER_* variable or a file of settings.
 
 Only import hooks are registered here, with the standard library alone. Cinder's first act is to let
 eventlet patch the standard library; what had imported ssl, urllib3 or oslo_context before would
@@ -23,9 +23,8 @@ _activated = False
 def activate() -> None:
     """Instrument as soon as a library that Cinder is made of is imported. Never raises.
 
-    Where tracing is off, but a variable looks as if it should not be, that import is when a warning
-    is due. Other programs of the virtualenv hear nothing: who has started them may read their
-    stderr.
+    If tracing is off, a misspelt variable causes a warning at that import. Other programs of the
+    virtualenv log nothing, because their callers may read their stderr.
     """
     global _activated
     if _activated:
@@ -36,7 +35,7 @@ def activate() -> None:
 
 
 def deactivate() -> None:
-    """Wait no longer: another door has switched tracing on, or off for good."""
+    """Stop waiting: tracing was switched on or off by other means."""
     _hooks.clear()
 
 

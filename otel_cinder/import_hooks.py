@@ -76,7 +76,7 @@ class ImportHooks(MetaPathFinder):
             self._looking.discard(fullname)
 
     def _look_again(self) -> None:
-        """Whether a module is done by now: the next import of anything is the first occasion."""
+        """Report the modules that are complete by now: the next import is the first chance to see it."""
         for name in tuple(self._under_way):  # which another thread may change
             if imported(name):
                 self._under_way.discard(name)
@@ -128,7 +128,7 @@ class _WatchedLoader(Loader):
 
 
 def imported(name: str) -> bool:
-    """Whether ``name`` is imported and its body has run to the end."""
+    """True if ``name`` is imported and its body has run to the end."""
     module = sys.modules.get(name)
     if module is None:
         return False

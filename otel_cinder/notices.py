@@ -1,4 +1,4 @@
-"""What is said before there is a log waits until there is one.
+"""Messages from before Cinder sets logging up, which wait until it has.
 
 otel-cinder reads its settings when Cinder imports its libraries: `oslo_log.log.setup` comes later,
 and what is logged before it goes to stderr alone. Imported at interpreter start, so with the

@@ -39,7 +39,7 @@ _DAY_S: Final = 86_400
 NAMES: Final[frozenset[str]] = frozenset(
     value for value in list(globals().values()) if str(value).startswith(_PREFIX)
 ) - {_PREFIX}
-"""All of them: what is not among them is a slip of the pen."""
+"""All of them: any other name with the prefix is a typing error."""
 
 SEAMS = (
     "http",
@@ -68,7 +68,7 @@ _LEVELS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process was told. A bad value is warned of once and its default used."""
+    """The settings of a process. A bad value causes one warning, and its default is used."""
 
     trust_inbound: bool = False
     periodic: bool = False
@@ -79,9 +79,9 @@ class Settings:
     result_values: bool = False
     clients: bool = False
     texts: bool = True
-    """Whether free texts are recorded, secrets masked; else only templates, classes and names."""
+    """True to record free texts, with secrets masked; else only templates, classes and names."""
     still_running: float = 10.0
-    """Seconds after which what has not ended is told; infinite for off."""
+    """Seconds after which open spans are shown as still running; infinite for off."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -103,7 +103,7 @@ class Settings:
 
 
 def enabled(environ: Mapping[str, str]) -> bool:
-    """Whether ``OTEL_CINDER_ENABLED`` says yes; a value that is neither yes nor no means no."""
+    """True if ``OTEL_CINDER_ENABLED`` means yes; an unknown value means no."""
     return _flag(environ, ENABLED)
 
 

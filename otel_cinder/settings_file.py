@@ -1,4 +1,4 @@
-"""A file stands in for environment variables, where a deployer has no way to set these.
+"""A file for settings, where a deployer has no way to set environment variables.
 
 ``etc/otel-cinder.conf`` below the virtualenv, or else ``/etc/otel-cinder.conf``: ``NAME=value`` lines
 of ``OTEL_*`` variables. A variable of the environment wins over its line. Imported at interpreter
@@ -20,7 +20,7 @@ NAME: Final = "otel-cinder.conf"
 
 
 def find() -> Path | None:
-    """Return the file that counts; None: there is none."""
+    """Return the first file that exists, or None."""
     for folder in (Path(sys.prefix, "etc"), Path("/etc")):
         # Not Path.exists(), which raises where it may not look.
         if os.path.exists(folder / NAME):  # noqa: PTH110

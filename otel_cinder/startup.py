@@ -1,4 +1,4 @@
-"""What ``otel_cinder.start`` names for each start of Python 3.15 and newer.
+"""The entry point that ``otel_cinder.start`` names, for each start of Python 3.15 and newer.
 
 It decides as the line in ``otel_cinder.pth`` does, which older Pythons run. Where tracing is off it
 imports nothing.

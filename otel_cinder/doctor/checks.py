@@ -16,10 +16,10 @@ from otel_cinder.doctor.uwsgi import Options
 from otel_cinder.doctor.virtualenv import Facts
 
 _MARGIN_S: Final = 2.0
-"""By so much a process's start, as Linux tells it, may differ from the times of files."""
+"""Tolerance between a process's start, by Linux's clock, and the times of files."""
 
 _AUTO: Final = "opentelemetry/instrumentation/auto_instrumentation"
-"""What `opentelemetry-instrument` puts into PYTHONPATH."""
+"""The folder that `opentelemetry-instrument` puts into PYTHONPATH."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Sight:
     """All that was seen of one service, or of a virtualenv in which none runs."""
 
     facts: Facts
-    """What `otel_cinder.doctor.probe` says; empty: its virtualenv could not be asked."""
+    """The facts of `otel_cinder.doctor.probe`; empty if the probe could not run."""
     configuration: Configuration = field(default_factory=lambda: Configuration({}, ()))
     process: Process | None = None
     uwsgi: Options | None = None
     unseen: tuple[str, ...] = ()
-    """What could not be looked at, as sentences."""
+    """Sentences about the parts that could not be read."""
 
     @property
     def installed(self) -> bool:
@@ -145,7 +145,7 @@ def restarted(sight: Sight) -> Iterator[Finding]:
 
 
 def settings_are_right(sight: Sight) -> Iterator[Finding]:
-    """What otel-cinder itself warns of: names, values, lines of its file."""
+    """otel-cinder's own warnings about names, values and lines of its file."""
     for text in dict.fromkeys(sight.facts.get("warnings", ())):
         yield Finding("settings", text.removesuffix("."), "")
     for name, near in sight.facts.get("unknown", ()):

@@ -23,7 +23,7 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 
 class Configuration(NamedTuple):
-    """What was read of Cinder's configuration files. Later files win."""
+    """The options in Cinder's configuration files. Later files win."""
 
     options: dict[tuple[str, str], str]
     unread: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What runs in the inspected virtualenv's own Python, as the user that the service runs as.
+"""The probe: it runs in the inspected virtualenv's own Python, as the service's user.
 
 It is handed over as text (``python -c``), so that it also tells of a virtualenv in which otel-cinder
 is missing. A request comes as JSON on stdin, and one line of JSON with the facts goes to stdout. Only
@@ -37,7 +37,7 @@ _FREE = ("OTEL_PYTHON_", "OTEL_INSTRUMENTATION_", "OTEL_SEMCONV_", "OTEL_EXPERIM
 """Families of names to which any package may add."""
 
 _OTHERS = {"oslo_messaging": "messages", "taskflow": "flows"}
-"""Other instrumentations that otel-cinder steps aside for, and what they make spans of."""
+"""Other instrumentations that otel-cinder makes room for, and the work that they trace."""
 
 _CINDER = (
     "oslo_messaging",
@@ -70,7 +70,7 @@ class _Warnings(logging.Handler):
 
 
 def facts_of(request: Request) -> Facts:
-    """All facts. A part that fails says why, and the others go on."""
+    """All facts. If a part fails, the facts hold its error, and the others go on."""
     facts: Facts = {"errors": {}, "python": sys.version.split()[0]}
     parts: list[tuple[str, Callable[[Request, Facts], None]]] = [
         ("packages", _packages),
@@ -93,7 +93,7 @@ def facts_of(request: Request) -> Facts:
 
 
 def _packages(_request: Request, facts: Facts) -> None:
-    """Versions; what otel-cinder requires and is not there; when it was installed."""
+    """Versions, missing requirements of otel-cinder, and the time of its installation."""
     facts["packages"] = {name: v for name in _PACKAGES if (v := _version(name))}
     if "otel-cinder" not in facts["packages"]:
         return
@@ -191,7 +191,7 @@ def _listen() -> _Warnings:
 
 
 def _learn_secrets() -> None:
-    """Have masked what headers send along, should anything repeat it."""
+    """Mask the values of headers from now on, in case an error repeats them."""
     from otel_cinder import redaction
 
     values: set[str] = set()
@@ -205,7 +205,7 @@ def _learn_secrets() -> None:
 
 
 def _told(error: BaseException) -> str:
-    """An error for people; without its text if that can't be masked."""
+    """An error's class and masked text; without the text if masking fails."""
     kind = type(error).__name__
     if isinstance(error, ImportError):
         return f"{kind}: {error}"
@@ -222,7 +222,7 @@ def _masked(text: str) -> str:
 
 
 def _names(_request: Request, facts: Facts) -> None:
-    """``OTEL_*`` variables that OpenTelemetry does not know, with the nearest that it knows."""
+    """``OTEL_*`` variables that OpenTelemetry does not know, each with the nearest known name."""
     known = _known_names()
     facts["unknown"] = [
         [name, near]
@@ -254,7 +254,7 @@ def _known_names() -> set[str]:
 
 
 def _seams(_request: Request, facts: Facts) -> None:
-    """Patch what is installed, in this process alone, and tell which places do not fit."""
+    """Patch the installed libraries in this process, and report the places that do not fit."""
     from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.trace import NoOpTracerProvider
 
@@ -304,7 +304,7 @@ def _import(module: str) -> dict[str, str]:
 
 
 def _endpoint(request: Request, facts: Facts) -> None:
-    """Export nothing, or one span, of each signal, as the service would."""
+    """Export an empty batch of each signal, or one span, as the service would."""
     from otel_cinder import notices
     from otel_cinder.export import exporters
     from otel_cinder.export.failure_log import failure_log

@@ -16,10 +16,10 @@ API: Final = "cinder-api"
 _SERVICES: Final = frozenset({API, "cinder-scheduler", "cinder-volume", "cinder-backup"})
 
 _TITLE: Final = re.compile(r"(cinder-[a-z]+): (?:master process \[(.*)\]$)?")
-"""What cotyledon makes of a command line; it overwrites the environment, too."""
+"""The title that cotyledon writes over a command line, and over the environment."""
 
 _UWSGI_TITLE: Final = re.compile(r".*cinder.*uWSGI ")
-"""The same of uWSGI's, with ``auto-procname`` and a prefix, as in devstack."""
+"""uWSGI's title, with ``auto-procname`` and a prefix, as in devstack."""
 
 _UWSGI_INI: Final = Path("/etc/cinder/cinder-api-uwsgi.ini")
 """The configuration of uWSGI in devstack and on Debian."""

@@ -17,7 +17,7 @@ _HEADS = {
 
 
 def text_of(examined: Sequence[Examined]) -> str:
-    """What was looked at, then each finding once, with the services that it concerns."""
+    """The examined services, then each finding once, with its services."""
     lines = ["Looked at:"]
     lines += [f"  {each.name}: {_state(each)}" for each in examined]
     for level, head in _HEADS.items():

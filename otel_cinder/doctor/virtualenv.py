@@ -34,7 +34,7 @@ class Question:
 
     python: Path
     environ: tuple[tuple[str, str], ...]
-    """What is passed on, and the ``OTEL_*`` variables."""
+    """The variables that are passed on, and the ``OTEL_*`` variables."""
     owner: tuple[int, int, tuple[int, ...]] | None
     """The user and groups to ask as; None: our own."""
     green: bool

@@ -109,7 +109,7 @@ def _slower(words: Words, this: int, other: int) -> tuple[list[str], str]:
 
 
 def _values(words: Words, one: Row, two: Row) -> Iterator[tuple[str, str, str]]:
-    """What is compared beside the durations: a name, and the value in each."""
+    """The values to compare beside the durations: a name, and each trace's value."""
     if one.stage.joins:
         yield words.say("diff_host"), one.stage.host, two.stage.host
     if one.stage.kind in ("request", "message"):
@@ -128,7 +128,7 @@ def _values(words: Words, one: Row, two: Row) -> Iterator[tuple[str, str, str]]:
 
 
 def _verdicts(row: Row) -> list[str]:
-    """What the filters left, and which backend was chosen."""
+    """The filters' verdicts, and the chosen backend."""
     return [note.text for note in row.stage.notes if note.kind in ("filter", "choice")]
 
 

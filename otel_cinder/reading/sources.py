@@ -41,9 +41,9 @@ RESOURCE_KEYS = (
 
 
 class SourceError(Exception):
-    """Why there is no trace to show: one sentence, which begins with what to do.
+    """The reason why there is no trace to show: one sentence that begins with the advice.
 
-    ``found`` is False where everything worked, and there is no such trace.
+    ``found`` is False if everything worked but there is no such trace.
     """
 
     def __init__(self, sentence: str, *, found: bool = True) -> None:
@@ -53,7 +53,7 @@ class SourceError(Exception):
 
 @dataclass
 class Records:
-    """What a file holds."""
+    """The spans and log lines of a file."""
 
     spans: list[SpanRecord] = field(default_factory=list)
     logs: list[LogLine] = field(default_factory=list)

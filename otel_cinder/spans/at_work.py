@@ -110,15 +110,15 @@ def stack_of(worker: OpenSpan) -> list[str]:
 
 
 def is_running(worker: OpenSpan) -> bool:
-    """Whether it is a greenthread that runs just now, and so keeps its thread's hub waiting."""
+    """True if it is a greenthread that runs just now, so that its thread's hub waits."""
     green = worker.greenlet
     return green is not None and green.gr_frame is None and not green.dead
 
 
 def hub_readings(worker: OpenSpan) -> Any:
-    """What is another as soon as the hub of a greenthread that runs has been at work again.
+    """A value that changes as soon as the hub of a running greenthread has run again.
 
-    The hub reads its clock at each turn. None: it's not known where the hub is.
+    The hub reads its clock at each turn. None if the hub's frame is unknown.
     """
     hub = worker.greenlet.parent
     frame = None if hub is None else hub.gr_frame
@@ -152,7 +152,7 @@ def _is_between(file: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _only_waits(file: str) -> bool:
-    """Whether a file is Python's own or eventlet's."""
+    """True if a file is Python's own or eventlet's."""
     if file.startswith("<frozen") or any(package in file for package in _WAITING):
         return True
     return file.startswith(_STDLIB) and not any(folder in file for folder in _INSTALLED)

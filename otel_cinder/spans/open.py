@@ -25,7 +25,7 @@ LIMIT: Final = 8192
 """Open spans that are known; there are more only where something leaks them."""
 
 _FIRST_SWEEP: Final = 256
-"""So many entries, and there is a look at which of their spans were dropped."""
+"""From this number of entries on, those of dropped spans are removed."""
 
 _STOPPED: Final = "the service stopped while this ran"
 
@@ -44,7 +44,7 @@ class OpenSpans(SpanProcessor):
     """Knows the open spans of a provider, and hands those that end on.
 
     Args:
-        then: gets each span that ends; None: nobody wants it.
+        then: gets each span that ends, if given.
         begin: called at the first span. Must not raise.
     """
 
@@ -63,10 +63,10 @@ class OpenSpans(SpanProcessor):
             sys.modules["greenlet"].getcurrent if threads_are_green() else None
         )
         self.left_out = 0
-        """Spans that were not taken up because there were too many, so far."""
+        """Spans that were not registered because there were too many, so far."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        """Take up a span that is recorded. Never raises."""
+        """Register a recorded span. Never raises."""
         try:
             if len(self._open) >= self._room and not self._make_room():
                 return
@@ -114,23 +114,23 @@ class OpenSpans(SpanProcessor):
         return found
 
     def cut_off(self) -> int:
-        """Hand on what is open, as an error: the process ends. Says how many spans that were.
+        """Hand the open spans on as errors, because the process ends. Return their number.
 
-        The spans themselves are left to their owners. When one of them ends after all, it's too late.
+        The spans themselves are left to their owners; if one of them ends later, it is not handed on again.
         """
         count = 0
         for each in self.snapshot():
             span_id = each.span.get_span_context().span_id
             self._cut_off.add(span_id)
             if self._open.pop(span_id, None) is None:
-                self._cut_off.discard(span_id)  # it has just ended by itself
+                self._cut_off.discard(span_id)  # its owner has just ended it
             elif self._then is not None:
                 self._then.on_end(_cut_short(each.span))
                 count += 1
         return count
 
     def _make_room(self) -> bool:
-        """Forget what was dropped. Says whether there is room for one more."""
+        """Forget dropped spans. True if there is room for one more."""
         if self.left_out % _FIRST_SWEEP:  # a look at all of them takes its time: not at each start
             self.left_out += 1
             return False

@@ -152,7 +152,7 @@ class StillRunning(Worker):
         self._rungs: dict[int, int] = {}
         """How often each was told, by span id."""
         self._readings: dict[int, Any] = {}
-        """What was seen of the hubs of greenthreads that ran at the last look, by span id."""
+        """The hubs' readings of greenthreads that ran at the last look, by span id."""
         self._yield: Callable[[float], None] = unpatched("time").sleep
         self._is_hurried = False
         self._cut_off_at = math.inf
@@ -246,7 +246,7 @@ class StillRunning(Worker):
         return is_due and context.trace_flags.sampled
 
     def _take_note(self, chain: _Chain, first: float) -> None:
-        """What is around a span that was told was told with it."""
+        """Note that the spans around a reported one were reported with it."""
         for each in chain.spans:
             span_id = each.span.get_span_context().span_id
             self._rungs[span_id] = rung(age_of(each.span), first)

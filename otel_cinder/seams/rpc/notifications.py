@@ -1,8 +1,8 @@
-"""oslo.messaging's notifications: PRODUCER spans where Cinder tells the world, CONSUMER spans where
-a listener is told.
+"""oslo.messaging's notifications: PRODUCER spans where Cinder sends one, CONSUMER spans where a
+listener handles it.
 
-There are none as long as no notification driver is configured, or only one that does not send
-(``log``, ``noop``). Their payloads are never looked at.
+Without a notification driver that sends (``log`` and ``noop`` do not) there are none. Payloads are
+never read.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _mark_given_back(operation: Operation, result: Any) -> None:
 
 
 def _say_wait(span: Span | None, received: int, arrivals: Sequence[Arrival]) -> None:
-    """The wait of a single one. Not among the metric's: a listener may be away for days."""
+    """Record the wait of a single notification. The metric leaves it out: a listener may be off for days."""
     if span is not None and len(arrivals) == 1 and arrivals[0].sent is not None:
         name, _, seconds = wait(received, arrivals[0].sent)
         span.set_attribute(name, seconds)
@@ -183,7 +183,7 @@ _OF_MESSAGE: Final = {
 
 
 def _topic(server: Any, batch: Sequence[Any]) -> str:
-    """Topic and priority of what came, as far as the listener knows them."""
+    """The notifications' topic and priority, as far as the listener knows them."""
     topics = {str(target.topic) for target in getattr(server, "targets", ())}
     (topic,) = topics if len(topics) == 1 else (_TOPIC,)
     messages = (each.message for each in batch)
