@@ -93,6 +93,22 @@ def test_the_registrys_entry_is_of_this_package(metadata: dict) -> None:
     ]
 
 
+def test_the_architecture_names_modules_that_exist() -> None:
+    """Each module in the table of modules is a file of the package, or a folder."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    missing = set()
+    cells = re.findall(r"^\| (`[a-z]+/[^|]*) \|", page, re.MULTILINE)
+    assert cells
+    for cell in cells:
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", cell):
+            folder = name.rpartition("/")[0] or folder
+            path = f"{folder}/{name.rpartition('/')[2]}"
+            if not (ROOT / "otel_cinder" / path).exists():
+                missing.add(path)
+    assert missing == set()
+
+
 def test_a_release_needs_the_tag_of_its_version() -> None:
     """The release workflow reads the version as it is written in version.py."""
     from otel_cinder import __version__
