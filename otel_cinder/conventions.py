@@ -492,7 +492,9 @@ WITHOUT_TEXT = (
     EXCEPTION_TYPE,
     FILTER,
     LOG_LOGGER,
-    # Ids that oslo.middleware and TaskFlow make.
+    # Ids that Keystone, oslo.middleware and TaskFlow make.
+    PROJECT_ID,
+    USER_ID,
     REQUEST_ID,
     FLOW_UUID,
     TASK_UUID,
