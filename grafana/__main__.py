@@ -16,6 +16,7 @@ FOLDER: Final = Path(__file__).with_name("dashboards")
 # What the SDK writes unasked, its defaults, and not each Grafana from 11 to 13 has.
 _OF_VARIABLES: Final = ("allowCustomValue", "auto", "auto_count", "auto_min")
 _OF_LINKS: Final = ("placement",)
+_OF_ANNOTATIONS: Final = ("builtIn", "placement")
 _OF_OPTIONS: Final = {
     "bargauge": ("legend",),
     "heatmap": ("selectionMode",),
@@ -31,6 +32,8 @@ def text(board: dashboard.Dashboard) -> str:
         _drop(variable, _OF_VARIABLES)
     for link in found["links"]:
         _drop(link, _OF_LINKS)
+    for annotation in found["annotations"]["list"]:
+        _drop(annotation, _OF_ANNOTATIONS)
     for panel in found["panels"]:
         _drop(panel.get("options"), _OF_OPTIONS.get(panel["type"], ()))
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

@@ -7,9 +7,12 @@ is given, red is for what went wrong and for nothing else; other series have Gra
 
 from __future__ import annotations
 
+import json
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import (
     bargauge,
@@ -39,6 +42,14 @@ JAEGER: Final = common.DataSourceRef(type_val="jaeger", uid="${jaeger}")
 
 STEP: Final = "1m"
 """Cinder's services export their metrics each minute. A shorter step would show rates that jump."""
+
+LINEAR = common.ScaleDistribution.LINEAR
+LOG = common.ScaleDistribution.LOG
+"""For durations: what takes milliseconds is seen beside what takes minutes."""
+SYMLOG = common.ScaleDistribution.SYMLOG
+"""For rates that differ as much, and can be 0."""
+_STRAIGHT_BELOW: Final = 0.01
+"""On such an axis, where it goes straight to 0."""
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
 
@@ -120,12 +131,13 @@ def count(
     description: str,
     query: str,
     *,
+    share: str = "",
     empty: str = "no telemetry",
     colours: Thresholds = ((None, BLUE),),
     size: tuple[int, int] = (4, 4),
 ) -> Panel:
-    """How many there are, or were in the time that the board shows."""
-    return number(
+    """How many there are, or were in the time that the board shows; beside it, their share."""
+    panel = number(
         title,
         description,
         query,
@@ -135,6 +147,25 @@ def count(
         size=size,
         decimals=0,
     )
+    if share:
+        panel = _beside(panel, query, share)
+    return panel
+
+
+def _beside(panel: Any, query: str, share: str) -> Panel:
+    both = (Query(query, "count"), Query(share, "share"))
+    found: Panel = (
+        panel.targets([_target(each, index).instant() for index, each in enumerate(both)])
+        .text_mode(common.BigValueTextMode.VALUE)
+        .override_by_name(
+            "share",
+            [
+                dashboard.DynamicConfigValue("unit", "percentunit"),
+                dashboard.DynamicConfigValue("decimals", None),
+            ],
+        )
+    )
+    return found
 
 
 def lines(
@@ -148,11 +179,13 @@ def lines(
     maximum: float | None = None,
     stacked: bool = False,
     bars: bool = False,
+    scale: common.ScaleDistribution = LINEAR,
     size: tuple[int, int] = (12, 8),
 ) -> Panel:
     """Values over time. `colours` are of the series whose names match.
 
-    There is a dashed line at `threshold`; the axis ends at `maximum`, or with the values.
+    There is a dashed line at `threshold`; the axis ends at `maximum`, or with the values. It begins
+    at 0, unless its scale has none.
     """
     panel = (
         timeseries.Panel()
@@ -172,9 +205,15 @@ def lines(
         .fill_opacity(60 if bars or stacked else 10)
         .line_width(1)
         .show_points(common.VisibilityMode.NEVER if stacked else common.VisibilityMode.AUTO)
-        .min(0)
         .targets([_target(query, index).range() for index, query in enumerate(queries)])
     )
+    if scale != LINEAR:
+        axis = build.ScaleDistributionConfig().type(scale).log(10)
+        panel = panel.scale_distribution(
+            axis.linear_threshold(_STRAIGHT_BELOW) if scale == SYMLOG else axis
+        )
+    if scale != LOG:
+        panel = panel.min(0)
     if maximum is not None:
         panel = panel.max(maximum)
     if stacked or bars:
@@ -209,11 +248,13 @@ def table(
     sort: str,
     descending: bool = True,
     mappings: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
+    links: Mapping[str, tuple[str, str]] | None = None,
     size: tuple[int, int] = (24, 9),
 ) -> Panel:
     """A row for each set of labels; `keys` are the labels and their headings.
 
     `mappings`: heading -> value -> what stands there instead, and its colour.
+    `links`: heading -> what a click on a value leads to, in words and as an address.
     """
     panel = (
         tables.Panel()
@@ -252,7 +293,38 @@ def table(
                 dashboard.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
             ],
         )
+    for heading, (text, url) in (links or {}).items():
+        panel = panel.override_by_name(
+            heading, [dashboard.DynamicConfigValue("links", [{"title": text, "url": url}])]
+        )
     return _finish(panel, title, description, "short", empty, size, ((None, GREY),))
+
+
+def cell(heading: str) -> str:
+    """In a link: the value in this column of the row that was clicked; a heading of one word."""
+    return f"${{__data.fields.{heading}:percentencode}}"
+
+
+def search(service: str, operation: str) -> str:
+    """The address of Grafana's own page with a search in Jaeger, in the time that the board shows."""
+    query = {
+        "refId": "A",
+        "datasource": {"type": "jaeger", "uid": "${jaeger}"},
+        "queryType": "search",
+        "service": service,
+        "operation": operation,
+        "limit": 20,
+    }
+    pane = {
+        "datasource": "${jaeger}",
+        "queries": [query],
+        "range": {"from": "${__from}", "to": "${__to}"},
+    }
+    text = json.dumps({"search": pane}, separators=(",", ":"))
+    # What Grafana replaces is left as it is.
+    parts = re.split(r"(\$\{[^}]*\})", text)
+    panes = "".join(part if index % 2 else quote(part) for index, part in enumerate(parts))
+    return f"/explore?schemaVersion=1&panes={panes}"
 
 
 def walk(

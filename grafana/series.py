@@ -106,10 +106,25 @@ SEAMS = of(conventions.SEAMS)
 SPAN_NAME: Final = "span.name"
 SPAN_KIND: Final = "span.kind"
 STATUS: Final = "status.code"
-_OF_SPANS = (conventions.SERVICE_NAME, SPAN_NAME, SPAN_KIND, STATUS, conventions.ERROR_TYPE)
+_OF_SPANS = (
+    conventions.SERVICE_NAME,
+    SPAN_NAME,
+    SPAN_KIND,
+    STATUS,
+    conventions.ERROR_TYPE,
+    conventions.BACKEND,
+)
 SPANS = Series("traces_span_metrics_duration_milliseconds", "histogram", _OF_SPANS)
-EDGES = Series("traces_service_graph_request_total", "counter", ("client", "server"))
-FAILED_EDGES = Series("traces_service_graph_request_failed_total", "counter", ("client", "server"))
+
+
+def _edges(name: str) -> Series:
+    """Without those one end of which no span tells: they lead nowhere on a map."""
+    found = Series(f"traces_service_graph_request_{name}", "counter", ("client", "server"))
+    return found.where("client", "!=", "unknown").where("server", "!=", "unknown")
+
+
+EDGES = _edges("total")
+FAILED_EDGES = _edges("failed_total")
 
 # What the collector says of itself.
 ACCEPTED_SPANS = _collector("receiver_accepted_spans", "receiver")
@@ -135,6 +150,15 @@ REMOVED = _collector("processor_tail_sampling_sampling_trace_removal_age", kind=
 WAITING = _collector("processor_tail_sampling_sampling_traces_on_memory", kind="gauge")
 
 OFF_THE_MAP = _collector("connector_servicegraph_dropped_spans")
+
+# What openstack-exporter asks Cinder's API for, where it is scraped as well.
+VOLUMES_IN_STATUS = Series("openstack_cinder_volume_status_counter", "gauge", ("status",))
+VOLUME_GB = Series("openstack_cinder_volume_gb", "gauge", ("id", "status", "volume_type"))
+SERVICE_STATE = Series(
+    "openstack_cinder_agent_state", "gauge", ("service", "hostname", "adminState", "disabledReason")
+)
+POOL_FREE_GB = Series("openstack_cinder_pool_capacity_free_gb", "gauge", ("name",))
+POOL_TOTAL_GB = Series("openstack_cinder_pool_capacity_total_gb", "gauge", ("name",))
 
 # What Prometheus adds.
 UP = Series("up", "gauge", ())
@@ -228,7 +252,7 @@ def in_progress(taken: Series, handled: Series, *by: str) -> str:
 
 def ratio(part: str, whole: str) -> str:
     """A share from 0 to 1; nothing where there is no whole, 0 where there is no part of it."""
-    return f"({part} or 0 * {whole}) / ({whole} > 0)"
+    return f"({part} or 0 * ({whole})) / (({whole}) > 0)"
 
 
 def or_none(expression: str) -> str:
@@ -249,6 +273,19 @@ def given_up(*by: str, window: str) -> str:
 
     before = f"{so_far(f' offset {window}')} or 0 * ({so_far()})"
     return f"clamp_min({so_far()} - ({before}), 0)"
+
+
+def restarted(*by: str) -> str:
+    """Workers whose counters began anew since the step before: they were started again."""
+    each = STARTED.by(("job", "instance"))
+    anew = f"max {each}(resets({STARTED.selector()}[{RATE}])) > 0"
+    return f"count {STARTED.by(by)}({anew})"
+
+
+def since(series: Series, *by: str) -> str:
+    """For how many seconds a gauge has been there with these labels, at most the time shown."""
+    first = f"min_over_time(timestamp({series.selector()})[{RANGE}:1m])"
+    return f"time() - min {series.by(by)}({first}) and {total(series, *by)}"
 
 
 def values(series: Series, attribute: str) -> str:

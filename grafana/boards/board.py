@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard as board
+from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.models import dashboard
 
 from grafana import series
-from grafana.panels import GREEN, PROMETHEUS, RED, YELLOW, Panel, Query, lines
+from grafana.panels import BLUE, GREEN, PROMETHEUS, RED, STEP, YELLOW, Panel, Query, lines
 from otel_cinder.conventions import RESOURCE_TYPE
 
 TAG: Final = "otel-cinder"
@@ -55,6 +56,17 @@ class Board:
             )
             .with_variable(_data_source("datasource", "Prometheus", "prometheus"))
             .with_variable(_data_source("jaeger", "Jaeger", "jaeger"))
+            .annotation(
+                _annotation(
+                    "Alerts",
+                    series.ALERTS.where("alertstate", "=", "firing").selector(),
+                    "{{alertname}}",
+                    RED,
+                )
+            )
+            .annotation(
+                _annotation("Restarts", series.restarted("job"), "{{job}} was restarted", BLUE)
+            )
         )
 
     def choice(self, name: str, text: str, query: str, regex: str = "") -> None:
@@ -94,6 +106,26 @@ class Board:
     def build(self) -> dashboard.Dashboard:
         """As Grafana has it."""
         return self._board.build()
+
+
+def _annotation(name: str, expression: str, title: str, colour: str) -> board.AnnotationQuery:
+    """What happened, as a line on every graph."""
+    return (
+        board.AnnotationQuery()
+        .name(name)
+        .datasource(PROMETHEUS)
+        .enable(True)
+        .icon_color(colour)
+        .target(
+            prometheus.Dataquery()
+            .datasource(PROMETHEUS)
+            .ref_id("Anno")
+            .expr(expression)
+            .interval(STEP)
+            .range()
+        )
+        .title_format(title)
+    )
 
 
 def _data_source(name: str, text: str, kind: str) -> board.DatasourceVariable:

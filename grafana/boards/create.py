@@ -9,6 +9,7 @@ from grafana import series
 from grafana.boards.board import BAD, ODD, PERCENTILES, VOLUMES_IN_ERROR, Board
 from grafana.panels import (
     GREEN,
+    LOG,
     RED,
     YELLOW,
     Column,
@@ -22,7 +23,7 @@ from grafana.panels import (
     traces,
     walk,
 )
-from grafana.series import counted, label, mean, or_none, quantile, spent
+from grafana.series import counted, label, mean, or_none, quantile, ratio, spent
 from otel_cinder.conventions import (
     ERROR_TYPE,
     FLOW_NAME,
@@ -102,24 +103,31 @@ def _outcomes() -> tuple[Panel, ...]:
         count(
             "Creates refused",
             "Requests POST /volumes that the API answered with 4xx in the time shown: over quota, "
-            "for example, or not well formed.",
+            "for example, or not well formed. Beside it, their share.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "4.."))),
+            share=ratio(counted(_ASKED.where(HTTP_STATUS, "=~", "4..")), counted(_ASKED)),
             colours=ODD,
-            size=(3, 4),
+            size=(4, 4),
         ),
         count(
             "Creates answered by a server error",
             "Requests POST /volumes that the API answered with 5xx in the time shown: either no "
-            "volume was made, or the user does not know of it.",
+            "volume was made, or the user does not know of it. Beside it, their share.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "5.."))),
+            share=ratio(counted(_ASKED.where(HTTP_STATUS, "=~", "5..")), counted(_ASKED)),
             colours=BAD,
         ),
         count(
             "Volumes that ended in error",
             "Volumes that Cinder set to the status error in the time shown. Usually their create "
             "failed after it was accepted. Most other operations have a status of their own for "
-            "failures, such as error_deleting.",
+            "failures, such as error_deleting. Beside it, their number as a share of the creates "
+            "that were accepted.",
             or_none(counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error"))),
+            share=ratio(
+                counted(VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error")),
+                counted(_ASKED.where(HTTP_STATUS, "=", "202")),
+            ),
             colours=BAD,
         ),
         count(
@@ -136,6 +144,7 @@ def _outcomes() -> tuple[Panel, ...]:
             f"60 * {counted(_flows('volume_create_manager', 'SUCCESS'))} / {series.RANGE_S}",
             unit="short",
             empty="none in this time",
+            size=(3, 4),
         ),
         number(
             "Work per create",
@@ -189,6 +198,7 @@ def _course() -> tuple[Panel, ...]:
                 ),
                 unit="s",
                 empty="no creates in this time",
+                scale=LOG,
             )
             for flow, service in zip(STAGES, ("API", "scheduler", "volume service"), strict=True)
         ),
@@ -204,6 +214,7 @@ def _course() -> tuple[Panel, ...]:
             unit="s",
             empty="no creates in this time",
             threshold=30,
+            scale=LOG,
         ),
         lines(
             "How long do the drivers' calls take? (milliseconds)",
@@ -223,6 +234,7 @@ def _course() -> tuple[Panel, ...]:
             ),
             unit="ms",
             empty="no calls of drivers in this time",
+            scale=LOG,
         ),
         lines(
             "How do the flows end? (runs)",

@@ -16,19 +16,34 @@ from grafana.boards.board import (
 from grafana.panels import (
     BLUE,
     GREEN,
+    LOG,
     RED,
     YELLOW,
     Column,
     Panel,
     Query,
+    cell,
     count,
     lines,
     number,
+    search,
     service_map,
     table,
 )
-from grafana.series import counted, label, or_none, per_second, quantile, ratio, total, values
+from grafana.series import (
+    counted,
+    in_progress,
+    label,
+    or_none,
+    per_second,
+    quantile,
+    ratio,
+    since,
+    total,
+    values,
+)
 from otel_cinder.conventions import (
+    BACKEND,
     ERROR_TYPE,
     HTTP_METHOD,
     HTTP_ROUTE,
@@ -51,6 +66,14 @@ _LOST = (
     series.EXPORTED.where(ERROR_TYPE, "!=", ""),
     series.UNSENT_SPANS,
 )
+_SPANS = series.PROCESSED.where(ERROR_TYPE, "=", "")
+_ON_BACKENDS = "(.+/)?cinder-volume"
+_DRIVER_CALLS = series.SPANS.where(BACKEND, "!=", "").where(
+    series.SPAN_KIND, "=", "SPAN_KIND_INTERNAL"
+)
+_NO_EXPORTER = (
+    "openstack-exporter is not scraped; it is optional, and grafana/README.md says how to add it"
+)
 
 
 def glance() -> Board:
@@ -72,10 +95,11 @@ def glance() -> Board:
         ),
     )
     found.row("Is Cinder healthy? (all of it, whatever you choose above)", *_well())
-    found.row("What is running now, and since when?", _running())
+    found.row("What is running now, and where?", _running(), _backends())
     found.row("Requests, errors, duration", *_operations())
     found.row("What failed, and why?", *_reasons())
     found.row("Who calls whom, and who watches?", *_surroundings())
+    found.row("As Cinder's API has it (only with openstack-exporter)", *_exported())
     return found
 
 
@@ -127,9 +151,10 @@ def _well() -> tuple[Panel, ...]:
         count(
             "Spans lost on the way",
             "Spans that Cinder's processes dropped or could not export, and spans that collectors "
-            "gave up, in the time shown. Traces have gaps. The board otel-cinder itself shows "
-            "where.",
-            " + ".join(f"({or_none(counted(lost))})" for lost in _LOST),
+            "gave up, in the time shown; beside it, their share of all spans. Traces have gaps. The "
+            "board otel-cinder itself shows where.",
+            _lost(),
+            share=f"({_lost()}) / ({counted(_SPANS)} > 0)",
             colours=BAD,
         ),
     )
@@ -158,6 +183,37 @@ def _running() -> Panel:
         ),
         empty="nothing is running",
         sort="The oldest for",
+        size=(12, 10),
+    )
+
+
+def _backends() -> Panel:
+    """Each worker of the volume service, busy or idle."""
+    at = ("instance",)
+
+    def on_backends(metric: series.Series) -> series.Series:
+        return metric.where("job", "=~", _ON_BACKENDS)
+
+    idle = f"0 * {total(on_backends(series.STARTED), *at)}"
+    handled = counted(on_backends(series.HANDLING), *at)
+    failed = counted(on_backends(series.HANDLING).where(ERROR_TYPE, "!=", ""), *at)
+    in_error = counted(on_backends(series.RESOURCE_ERRORS), *at)
+    busy = in_progress(on_backends(series.TAKEN_UP), on_backends(series.HANDLING), *at)
+    oldest = on_backends(series.OLDEST_OPERATION)
+    return table(
+        "What does each backend do?",
+        "Each worker of cinder-volume that reports, idle ones with zeros. A backend that is missing "
+        "here does not report: its worker is down, or is not traced. Casts were handled, or set a "
+        "resource to error, in the time shown; the rest is how it is now.",
+        {"instance": "Backend"},
+        Column("Casts handled", f"{handled} or {idle}", "short"),
+        Column("Of these failed", f"{ratio(failed, handled)} or {idle}", "percentunit", SHARE),
+        Column("Put into error", f"{in_error} or {idle}", "short", BAD),
+        Column("In progress", f"{busy} or {idle}", "short"),
+        Column("The oldest for", f"max {oldest.by(at)}({oldest.selector()}) or {idle}", "s", WAIT),
+        empty="no worker of cinder-volume reports",
+        sort="In progress",
+        size=(12, 10),
     )
 
 
@@ -214,6 +270,7 @@ def _operations() -> tuple[Panel, ...]:
             ),
             unit="ms",
             empty="none of these operations in this time",
+            scale=LOG,
         ),
         lines(
             "Which operations take longest? (p95, milliseconds)",
@@ -226,12 +283,13 @@ def _operations() -> tuple[Panel, ...]:
             ),
             unit="ms",
             empty="none of these operations in this time",
+            scale=LOG,
         ),
         table(
             "How does each operation fare?",
             "Requests and messages in the time shown, counted by their spans. Those that "
             "OTEL_TRACES_SAMPLER leaves out in Cinder are missing; those that a gateway does not "
-            "keep are counted.",
+            "keep are counted. Click an operation to see its traces.",
             {"service_name": "Service", "span_name": "Operation"},
             Column("Handled", counted(_OPERATIONS, SERVICE_NAME, series.SPAN_NAME), "short"),
             Column(
@@ -255,23 +313,46 @@ def _operations() -> tuple[Panel, ...]:
             ),
             empty="none of these operations in this time",
             sort="Handled",
+            links={
+                "Operation": ("Its traces in Jaeger", search(cell("Service"), cell("Operation")))
+            },
         ),
     )
 
 
 def _reasons() -> tuple[Panel, ...]:
     """What was put into error, and which alerts fire."""
-    reasons = (RESOURCE_TYPE, RESOURCE_STATUS, ERROR_TYPE)
+    reasons = ("instance", RESOURCE_TYPE, RESOURCE_STATUS, ERROR_TYPE)
+    headings = ("Where", "Resource", "Status", "Reason")
     in_error = of_service(series.RESOURCE_ERRORS)
+    calls = (BACKEND, series.SPAN_NAME, ERROR_TYPE)
+    failed_calls = _DRIVER_CALLS.where(series.STATUS, "=", "STATUS_CODE_ERROR")
     return (
         table(
+            "What failed first, and on which backend?",
+            "Drivers' calls that raised an exception, in the time shown. Most errors of volumes "
+            "begin here. What Cinder makes of them comes later: after the last attempt, the reason "
+            "of an error is NoValidBackend, whatever the backends said.",
+            dict(zip(map(label, calls), ("Backend", "Call", "Error"), strict=True)),
+            Column("Times", counted(failed_calls, *calls), "short", BAD),
+            Column(
+                "Share of these calls",
+                f"{counted(failed_calls, *calls)} / on (cinder_backend, span_name) group_left () "
+                f"{counted(_DRIVER_CALLS, *calls[:2])}",
+                "percentunit",
+                SHARE,
+            ),
+            empty="no driver's call failed",
+            sort="Times",
+            links={"Call": ("Its traces in Jaeger", search("cinder-volume", cell("Call")))},
+            size=(12, 9),
+        ),
+        table(
             "What was put into error, and why?",
-            "Resources that Cinder set to an error status, by the class of the reason, in the "
-            "time shown, and since the workers that now report were started.",
-            {
-                "job": "Service",
-                **dict(zip(map(label, reasons), ("Resource", "Status", "Reason"), strict=True)),
-            },
+            "Resources that Cinder set to an error status, by the service or backend that did it "
+            "and the class of the last reason, in the time shown, and since the workers that now "
+            "report were started.",
+            {"job": "Service", **dict(zip(map(label, reasons), headings, strict=True))},
             Column("In this time", counted(in_error, "job", *reasons), "short", BAD),
             Column(
                 "Since the start",
@@ -280,7 +361,7 @@ def _reasons() -> tuple[Panel, ...]:
             ),
             empty="nothing in error was reported",
             sort="In this time",
-            size=(10, 9),
+            size=(12, 9),
         ),
         lines(
             "When was it put into error? (resources)",
@@ -293,7 +374,7 @@ def _reasons() -> tuple[Panel, ...]:
             unit="short",
             empty="nothing in error was reported",
             bars=True,
-            size=(7, 9),
+            size=(12, 9),
         ),
         table(
             "Which alerts fire now?",
@@ -311,7 +392,7 @@ def _reasons() -> tuple[Panel, ...]:
             mappings={
                 "Severity": {"critical": ("critical", RED), "warning": ("warning", YELLOW)},
             },
-            size=(7, 9),
+            size=(12, 9),
         ),
     )
 
@@ -346,6 +427,84 @@ def _surroundings() -> tuple[Panel, ...]:
         ),
         collector_queues(size=(6, 10)),
     )
+
+
+def _exported() -> tuple[Panel, ...]:
+    """What another exporter asks Cinder for; nothing of it is otel-cinder's."""
+    moving = series.VOLUME_GB.where("status", "=~", ".*ing(-.*)?|reserved").where(
+        "status", "!~", "in-use|.*error.*"
+    )
+    services = ("service", "hostname", "adminState", "disabledReason")
+    free, whole = (
+        f"sum {each.by(('name',))}({each.selector()})"
+        for each in (series.POOL_FREE_GB, series.POOL_TOTAL_GB)
+    )
+    return (
+        lines(
+            "How many volumes are in which status? (volumes)",
+            "All volumes in Cinder's database by their status, whoever made them and when. Statuses "
+            "without a volume are left out.",
+            Query(f"{total(series.VOLUMES_IN_STATUS, 'status')} > 0", "{{status}}"),
+            unit="short",
+            empty=_NO_EXPORTER,
+            colours={"error": RED, "^available$": GREEN, "^in-use$": BLUE},
+            stacked=True,
+            size=(12, 9),
+        ),
+        table(
+            "Which volumes are between two statuses, and since when?",
+            "Volumes that are being created, deleted, attached and so on. Cinder does not end such a "
+            "status by itself if the service that worked on it is gone. The age is at most the time "
+            "shown: choose a longer one to see more.",
+            {"id": "Volume", "status": "Status"},
+            Column(
+                "For",
+                since(moving, "id", "status"),
+                "s",
+                ((None, GREEN), (600, YELLOW), (3600, RED)),
+            ),
+            empty=f"none, or {_NO_EXPORTER}",
+            sort="For",
+            size=(12, 9),
+        ),
+        table(
+            "Which services does Cinder hold to be up?",
+            "What `cinder service-list` says: a service is up if it reported within "
+            "service_down_time. A service can be up here and take nothing from its queue.",
+            dict(zip(services, ("Service", "Host", "Admin state", "Reason"), strict=True)),
+            Column(
+                "State",
+                f"max {series.SERVICE_STATE.by(services)}({series.SERVICE_STATE.selector()})",
+                "short",
+            ),
+            empty=_NO_EXPORTER,
+            sort="State",
+            descending=False,
+            mappings={"State": {"1": ("up", GREEN), "0": ("down", RED)}},
+            size=(12, 9),
+        ),
+        table(
+            "How full are the pools?",
+            "As the backends last told the scheduler. What a driver calls infinite or unknown is "
+            "not a share.",
+            {"name": "Pool"},
+            Column("Free", free, "decgbytes"),
+            Column("Total", whole, "decgbytes"),
+            Column(
+                "Used",
+                f"1 - {free} / {whole}",
+                "percentunit",
+                ((None, GREEN), (0.8, YELLOW), (0.95, RED)),
+            ),
+            empty=_NO_EXPORTER,
+            sort="Used",
+            size=(12, 9),
+        ),
+    )
+
+
+def _lost() -> str:
+    return " + ".join(f"({or_none(counted(lost))})" for lost in _LOST)
 
 
 def _edges(expression: str, *by: str) -> str:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from grafana import series
 from grafana.boards.board import BAD, ODD, SHARE, WAIT, Board
-from grafana.panels import RED, Column, Panel, Query, count, heat, lines, number, table
+from grafana.panels import (
+    LOG,
+    RED,
+    SYMLOG,
+    Column,
+    Panel,
+    Query,
+    count,
+    heat,
+    lines,
+    number,
+    table,
+)
 from grafana.series import (
     buckets,
     counted,
@@ -86,16 +98,19 @@ def _outcomes() -> tuple[Panel, ...]:
         count(
             "Calls that timed out",
             "Calls whose caller gave up waiting for the answer, in the time shown "
-            "(rpc_response_timeout in cinder.conf).",
+            "(rpc_response_timeout in cinder.conf); beside it, their share.",
             or_none(counted(timeouts)),
+            share=ratio(counted(timeouts), counted(_chosen(series.CALLS))),
             colours=BAD,
             size=(4, 4),
         ),
         count(
             "Messages before their time",
             "Messages that arrived before they were sent, by the clocks of two hosts, in the time "
-            "shown. Is NTP running? Without it, waits cannot be measured well.",
+            "shown; beside it, their number as a share of those whose wait was measured. Is NTP "
+            "running? Without it, waits cannot be measured well.",
             or_none(counted(_chosen(series.CLOCK_SKEWS))),
+            share=ratio(counted(_chosen(series.CLOCK_SKEWS)), counted(_chosen(series.WAITS))),
             colours=ODD,
             size=(4, 4),
         ),
@@ -115,6 +130,7 @@ def _queues() -> tuple[Panel, ...]:
             unit="s",
             empty="no messages in this time",
             threshold=30,
+            scale=LOG,
         ),
         heat(
             "How do the waits spread? (messages, by seconds)",
@@ -137,6 +153,7 @@ def _queues() -> tuple[Panel, ...]:
             Query(per_second(_to_one(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
             unit="cps",
             empty="no casts in this time",
+            scale=SYMLOG,
         ),
         lines(
             "How many casts wait, and how many are in progress? (casts)",
@@ -205,6 +222,7 @@ def _work() -> tuple[Panel, ...]:
             ),
             unit="s",
             empty="no casts in this time",
+            scale=LOG,
         ),
         lines(
             "How long do callers wait for answers? (p95, seconds)",
@@ -220,6 +238,7 @@ def _work() -> tuple[Panel, ...]:
             ),
             unit="s",
             empty="no calls in this time",
+            scale=LOG,
         ),
         lines(
             "Which messages fail, when and how? (messages)",
@@ -254,6 +273,7 @@ def _work() -> tuple[Panel, ...]:
             ),
             unit="s",
             empty="no casts in this time",
+            scale=LOG,
         ),
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana import series
 from grafana.boards.board import BAD, Board, collector_queues, of_service
-from grafana.panels import GREEN, GREY, RED, YELLOW, Column, Panel, Query, lines, table
-from grafana.series import counted, given_up, label, per_second, total, values
+from grafana.panels import GREEN, GREY, RED, SYMLOG, YELLOW, Column, Panel, Query, lines, table
+from grafana.series import counted, given_up, label, per_second, ratio, total, values
 from otel_cinder.conventions import (
     ERROR_TYPE,
     SAMPLING_RESULT,
@@ -38,6 +38,7 @@ def _processes() -> tuple[Panel, ...]:
     versions = ("job", SERVICE_VERSION, SDK_VERSION)
     lost = of_service(series.PROCESSED).where(ERROR_TYPE, "!=", "")
     unsent = of_service(series.EXPORTED).where(ERROR_TYPE, "!=", "")
+    recorded = counted(_recorded(), "job", window=series.INTERVAL)
     return (
         lines(
             "What is decided about spans? (spans per second)",
@@ -50,21 +51,20 @@ def _processes() -> tuple[Panel, ...]:
             unit="cps",
             empty="otel-cinder reports from nowhere",
             colours={"DROP": GREY},
+            scale=SYMLOG,
         ),
         lines(
             "Do spans get out? (spans per second)",
             "Recorded: sampled and ended. Exported: acknowledged by the collector. The difference "
             "is what waits in the queue and what is lost.",
-            Query(
-                per_second(of_service(series.PROCESSED).where(ERROR_TYPE, "=", ""), "job"),
-                "{{job}} recorded",
-            ),
+            Query(per_second(_recorded(), "job"), "{{job}} recorded"),
             Query(
                 per_second(of_service(series.EXPORTED).where(ERROR_TYPE, "=", ""), "job"),
                 "{{job}} exported",
             ),
             unit="cps",
             empty="otel-cinder reports from nowhere",
+            scale=SYMLOG,
         ),
         lines(
             "How full are the processes' queues? (share)",
@@ -79,6 +79,7 @@ def _processes() -> tuple[Panel, ...]:
             empty="otel-cinder reports from nowhere",
             threshold=0.8,
             maximum=1,
+            size=(8, 8),
         ),
         lines(
             "When were spans lost? (spans)",
@@ -98,6 +99,21 @@ def _processes() -> tuple[Panel, ...]:
             empty="no loss was reported",
             colours={".*": RED},
             bars=True,
+            size=(8, 8),
+        ),
+        lines(
+            "Which share of the spans was lost? (share)",
+            "Of the spans that a service's processes recorded, those that its queues dropped or that "
+            "could not be exported, in five minutes, or in more if a long time is shown.",
+            Query(
+                f"({_none_of(lost, recorded)} + {_none_of(unsent, recorded)}) / ({recorded} > 0)",
+                "{{job}}",
+                step="5m",
+            ),
+            unit="percentunit",
+            empty="otel-cinder reports from nowhere",
+            colours={".*": RED},
+            size=(8, 8),
         ),
         table(
             "Which places are patched, and which do not fit?",
@@ -149,6 +165,7 @@ def _collectors() -> tuple[Panel, ...]:
             ),
             unit="cps",
             empty="no collector is scraped, or nothing is sent to one",
+            scale=SYMLOG,
         ),
         lines(
             "Do spans leave the collectors? (spans per second)",
@@ -157,6 +174,7 @@ def _collectors() -> tuple[Panel, ...]:
             Query(per_second(series.SENT_SPANS, *way), "{{instance}} {{exporter}}"),
             unit="cps",
             empty="nothing was sent in this time",
+            scale=SYMLOG,
         ),
         lines(
             "What did collectors refuse or lose? (spans, metric points, log records)",
@@ -187,9 +205,24 @@ def _collectors() -> tuple[Panel, ...]:
             empty="no loss was reported",
             colours={"refused": YELLOW, "lost$": RED, "map$": GREY},
             bars=True,
-            size=(8, 8),
         ),
-        collector_queues(size=(8, 8)),
+        lines(
+            "Which share of the spans did collectors lose? (share)",
+            "Of the spans that a collector accepted, those that it gave up, in five minutes, or in "
+            "more if a long time is shown. What it refused is not lost: the sender has it.",
+            Query(
+                ratio(
+                    counted(series.UNSENT_SPANS, *at, window=series.INTERVAL),
+                    counted(series.ACCEPTED_SPANS, *at, window=series.INTERVAL),
+                ),
+                "{{instance}}",
+                step="5m",
+            ),
+            unit="percentunit",
+            empty="no collector is scraped, or nothing is sent to one",
+            colours={".*": RED},
+        ),
+        collector_queues(size=(12, 8)),
         lines(
             "How much memory do the collectors hold? (bytes)",
             "Resident memory. The memory limiter begins to refuse data below its limit, see "
@@ -197,7 +230,6 @@ def _collectors() -> tuple[Panel, ...]:
             Query(total(series.MEMORY, *at), "{{instance}}"),
             unit="bytes",
             empty="no collector is scraped",
-            size=(8, 8),
         ),
     )
 
@@ -213,7 +245,6 @@ def _gateways() -> tuple[Panel, ...]:
             unit="ops",
             empty="no gateway that samples is scraped",
             colours={"^sampled$": GREEN, "^not_sampled$": GREY},
-            size=(8, 8),
         ),
         lines(
             "Why are traces kept? (decisions per second)",
@@ -225,7 +256,6 @@ def _gateways() -> tuple[Panel, ...]:
             ),
             unit="ops",
             empty="no gateway that samples is scraped",
-            size=(8, 8),
         ),
         lines(
             "How many traces wait for a decision? (traces)",
@@ -240,9 +270,34 @@ def _gateways() -> tuple[Panel, ...]:
             unit="short",
             empty="no gateway that samples is scraped",
             colours={"given up$": RED},
-            size=(8, 8),
+        ),
+        lines(
+            "Which share of the traces is given up? (share)",
+            "Of the traces that a gateway decided about or gave up, those that it gave up, in five "
+            "minutes, or in more if a long time is shown.",
+            Query(
+                ratio(
+                    given_up(*at, window=series.INTERVAL),
+                    f"({given_up(*at, window=series.INTERVAL)}) "
+                    f"+ {counted(series.JUDGED, *at, window=series.INTERVAL)}",
+                ),
+                "{{instance}}",
+                step="5m",
+            ),
+            unit="percentunit",
+            empty="no gateway that samples is scraped",
+            colours={".*": RED},
         ),
     )
+
+
+def _recorded() -> series.Series:
+    return of_service(series.PROCESSED).where(ERROR_TYPE, "=", "")
+
+
+def _none_of(lost: series.Series, whole: str) -> str:
+    """Losses of each service, 0 where it has none."""
+    return f"({counted(lost, 'job', window=series.INTERVAL)} or 0 * {whole})"
 
 
 def _places(state: str) -> str:

@@ -1,6 +1,6 @@
 // What a board may be, by Grafana's schema. Panels have the options of their kind in full, which the
 // schema keeps apart; `@grafana/schema` is the release that is checked against.
-import type { Dashboard, FieldConfig, FieldConfigSource, Panel, RowPanel } from '@grafana/schema';
+import type { Dashboard, DataSourceRef, FieldConfig, FieldConfigSource, Panel, RowPanel } from '@grafana/schema';
 import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as nodeGraph from '@grafana/schema/dist/esm/raw/composable/nodegraph/panelcfg/x/NodeGraphPanelCfg_types.gen';
@@ -31,7 +31,23 @@ type Of<Type extends string, Options, Custom> = Plain<
 >;
 type Nothing = Record<string, never>;
 
-export type Board = Plain<Omit<Dashboard, 'panels'>>;
+// The schema has annotations of Grafana's own database alone; these are what its data source for
+// Prometheus makes of a query.
+type Marks = Array<
+  Omit<NonNullable<NonNullable<Dashboard['annotations']>['list']>[number], 'target'> & {
+    target: {
+      datasource: DataSourceRef;
+      refId: string;
+      expr: string;
+      interval: string;
+      range: boolean;
+      instant: boolean;
+    };
+    titleFormat: string;
+  }
+>;
+
+export type Board = Plain<Omit<Dashboard, 'panels' | 'annotations'> & { annotations: { list: Marks } }>;
 export interface Panels {
   bargauge: Of<'bargauge', bargauge.Options, Nothing>;
   heatmap: Of<'heatmap', heatmap.Options, heatmap.FieldConfig>;

@@ -48,6 +48,15 @@ CHOSEN = {
 # Panel, and the query's letter -> why nothing need be there after the region's 200 creates.
 MAY_BE_EMPTY = {
     ("Which alerts fire now?", "A"): "an alert waits for minutes",
+    **dict.fromkeys(
+        [
+            ("How many volumes are in which status? (volumes)", "A"),
+            ("Which volumes are between two statuses, and since when?", "A"),
+            ("Which services does Cinder hold to be up?", "A"),
+            *(("How full are the pools?", query) for query in "ABC"),
+        ],
+        "no openstack-exporter is scraped",
+    ),
     ("What is running now, and since when?", "A"): "all creates have ended",
     ("What is running now, and since when?", "B"): "all creates have ended",
     ("Which messages fail, when and how? (messages)", "B"): "no call fails",
@@ -274,6 +283,74 @@ def test_messages_in_progress_are_counted_worker_by_worker(tmp_path: Path) -> No
     found = {'{rpc_method="m"}': 2, '{rpc_method="first"}': 1}
     asked = series.in_progress(series.TAKEN_UP, series.HANDLING, "rpc.method")
     calculate(tmp_path, written, {asked: found})
+
+
+def panel_of(uid: str, title: str) -> dict[str, Any]:
+    """Return the panel with this title."""
+    return next(panel for panel in panels(uid) if panel["title"] == title)
+
+
+def test_what_openstack_exporter_has_is_shown(tmp_path: Path) -> None:
+    """Volumes by status, those between two statuses with their age, services and pools."""
+    volume = series.VOLUME_GB.name
+    written = {
+        f'{series.VOLUMES_IN_STATUS.name}{{status="error"}}': "2x60",
+        f'{series.VOLUMES_IN_STATUS.name}{{status="available"}}': "0x60",
+        f'{volume}{{id="1", status="creating", name="n"}}': "_x20 1x40",
+        f'{volume}{{id="2", status="in-use"}}': "1x60",
+        f'{volume}{{id="3", status="deleting"}}': "1x20 _x40",
+        f'{series.SERVICE_STATE.name}{{service="cinder-volume", hostname="h@b", '
+        'adminState="enabled", uuid="u"}': "0x60",
+        f'{series.POOL_FREE_GB.name}{{name="h@b#p", vendor_name="v"}}': "25x60",
+        f'{series.POOL_TOTAL_GB.name}{{name="h@b#p", vendor_name="v"}}': "100x60",
+    }
+    expected = {
+        ("How many volumes are in which status? (volumes)", 0): {'{status="error"}': 2},
+        ("Which volumes are between two statuses, and since when?", 0): {
+            '{id="1", status="creating"}': 35 * 60
+        },
+        ("Which services does Cinder hold to be up?", 0): {
+            '{service="cinder-volume", hostname="h@b", adminState="enabled"}': 0
+        },
+        ("How full are the pools?", 2): {'{name="h@b#p"}': 0.75},
+    }
+    found = {
+        asked(panel_of("cinder-glance", title)["targets"][index]["expr"]): values
+        for (title, index), values in expected.items()
+    }
+    calculate(tmp_path, written, found)
+
+
+def test_a_restart_is_marked(tmp_path: Path) -> None:
+    """A worker whose counter begins anew makes a line, and one that goes on counting none."""
+    name = series.STARTED.name
+    written = {
+        f'{name}{{job="j", instance="1"}}': "0+5x52 1+5x8",
+        f'{name}{{job="j", instance="2"}}': "0+5x60",
+        f'{name}{{job="other", instance="1"}}': "0+5x60",
+    }
+    (mark,) = (
+        each["target"]["expr"]
+        for each in BOARDS["cinder-glance"]["annotations"]["list"]
+        if each["name"] == "Restarts"
+    )
+    calculate(tmp_path, written, {mark.replace(series.RATE, "5m"): {'{job="j"}': 1}})
+
+
+def test_an_idle_backend_is_shown(tmp_path: Path) -> None:
+    """A worker that reports and has nothing to do is a row of zeros."""
+    at = 'job="cinder/cinder-volume", instance="h@idle"'
+    written = {f'{series.STARTED.name}{{{at}, otel_span_sampling_result="DROP"}}': "3x60"}
+    columns = panel_of("cinder-glance", "What does each backend do?")["targets"]
+    zero = {'{instance="h@idle"}': 0.0}
+    calculate(tmp_path, written, {asked(each["expr"]): zero for each in columns})
+
+
+@each_board
+def test_every_annotation_can_be_asked_for(region: Region, uid: str) -> None:
+    """Prometheus has nothing against the expressions of lines on graphs."""
+    for mark in BOARDS[uid]["annotations"]["list"]:
+        region.prometheus.query(asked(mark["target"]["expr"]))
 
 
 @each_board
