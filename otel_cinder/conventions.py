@@ -811,3 +811,9 @@ _setting(
     "`true` traces outgoing HTTP (Keystone, Glance, Nova), and SQL through PyMySQL without its "
     "parameters; needs `pip install otel-cinder[clients]` (default: false)",
 )
+_setting(
+    settings.QUERY_HEADERS,
+    "not for services: the headers, such as a token or a tenant, that `otel-cinder show` and `report` "
+    "send to Jaeger or Tempo: `authorization=Bearer%20TOKEN,x-scope-orgid=TENANT`, as "
+    "`OTEL_EXPORTER_OTLP_HEADERS` is written; `--header` prevails (default: none)",
+)

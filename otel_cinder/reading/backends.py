@@ -39,7 +39,7 @@ class Asking:
     days: float = 7.0
 
 
-class _Backend:
+class Backend:
     """What both have in common: a session with retries, and sentences about what went wrong."""
 
     name = ""
@@ -48,9 +48,7 @@ class _Backend:
     def __init__(self, url: str, asking: Asking) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnreachableError(
-                f"Give {self.option} a URL such as http://HOST:PORT: {url!r} is none"
-            )
+            raise UnreachableError("no_url", option=self.option, url=url)
         self._url = url.rstrip("/")
         # As it may be shown: a URL can hold a password.
         host = parts.netloc.rpartition("@")[2]
@@ -74,21 +72,30 @@ class _Backend:
     def traces(self, wanted: str) -> list[Trace]:
         """The traces with this id, or about what has it, the earliest first; raises SourceError."""
         ids = list(dict.fromkeys(self._search(wanted))) if keys_of(wanted) else [wanted.lower()]
-        records = Records()
-        for trace_id in ids:
-            self._fetch(trace_id, records)
+        records = self.records(*ids)
         if not records.spans:
-            far = f" in the last {self._asking.days:g} days (--days)" if keys_of(wanted) else ""
-            raise SourceError(
-                f"Check the id, or wait some seconds until its spans have come: {self._at} has no trace "
-                f"of {wanted}{far}",
-                found=False,
-            )
+            sentence = "not_there_lately" if keys_of(wanted) else "not_there"
+            raise self._error(sentence, found=False, wanted=wanted, days=self._asking.days)
         return records.traces()
 
-    @property
-    def _at(self) -> str:
-        return f"{self.name} at {self.shown}"
+    def records(self, *trace_ids: str) -> Records:
+        """What there is of these traces, if anything; raises SourceError where it can't be asked."""
+        records = Records()
+        for trace_id in trace_ids:
+            self._fetch(trace_id, records)
+        return records
+
+    def _error(
+        self,
+        sentence: str,
+        kind: type[SourceError] = SourceError,
+        /,
+        *,
+        found: bool = True,
+        **given: object,
+    ) -> SourceError:
+        about = {"name": self.name, "option": self.option, "shown": self.shown}
+        return kind(sentence, found=found, **about, **given)
 
     def _search(self, wanted: str) -> Iterator[str]:
         raise NotImplementedError
@@ -112,65 +119,46 @@ class _Backend:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise UnreachableError(self._unreachable(error)) from None
+            sentence = self._unreachable(error)
+            raise self._error(sentence, UnreachableError, seconds=self._asking.timeout_s) from None
         if answer.status_code == 404:
             return None
         if not answer.ok or answer.is_redirect:
-            raise SourceError(self._refused(answer))
+            raise self._refused(answer)
         try:
             return answer.json()
         except ValueError:
-            raise SourceError(self._no_backend()) from None
+            raise self._error("something_else") from None
 
-    def _unreachable(self, error: requests.RequestException) -> str:
+    @staticmethod
+    def _unreachable(error: requests.RequestException) -> str:
         if isinstance(error, requests.exceptions.SSLError):
-            return (
-                f"Name the authority's certificates in REQUESTS_CA_BUNDLE, or use http://: "
-                f"{self._at} does not prove who it is, or speaks no TLS"
-            )
+            return "no_tls"
         if isinstance(error, requests.exceptions.ReadTimeout):
-            return (
-                f"Try a longer --timeout: {self._at} did not answer within "
-                f"{self._asking.timeout_s:g} s"
-            )
+            return "slow"
         if isinstance(error, requests.exceptions.ProxyError):
-            return f"Check the proxy, or add the host to NO_PROXY: it does not lead to {self._at}"
-        return (
-            f"Start {self.name}, or give {self.option} its address: nothing answers at {self.shown}"
-        )
+            return "proxy"
+        return "unreachable"
 
-    def _refused(self, answer: requests.Response) -> str:
+    def _refused(self, answer: requests.Response) -> SourceError:
         status = answer.status_code
         if status in (401, 403):
-            return (
-                f"Add --header 'Authorization: …', or ask for access: {self._at} refused "
-                f"the request (HTTP {status})"
-            )
+            return self._error("refused", status=status)
         if answer.is_redirect:
-            return (
-                f"Give {self.option} the final address, or log in with --header: {self._at} sends "
-                f"elsewhere (HTTP {status})"
-            )
+            return self._error("redirected", status=status)
         text = " ".join("".join(c if c.isprintable() else " " for c in answer.text[:200]).split())
-        if status == 400:
-            # Tempo has a bound, 7 days if not set otherwise.
-            return f"Try fewer --days: {self._at} does not take the question (HTTP 400: {text})"
-        return f"Look into the log of {self.name}: {self._at} answered HTTP {status} ({text})"
-
-    def _no_backend(self) -> str:
-        return (
-            f"Give {self.option} the address of {self.name}'s query API: what answers at "
-            f"{self.shown} is something else"
-        )
+        # Of the times that are asked for, Tempo has a bound: 7 days if not set otherwise.
+        sentence = "too_far" if status == 400 else "failed"
+        return self._error(sentence, status=status, text=text)
 
     def _taken(self, answer: Any, records: Records) -> None:
         try:
             take(answer, records)
         except ValueError:
-            raise SourceError(self._no_backend()) from None
+            raise self._error("something_else") from None
 
 
-class Jaeger(_Backend):
+class Jaeger(Backend):
     """Jaeger's query service: ``/api/v3`` for a trace, ``/api/traces`` for searches."""
 
     name, option = "Jaeger", "--jaeger"
@@ -194,7 +182,7 @@ class Jaeger(_Backend):
         """The services of Cinder, or all if none is called so; raises SourceError."""
         answer = self._get("/api/services")
         if not isinstance(answer, dict) or "data" not in answer:
-            raise SourceError(self._no_backend())
+            raise self._error("something_else")
         services = [str(name) for name in answer["data"] or ()]
         return [name for name in services if "cinder" in name] or services
 
@@ -207,7 +195,7 @@ class Jaeger(_Backend):
                 return
 
 
-class Tempo(_Backend):
+class Tempo(Backend):
     """Tempo's HTTP API: ``/api/traces`` for a trace, ``/api/search`` with TraceQL for searches."""
 
     name, option = "Tempo", "--tempo"
@@ -217,7 +205,7 @@ class Tempo(_Backend):
         any_of = " || ".join(f'span.{key} = "{wanted}"' for key in keys_of(wanted))
         answer = self._get("/api/search", q=f"{{ {any_of} }}", limit=_MOST, start=begin, end=end)
         if not isinstance(answer, dict) or not isinstance(answer.get("traces") or [], list):
-            raise SourceError(self._no_backend())
+            raise self._error("something_else")
         for trace in answer.get("traces") or ():
             yield str(trace.get("traceID", "")).rjust(32, "0")
 

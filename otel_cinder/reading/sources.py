@@ -23,6 +23,7 @@ from otel_cinder.reading.otlp_json import from_data
 from otel_cinder.reading.records import LogLine, logs_of
 from otel_cinder.reading.story import with_logs
 from otel_cinder.reading.trace import SpanRecord, Trace, spans_of, traces_of
+from otel_cinder.reading.words import words
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _TRACE_ID = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?", re.IGNORECASE)
@@ -43,12 +44,15 @@ RESOURCE_KEYS = (
 class SourceError(Exception):
     """The reason why there is no trace to show: one sentence that begins with the advice.
 
-    ``found`` is False if everything worked but there is no such trace.
+    ``found`` is False if everything worked but there is no such trace. ``sentence`` names one of
+    `Words.sentences`, and ``given`` fills its places; as a text, the error is in English.
     """
 
-    def __init__(self, sentence: str, *, found: bool = True) -> None:
-        super().__init__(sentence)
+    def __init__(self, sentence: str, /, *, found: bool = True, **given: object) -> None:
+        super().__init__(words().sentence(sentence, **given))
+        self.sentence = sentence
         self.found = found
+        self.given = given
 
 
 @dataclass
@@ -75,9 +79,7 @@ def keys_of(wanted: str) -> tuple[str, ...]:
         return REQUEST_KEYS
     if _UUID.fullmatch(wanted):
         return RESOURCE_KEYS
-    raise SourceError(
-        f"Give an id of a trace, a request (req-…), a volume, a snapshot or a backup: {wanted!r} is none"
-    )
+    raise SourceError("no_id", wanted=wanted)
 
 
 def is_id(text: str) -> bool:
@@ -97,20 +99,20 @@ def with_id(traces: Iterable[Trace], wanted: str) -> list[Trace]:
     ]
 
 
-def read(source: str) -> Records:
-    """Read a file, or standard input for ``-``; raises SourceError."""
-    name = "standard input" if source == "-" else source
+def read(source: str, name: str = "") -> Records:
+    """Read a file, or standard input for ``-``; ``name`` is for messages. Raises SourceError."""
+    name = name or source
     try:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise SourceError(f"Check the path: cannot read {name} ({error.strerror})") from None
+        raise SourceError("cannot_read", name=name, why=error.strerror) from None
     if content.startswith(_GZIP):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
-            raise SourceError(f"Get {name} again: it is cut short or broken ({error})") from None
+            raise SourceError("broken_gzip", name=name, why=error) from None
     if content.startswith(_ZSTD):
-        raise SourceError(f"Decompress {name} first, with `zstd -d`: it is compressed by zstd")
+        raise SourceError("zstd", name=name)
     return parse(content.decode("utf-8", "replace"), name)
 
 
@@ -118,7 +120,7 @@ def parse(text: str, name: str) -> Records:
     """Read what a file held; ``name`` is for messages. Raises SourceError."""
     records = Records()
     if not text.strip():
-        raise SourceError(f"Look at what writes {name}: it is empty", found=False)
+        raise SourceError("empty", found=False, name=name)
     try:
         take(json.loads(text), records)
     except (ValueError, RecursionError):
@@ -126,11 +128,8 @@ def parse(text: str, name: str) -> Records:
             _take_line(line, records)
     if not records.spans:
         if records.bad_lines:
-            raise SourceError(
-                f"Give OTLP/JSON lines, as the collector's file exporter writes them, or Jaeger's JSON: "
-                f"{name} is neither"
-            )
-        raise SourceError(f"Look at what writes {name}: it has no spans", found=False)
+            raise SourceError("neither", name=name)
+        raise SourceError("no_spans", found=False, name=name)
     return records
 
 

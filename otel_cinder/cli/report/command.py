@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 from otel_cinder.cli.report.html import to_html
 from otel_cinder.cli.report.markdown import to_markdown
 from otel_cinder.cli.traces import fail, load, pair_of, takes_source, told_in
-from otel_cinder.reading.diff import difference_of
-from otel_cinder.reading.notes import notes_of
+from otel_cinder.reading.diff import Difference, difference_of
+from otel_cinder.reading.notes import Notes, notes_of
 from otel_cinder.reading.story import Story
 
 _FORMATS = {"html": to_html, "markdown": to_markdown}
@@ -40,17 +41,30 @@ def report(source: str, form: str | None, output: str, lang: str | None, **given
     `show`.
     """
     words = told_in(lang, "utf-8")
-    traces = load(source, given)
+    traces = load(source, given, words)
     difference = None
     if given["other"]:
-        pair = pair_of(traces, load(given["other"], {**given, "wanted": None}))
+        pair = pair_of(traces, load(given["other"], {**given, "wanted": None}, words))
         difference = difference_of(*(Story(trace, words) for trace in pair))
         traces = list(pair)
+    write_notes([notes_of(Story(trace, words)) for trace in traces], output, form, difference)
+
+
+def write_notes(
+    notes: Sequence[Notes],
+    output: str,
+    form: str | None = None,
+    difference: Difference | None = None,
+) -> None:
+    """Write notes to a file, or to standard output for ``-``; ends the program where it can't.
+
+    The form is Markdown, if neither it nor the file's name says otherwise.
+    """
     chosen = form or _SUFFIXES.get(Path(output).suffix.lower(), "markdown")
-    notes = [notes_of(Story(trace, words)) for trace in traces]
     content = _FORMATS[chosen](notes, difference).encode("utf-8", "replace")
     try:
         with click.open_file(output, "wb") as file:
             file.write(content)
     except OSError as error:
-        fail(f"Choose another --output: cannot write {output} ({error.strerror})")
+        words = notes[0].story.words
+        fail(words.sentence("cannot_write", file=output, why=error.strerror or error))

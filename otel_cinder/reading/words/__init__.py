@@ -28,11 +28,17 @@ class Words:
     details: Mapping[str, str]
     """By an attribute that says what a stage is about: its label, in this order."""
     phrases: Mapping[str, str]
-    """Sentences and headings, with places for `str.format`."""
+    """Parts of the notes and headings, with places for `str.format`."""
+    sentences: Mapping[str, str]
+    """What a command says of itself, mostly why it can't go on; with places too."""
 
-    def say(self, phrase: str, **given: object) -> str:
-        """A sentence of `phrases`, its places filled."""
+    def say(self, phrase: str, /, **given: object) -> str:
+        """One of `phrases`, its places filled."""
         return self.phrases[phrase].format_map(given)
+
+    def sentence(self, name: str, /, **given: object) -> str:
+        """One of `sentences`, its places filled."""
+        return self.sentences[name].format_map(given)
 
 
 def words(language: str = "en") -> Words:

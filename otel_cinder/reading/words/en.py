@@ -384,4 +384,50 @@ PHRASES = {
     "diff_column": "Difference",
 }
 
-WORDS = Words("en", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES)
+SENTENCES = {
+    # Where a trace comes from
+    "no_id": "Give an id of a trace, a request (req-…), a volume, a snapshot or a backup: {wanted!r} "
+    "is none.",
+    "id_without_backend": "Add --jaeger URL or --tempo URL: {source} is an id, and there is no file "
+    "of that name.",
+    "two_backends": "Give --jaeger or --tempo: one of them is asked.",
+    "folder": "Name a file: {source} is a folder.",
+    "not_in_file": "Check the id: {source} has no trace of {wanted}.",
+    "many_traces": "{source} has {count} traces; the last {most} follow, and --id chooses.",
+    "bad_lines": "{count} line(s) of {source} are left out: they are cut short, or no OTLP/JSON.",
+    "standard_input": "standard input",
+    "cannot_read": "Check the path: cannot read {name} ({why}).",
+    "broken_gzip": "Get {name} again: it is cut short or broken ({why}).",
+    "zstd": "Decompress {name} first, with `zstd -d`: it is compressed by zstd.",
+    "empty": "Look at what writes {name}: it is empty.",
+    "no_spans": "Look at what writes {name}: it has no spans.",
+    "neither": "Give OTLP/JSON lines, as the collector's file exporter writes them, or Jaeger's JSON: "
+    "{name} is neither.",
+    # Jaeger and Tempo
+    "no_url": "Give {option} a URL such as http://HOST:PORT: {url!r} is none.",
+    "no_colon": "Write --header as 'NAME: VALUE': a colon is missing.",
+    "no_headers": "Write {variable} as name=value,name=value: a part of it has no =.",
+    "not_there": "Check the id, or wait some seconds until its spans have come: {name} at {shown} has "
+    "no trace of {wanted}.",
+    "not_there_lately": "Check the id, or wait some seconds until its spans have come: {name} at "
+    "{shown} has no trace of {wanted} in the last {days:g} days (--days).",
+    "no_tls": "Name the authority's certificates in REQUESTS_CA_BUNDLE, or use http://: {name} at "
+    "{shown} does not prove who it is, or speaks no TLS.",
+    "slow": "Try a longer --timeout: {name} at {shown} did not answer within {seconds:g} s.",
+    "proxy": "Check the proxy, or add the host to NO_PROXY: it does not lead to {name} at {shown}.",
+    "unreachable": "Start {name}, or give {option} its address: nothing answers at {shown}.",
+    "refused": "Add --header 'Authorization: …', or ask for access: {name} at {shown} refused the "
+    "request (HTTP {status}).",
+    "redirected": "Give {option} the final address, or log in with --header: {name} at {shown} sends "
+    "elsewhere (HTTP {status}).",
+    "too_far": "Try fewer --days: {name} at {shown} does not take the question (HTTP {status}: "
+    "{text}).",
+    "failed": "Look into the log of {name}: {name} at {shown} answered HTTP {status} ({text}).",
+    "something_else": "Give {option} the address of {name}'s query API: what answers at {shown} is "
+    "something else.",
+    # What is written
+    "no_letters": "Choose a UTF-8 locale, or --lang en: {encoding} has no Chinese letters.",
+    "cannot_write": "Choose another --output: cannot write {file} ({why}).",
+}
+
+WORDS = Words("en", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES, SENTENCES)

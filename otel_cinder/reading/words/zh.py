@@ -384,4 +384,45 @@ PHRASES = {
     "diff_column": "差异",
 }
 
-WORDS = Words("zh", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES)
+SENTENCES = {
+    # 链路从哪里来
+    "no_id": "请给出链路、请求（req-…）、卷、快照或备份的 id：{wanted!r} 不是。",
+    "id_without_backend": "请加上 --jaeger URL 或 --tempo URL：{source} 是一个 id，没有叫这个名字的文件。",
+    "two_backends": "--jaeger 和 --tempo 请只给一个：只查询其中一个。",
+    "folder": "请指定文件：{source} 是目录。",
+    "not_in_file": "请检查 id：{source} 里没有 {wanted} 的链路。",
+    "many_traces": "{source} 里有 {count} 条链路；下面是最后 {most} 条，可用 --id 选择。",
+    "bad_lines": "{source} 里有 {count} 行被略过：不完整，或者不是 OTLP/JSON。",
+    "standard_input": "标准输入",
+    "cannot_read": "请检查路径：无法读取 {name}（{why}）。",
+    "broken_gzip": "请重新获取 {name}：它不完整或已损坏（{why}）。",
+    "zstd": "请先用 `zstd -d` 解压 {name}：它是用 zstd 压缩的。",
+    "empty": "请检查写入 {name} 的程序：它是空的。",
+    "no_spans": "请检查写入 {name} 的程序：里面没有 span。",
+    "neither": "请给出 OTLP/JSON 行（collector 的 file exporter 所写的格式）或 Jaeger 的 JSON："
+    "{name} 两者都不是。",
+    # Jaeger 和 Tempo
+    "no_url": "请给 {option} 一个 http://HOST:PORT 形式的 URL：{url!r} 不是。",
+    "no_colon": "请把 --header 写成 'NAME: VALUE'：缺少冒号。",
+    "no_headers": "请把 {variable} 写成 name=value,name=value：其中一部分没有 =。",
+    "not_there": "请检查 id，或者等几秒，等它的 span 到达：{shown} 的 {name} 没有 {wanted} 的链路。",
+    "not_there_lately": "请检查 id，或者等几秒，等它的 span 到达：{shown} 的 {name} 在最近 {days:g} 天内"
+    "（--days）没有 {wanted} 的链路。",
+    "no_tls": "请用 REQUESTS_CA_BUNDLE 指定 CA 证书，或者改用 http://：{shown} 的 {name} 没有证明自己的"
+    "身份，或者不支持 TLS。",
+    "slow": "请加大 --timeout：{shown} 的 {name} 在 {seconds:g} s 内没有回答。",
+    "proxy": "请检查代理，或者把该主机加入 NO_PROXY：代理没有通到 {shown} 的 {name}。",
+    "unreachable": "请启动 {name}，或者把它的地址给 {option}：{shown} 没有任何程序应答。",
+    "refused": "请加上 --header 'Authorization: …'，或者申请权限：{shown} 的 {name} 拒绝了请求"
+    "（HTTP {status}）。",
+    "redirected": "请把最终地址给 {option}，或者用 --header 登录：{shown} 的 {name} 转向了别处"
+    "（HTTP {status}）。",
+    "too_far": "请减小 --days：{shown} 的 {name} 不接受这个查询（HTTP {status}：{text}）。",
+    "failed": "请查看 {name} 的日志：{shown} 的 {name} 回答了 HTTP {status}（{text}）。",
+    "something_else": "请把 {name} 查询 API 的地址给 {option}：在 {shown} 应答的是别的程序。",
+    # 写到哪里
+    "no_letters": "请选择 UTF-8 的 locale，或者 --lang en：{encoding} 没有汉字。",
+    "cannot_write": "请换一个 --output：无法写入 {file}（{why}）。",
+}
+
+WORDS = Words("zh", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES, SENTENCES)

@@ -35,6 +35,7 @@ from otel_cinder.reading.story import Story
 from otel_cinder.reading.trace import EventRecord, SpanRecord, Trace
 from otel_cinder.reading.words import words
 from tests.unit.reading.recorded import TRACES, recorded
+from tests.unit.reading.test_backends import answering
 
 GOLDENS = Path(__file__).parent / "goldens"
 CREATE, RESCHEDULE = (str(TRACES / f"{name}.jsonl") for name in ("create", "reschedule"))
@@ -156,6 +157,47 @@ def test_each_mistake_has_its_sentence(
     assert (code, output) == (status, "")
     assert sentence in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["show", "report"])
+def test_mistakes_are_told_in_the_wanted_language(command: str, tmp_path: Path) -> None:
+    """--lang and the locale choose it for the reason of an end, and for a remark."""
+    said = invoke(command, "nowhere.jsonl", "--lang", "zh")
+    assert said == (
+        2,
+        "",
+        "otel-cinder: 请检查路径：无法读取 nowhere.jsonl（No such file or directory）。\n",
+    )
+    asked = ("f" * 32, "--jaeger", "http://127.0.0.1:1")
+    _, _, error = invoke(command, *asked, LC_ALL="zh_CN.UTF-8")
+    assert error == (
+        "otel-cinder: 请启动 Jaeger，或者把它的地址给 --jaeger：http://127.0.0.1:1 没有任何程序应答。\n"
+    )
+    file = tmp_path / "cut.jsonl"
+    file.write_text(Path(CREATE).read_text() + "{")
+    assert "有 1 行被略过" in invoke(command, str(file), "--lang", "zh")[2]
+
+
+def test_headers_need_not_be_on_the_command_line() -> None:
+    """OTEL_CINDER_QUERY_HEADERS has them, written as OTEL_EXPORTER_OTLP_HEADERS; --header prevails."""
+    asked: list[dict[str, str]] = []
+
+    def answer(_path: str, _query: object, headers: Any) -> tuple[int, Any]:
+        asked.append(dict(headers))
+        return 404, {}
+
+    variable = {"OTEL_CINDER_QUERY_HEADERS": "Authorization=Bearer%20one%3D, x-tenant = two ,"}
+    with answering(answer) as url:
+        arguments = ("show", "f" * 32, "--tempo", url)
+        assert invoke(*arguments, **variable)[0] == 1
+        assert asked[-1]["authorization"] == "Bearer one="
+        assert asked[-1]["x-tenant"] == "two"
+        invoke(*arguments, "--header", "X-Tenant: three", **variable)
+        assert asked[-1]["x-tenant"] == "three"
+        status, _, error = invoke(*arguments, OTEL_CINDER_QUERY_HEADERS="secret")
+    assert status == 2
+    assert "Write OTEL_CINDER_QUERY_HEADERS as name=value,name=value" in error
+    assert "secret" not in error
 
 
 def test_one_of_several_traces_is_chosen(tmp_path: Path) -> None:

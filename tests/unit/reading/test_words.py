@@ -13,7 +13,10 @@ import pytest
 import otel_cinder
 from otel_cinder.reading.words import LANGUAGES, Words, language_of, words
 
-TABLES = ("tasks", "flows", "methods", "requests", "actions", "drivers", "details", "phrases")
+TABLES = (
+    *("tasks", "flows", "methods", "requests", "actions", "drivers", "details", "phrases"),
+    "sentences",
+)
 # Public methods of managers that no message asks for.
 NO_MESSAGES = {
     *("driver_delete_snapshot", "driver_delete_volume", "finish_failover", "init_host"),
@@ -117,7 +120,9 @@ def places(text: str) -> set[str | None]:
     return {name for _, name, _, _ in string.Formatter().parse(text)} - {None}
 
 
-@pytest.mark.parametrize("table", ["tasks", "flows", "methods", "requests", "actions", "drivers"])
+@pytest.mark.parametrize(
+    "table", ["tasks", "flows", "methods", "requests", "actions", "drivers", "sentences"]
+)
 def test_the_chinese_table_is_chinese(table: str) -> None:
     """Nothing was left in English."""
     for key, text in getattr(words("zh"), table).items():
@@ -158,3 +163,12 @@ def test_every_phrase_is_said_somewhere() -> None:
     made |= {name for name in words().phrases if name.endswith(" image")}
     made |= {"volume", "snapshot", "backup", "group", "group_snapshot", "service"}
     assert {name for name in words().phrases if f'"{name}"' not in code} <= made
+    assert {name for name in words().sentences if f'"{name}"' not in code} <= set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sentence_ends(language: str) -> None:
+    """By a full stop of its language; all but names that a sentence has a place for."""
+    names = {"standard_input"}
+    for name, sentence in words(language).sentences.items():
+        assert sentence.endswith({"en": ".", "zh": "。"}[language]) == (name not in names), name
