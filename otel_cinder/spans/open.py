@@ -71,7 +71,7 @@ class OpenSpans(SpanProcessor):
             if len(self._open) >= self._room and not self._make_room():
                 return
             greenlet = self._greenlet
-            self._open[span.get_span_context().span_id] = (
+            self._open[span.context.span_id] = (
                 ref(span),
                 self._thread(),
                 None if greenlet is None else ref(greenlet()),
@@ -84,7 +84,7 @@ class OpenSpans(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget a span, and hand it on, unless that was done before its end."""
-        span_id: int = span.get_span_context().span_id  # type: ignore[union-attr]
+        span_id = span.context.span_id
         if self._open.pop(span_id, None) is None and span_id in self._cut_off:
             return
         if self._then is not None:

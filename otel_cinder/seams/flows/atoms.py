@@ -61,12 +61,9 @@ class Flow(Protocol):
     measures: bool
     name: str
     span: Span
+    storage: Any
     times_atoms: bool
     tracer: Tracer
-
-    @property
-    def engine(self) -> Any:
-        """The engine that runs them."""
 
 
 class _Place(NamedTuple):
@@ -227,7 +224,7 @@ def _describe(kind: Kind, verb: str, place: _Place, arguments: Any, state: str) 
         kind.state: state,
     }
     if not uuid:
-        uuid = _uuid(place.listener.engine.storage, atom.name)
+        uuid = _uuid(place.listener.storage, atom.name)
     if kind is RETRY:
         history = arguments.get("history")
         # On revert the history holds the last attempt; on execute it's about to be made.

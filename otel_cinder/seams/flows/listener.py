@@ -75,6 +75,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         self.tracer: Tracer = trace.NoOpTracer()
         self._provider = tracer_provider
         self.context = _EMPTY
+        self.storage: Any = None
+        """The engine's, which takes it some time to hand out."""
         self.name = ""
         self.failed: tuple[str, SpanContext] | None = None
         """The task that failed, and its span: why others revert. The last one, after retries."""
@@ -85,11 +87,6 @@ class FlowListener(base.Listener):  # type: ignore[misc]
         self._open: dict[str, Span] = {}
         self._token: Any = None
 
-    @property
-    def engine(self) -> Any:
-        """The engine that is listened to."""
-        return self._engine
-
     def __enter__(self) -> FlowListener:
         try:
             engine = self._engine
@@ -97,7 +94,8 @@ class FlowListener(base.Listener):  # type: ignore[misc]
             self.measures = runtime.measuring
             self._started = time.perf_counter()
             context = otel_context.get_current()
-            self.name = atoms.plain(engine.storage.flow_name)
+            self.storage = engine.storage
+            self.name = atoms.plain(self.storage.flow_name)
             # Once: none of its atoms is another service's.
             self.tracer = tracer_of(self._provider) if self._provider else runtime.tracer(context)
             self.span = clock.start(
@@ -106,7 +104,7 @@ class FlowListener(base.Listener):  # type: ignore[misc]
                 context,
                 attributes={
                     conventions.FLOW_NAME: self.name,
-                    conventions.FLOW_UUID: engine.storage.flow_uuid,
+                    conventions.FLOW_UUID: self.storage.flow_uuid,
                 },
             )
             self.context = trace.set_span_in_context(self.span, context)
