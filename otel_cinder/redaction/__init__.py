@@ -274,7 +274,7 @@ def plain(value: str) -> str:
 
     They can't be exported, and would take the whole batch of spans with them.
     """
-    return value.encode("utf-8", "replace").decode()
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def tail(value: str, limit: int = STACKTRACE_LIMIT) -> str:
