@@ -20,6 +20,7 @@ from otel_cinder.seams.rpc.traced import (
     SEAM,
     Measured,
     Operation,
+    Wait,
     arguments,
     carries,
     is_recorded,
@@ -106,6 +107,7 @@ def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
     server, received = taken(context)
     target = getattr(server, "_target", None)
     remote, sent, fanout = take(incoming)
+    waited = None if sent is None else wait(received, sent)
     topic = topic_name(getattr(target, "topic", None))
     method = destinations.called(topic, incoming.message)
     is_call = _is_call(incoming)
@@ -128,17 +130,18 @@ def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
         asked: dict[str, Any] = {}
         if operation.measured and is_recorded(remote):
             asked = _ask(topic, incoming)
+            said = asked if waited is None else {**asked, waited.attribute: waited.seconds}
             operation.enter(
                 _start_received(
-                    context, transport, target, method, asked, remote, is_call, fanout, received
+                    context, transport, target, method, said, remote, is_call, fanout, received
                 )
             )
         root = LocalRoot(trace.get_current_span(operation.context), asked, is_http=False)
         operation.context = enter(operation.context, root)
     if operation.measured is not None:
         operation.measured.take_up(operation.context)
-    if sent is not None:
-        _say_wait(operation.span, method, received, sent, operation.context)
+    if waited is not None:
+        _measure_wait(waited, method, operation.context)
 
 
 def _ask(topic: str, incoming: Any) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def _start_received(
     transport: Any,
     target: Any,
     method: str,
-    asked: Mapping[str, Any],
+    said: Mapping[str, Any],
     remote: SpanContext,
     is_call: bool,
     fanout: bool,
@@ -172,7 +175,7 @@ def _start_received(
         conventions.MESSAGING_OPERATION_NAME: "process",
         conventions.MESSAGING_OPERATION_TYPE: "process",
         **rpc(method),
-        **asked,
+        **said,
     }
     if fanout:
         attributes[conventions.FANOUT] = True
@@ -186,12 +189,9 @@ def _start_received(
     )
 
 
-def _say_wait(span: Span | None, method: str, received: int, sent: float, context: Context) -> None:
-    name, metric, seconds = wait(received, sent)
-    if span is not None:
-        span.set_attribute(name, seconds)
-    value = 1 if metric == conventions.RPC_CLOCK_SKEWS else seconds
-    runtime.measure(metric, value, of_method(method), context)
+def _measure_wait(waited: Wait, method: str, context: Context) -> None:
+    value = 1 if waited.metric == conventions.RPC_CLOCK_SKEWS else waited.seconds
+    runtime.measure(waited.metric, value, of_method(method), context)
 
 
 def _is_call(incoming: Any) -> bool:

@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -217,8 +217,17 @@ def taken(context: Context) -> tuple[Any, int]:
     return found or (None, time.time_ns())
 
 
-def wait(received: int, sent: float) -> tuple[str, str, float]:
-    """The attribute of a wait, or of what is none by the clocks; its metric; how long, in seconds.
+class Wait(NamedTuple):
+    """The time between a message's sending and its taking up."""
+
+    attribute: str
+    """Of a wait, or of what is none by the clocks."""
+    metric: str
+    seconds: float
+
+
+def wait(received: int, sent: float) -> Wait:
+    """The wait of a message.
 
     Args:
         received: in ns, and
@@ -226,8 +235,8 @@ def wait(received: int, sent: float) -> tuple[str, str, float]:
     """
     seconds = round(received / 1e9 - sent, 6)
     if seconds >= 0:
-        return conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds
-    return conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, -seconds
+        return Wait(conventions.QUEUE_DURATION, conventions.RPC_QUEUE_DURATION, seconds)
+    return Wait(conventions.CLOCK_SKEW, conventions.RPC_CLOCK_SKEWS, -seconds)
 
 
 def carries(sent_context: Mapping[str, Any], current: SpanContext) -> bool:
@@ -254,7 +263,7 @@ def take(incoming: Any) -> Arrival:
     The context is replaced, not changed: on ``fake://`` all who get a fan-out share it.
     """
     found = incoming.ctxt
-    if not isinstance(found, dict) or not any(key in found for key in carrier.KEYS):
+    if not isinstance(found, dict) or found.keys().isdisjoint(carrier.KEYS):
         return carrier.NOTHING
     incoming.ctxt = rest = dict(found)
     for key in carrier.KEYS:
