@@ -99,8 +99,8 @@ def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
 def result_attributes(result: Any) -> dict[str, Any]:
     """Return the volume's id from a task's result: `EntryCreateTask` gives it."""
     attributes: dict[str, Any] = {}
-    if isinstance(result, dict):
-        add(attributes, conventions.VOLUME_ID, result.get("volume_id"))
+    if isinstance(result, dict) and "volume_id" in result:
+        add(attributes, conventions.VOLUME_ID, result["volume_id"])
     return attributes
 
 
@@ -129,15 +129,28 @@ _IN_PATH: Final = {
 }
 """Collection in a route -> what the ``id`` behind it is."""
 
-_IN_ARGUMENTS: Final = {
-    "volume": conventions.VOLUME_ID,
-    "snapshot": conventions.SNAPSHOT_ID,
-    "backup": conventions.BACKUP_ID,
-    "attachment": conventions.ATTACHMENT_ID,
-    "group": conventions.GROUP_ID,
-    "group_snapshot": conventions.GROUP_SNAPSHOT_ID,
-}
-"""RPC argument with an object -> what its id is; with ``_id`` behind it, the id alone."""
+_SUBJECTS: Final = (
+    ("snapshot", "volume_id", conventions.VOLUME_ID),
+    ("backup", "volume_id", conventions.VOLUME_ID),
+    ("request_spec", "volume_id", conventions.VOLUME_ID),
+    ("volume_id", "", conventions.VOLUME_ID),
+    ("volume", "id", conventions.VOLUME_ID),
+    ("vref", "id", conventions.VOLUME_ID),
+    ("snapshot_id", "", conventions.SNAPSHOT_ID),
+    ("snapshot", "id", conventions.SNAPSHOT_ID),
+    ("backup_id", "", conventions.BACKUP_ID),
+    ("backup", "id", conventions.BACKUP_ID),
+    ("attachment_id", "", conventions.ATTACHMENT_ID),
+    ("attachment", "id", conventions.ATTACHMENT_ID),
+    ("group_id", "", conventions.GROUP_ID),
+    ("group", "id", conventions.GROUP_ID),
+    ("group_snapshot", "group_id", conventions.GROUP_ID),
+    ("group_snapshot_id", "", conventions.GROUP_SNAPSHOT_ID),
+    ("group_snapshot", "id", conventions.GROUP_SNAPSHOT_ID),
+    ("image_meta", "id", conventions.IMAGE_ID),
+    ("new_size", "", conventions.VOLUME_NEW_SIZE),
+)
+"""RPC argument, its field (empty: the argument itself), and what that is. The last one counts."""
 
 _SOURCES: Final = (
     ("snapshot", "snapshot_id"),
@@ -209,18 +222,18 @@ def _whole(value: Any) -> Any:
 
 def _add_subject(attributes: dict[str, Any], args: Mapping[str, Any]) -> None:
     """Add the resources that an RPC is about, from its arguments."""
-    for key in ("snapshot", "backup", "request_spec"):  # they belong to a volume
-        add(attributes, conventions.VOLUME_ID, _fields(args.get(key)).get("volume_id"))
-    for key, attribute in _IN_ARGUMENTS.items():
-        add(attributes, attribute, args.get(f"{key}_id"))
-        add(attributes, attribute, _fields(args.get(key)).get("id"))
-    add(attributes, conventions.VOLUME_ID, _fields(args.get("vref")).get("id"))
-    add(attributes, conventions.GROUP_ID, _fields(args.get("group_snapshot")).get("group_id"))
-    add(attributes, conventions.VOLUME_NEW_SIZE, args.get("new_size"))
-    add(attributes, conventions.IMAGE_ID, _fields(args.get("image_meta")).get("id"))
+    for argument, field, attribute in _SUBJECTS:
+        found = args.get(argument)
+        if found is not None:  # a message has few of these arguments
+            add(attributes, attribute, _fields(found).get(field) if field else found)
     volume = _fields(args.get("volume")) or _fields(args.get("vref"))
     volume = volume or _fields(_fields(args.get("backup")).get("volume"))
     volume = volume or _fields(_fields(args.get("snapshot")).get("volume"))
+    if volume:
+        _add_volume(attributes, volume)
+
+
+def _add_volume(attributes: dict[str, Any], volume: Mapping[str, Any]) -> None:
     _add_size(attributes, volume.get("size"))
     add(attributes, conventions.VOLUME_TYPE, volume.get("volume_type_id"))
     kind = _fields(volume.get("volume_type"))
@@ -234,7 +247,8 @@ def _add_subject(attributes: dict[str, Any], args: Mapping[str, Any]) -> None:
 
 
 def _add_source(attributes: dict[str, Any], asked: Mapping[str, Any]) -> None:
-    places = (asked, _fields(asked.get("request_spec")), _fields(asked.get("volume")))
+    parts = (asked, _fields(asked.get("request_spec")), _fields(asked.get("volume")))
+    places = [part for part in parts if part]
     for source, key in _SOURCES:
         for place in places:
             found = place.get(key)
