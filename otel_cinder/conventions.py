@@ -229,6 +229,11 @@ NOTIFICATION_PRIORITY = _attribute(
     "oslo_messaging.notification.priority", "the notification's priority: `INFO`, `ERROR`"
 )
 FANOUT = _attribute("cinder.rpc.fanout", "true if every server on the topic gets the message")
+CAST_SPAN = _attribute(
+    "cinder.rpc.cast.span_id",
+    "the span id of the cast or notification that is handled, where that is not the parent: the "
+    "collector pairs both by it",
+)
 RPC_SYSTEM = _attribute("rpc.system.name", "`oslo.messaging`")
 RPC_METHOD = _attribute("rpc.method", "topic and method: `cinder-volume/initialize_connection`")
 QUEUE_DURATION = _attribute(
@@ -528,7 +533,11 @@ _span(
     "method, "
     "the name has only the topic, here and below",
 )
-_span("process <topic>/<method>", "CONSUMER, the handling of a cast")
+_span(
+    "process <topic>/<method>",
+    "CONSUMER, the handling of a cast: below the request or message in which it was sent, linked to "
+    "the cast",
+)
 _span(
     "notify <topic>/<event>",
     "PRODUCER, a notification that is sent: `notify notifications/volume.create.start`. Its "
@@ -575,7 +584,7 @@ _span(
 _span(
     "still running <name>",
     "INTERNAL, a span that is open for OTEL_CINDER_STILL_RUNNING seconds, told while it is open: below "
-    "its nearest ancestor that has ended or is another process's, linked to the open span. It comes "
+    "its nearest ancestor that has ended, or the message's cast, linked to the open span. It comes "
     "again after 30 s, 2 min, 10 min and each hour. Not told once the span itself has ended",
 )
 _span("<VERB> <table>", "CLIENT, an SQL statement: `INSERT volumes`")
@@ -805,6 +814,12 @@ _setting(
     settings.STILL_RUNNING,
     "after how many seconds a request or message that has not ended is shown in its trace, as a span "
     "`still running …`; `off` shows what has ended only (default: 10)",
+)
+_setting(
+    settings.MESSAGE_PARENT,
+    "`cast` makes the handling of a message a child of its cast, for a backend that pairs both by "
+    "parent. With `local_root` it is a child of the request or message in which the cast was sent, "
+    "and links to the cast. Obeyed by the service that handles the message (default: `local_root`)",
 )
 _setting(
     settings.CLIENTS,

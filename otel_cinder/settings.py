@@ -27,6 +27,7 @@ RESULTS = "OTEL_CINDER_RESULTS"
 CLIENTS = "OTEL_CINDER_CLIENTS"
 TEXTS = "OTEL_CINDER_TEXTS"
 STILL_RUNNING = "OTEL_CINDER_STILL_RUNNING"
+MESSAGE_PARENT = "OTEL_CINDER_MESSAGE_PARENT"
 QUERY_HEADERS = "OTEL_CINDER_QUERY_HEADERS"
 
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
@@ -83,6 +84,8 @@ class Settings:
     """True to record free texts, with secrets masked; else only templates, classes and names."""
     still_running: float = 10.0
     """Seconds after which open spans are shown as still running; infinite for off."""
+    under_cast: bool = False
+    """True to make a message's handling a child of its cast; else of the sender's local root."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -100,6 +103,8 @@ class Settings:
             clients=_flag(environ, CLIENTS),
             texts=texts,
             still_running=_seconds(environ, STILL_RUNNING, 10.0),
+            under_cast=_choice(environ, MESSAGE_PARENT, "local_root", ("local_root", "cast"))
+            == "cast",
         )
 
 

@@ -21,6 +21,8 @@ _VERSION: Final = re.compile(r"/v\d{1,2}$")
 """The path at which Cinder mounts its API. A prefix before it is the deployment's choice, or comes
 from a proxy's header, which any client may write."""
 
+_SCHEDULER: Final = "cinder-scheduler"
+
 _BODY_LIMIT: Final = 128 * 1024
 """Bytes of a request's body that are read to find what was asked; Cinder's own limit is less."""
 
@@ -86,6 +88,11 @@ def message_attributes(
             _add_source(attributes, args)
             _add_attempt(attributes, topic, args)
     return attributes
+
+
+def is_rescheduled(topic: str, attributes: Mapping[str, Any]) -> bool:
+    """True for a message, by its attributes, that asks the scheduler for another attempt."""
+    return topic == _SCHEDULER and attributes.get(conventions.ATTEMPT, 1) > 1
 
 
 def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,7 +276,7 @@ def _add_attempt(attributes: dict[str, Any], topic: str, args: Mapping[str, Any]
     retry = _fields(_fields(args.get("filter_properties")).get("retry"))
     made = retry.get("num_attempts")
     if isinstance(made, int):
-        attributes[conventions.ATTEMPT] = made + (topic == "cinder-scheduler")
+        attributes[conventions.ATTEMPT] = made + (topic == _SCHEDULER)
     else:
         attributes[conventions.ATTEMPT] = 1
 

@@ -197,14 +197,14 @@ class Story:
 
     def _wait(self, depth: int, span: SpanRecord, waited: int) -> Stage:
         rabbit = span.attributes.get("messaging.system") == "rabbitmq"
-        parent = self.trace.parent(span)
+        sender = self.trace.cast(span) or self.trace.parent(span)
         return Stage(
             kind="wait",
             span=span,
             depth=depth,
             words=self.words.say("waits_rabbitmq" if rabbit else "waits"),
             name=self.words.say("wait_name" if span.kind == "consumer" else "call_wait_name"),
-            service=one_line(parent.service if parent else span.service),
+            service=one_line(sender.service if sender else span.service),
             host="",
             joins=False,
             offset_ns=max(0, span.start_ns - waited - self.trace.start_ns),

@@ -134,6 +134,17 @@ class Trace:
         """The spans at which drawing starts: the roots, then the orphans."""
         return self.roots + self.orphans
 
+    def cast(self, span: SpanRecord) -> SpanRecord | None:
+        """The span that sent the message which ``span`` handles, if it arrived."""
+        if span.kind != "consumer":
+            return None
+        linked = filter(None, (self.get(link.span_id) for link in span.links))
+        return next(linked, None) or self.parent(span)
+
+    def handlings(self, cast: SpanRecord) -> tuple[SpanRecord, ...]:
+        """The spans that handle the message which ``cast`` sent, earliest first."""
+        return tuple(span for span in self.spans if self.cast(span) is cast)
+
     def walk(self) -> Iterator[tuple[int, SpanRecord]]:
         """Every span once, parents before children, with its depth."""
         seen: set[str] = set()

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from otel_cinder import conventions, redaction
 from otel_cinder.spans import clock
+from otel_cinder.spans.carrier import Roots
 from otel_cinder.spans.failures import class_of, message_of, summary
 
 _KEY: Final = otel_context.create_key("otel-cinder-local-root")
@@ -51,12 +52,19 @@ class Reason(NamedTuple):
 class LocalRoot:
     """One request or message in a service."""
 
-    __slots__ = ("attributes", "failed", "failure", "failures", "is_http", "span")
+    __slots__ = ("attributes", "entry", "failed", "failure", "failures", "is_http", "span")
 
     def __init__(
-        self, span: Span, attributes: Mapping[str, Any] | None = None, *, is_http: bool
+        self,
+        span: Span,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        is_http: bool,
+        sent_in: Roots | None = None,
     ) -> None:
         self.span = span
+        self.entry = sent_in.entry if sent_in else span.get_span_context().span_id
+        """The id of the local root in which the trace came into Cinder, as far as is known."""
         self.attributes = dict(attributes or ())
         """Attributes of the request or message: later ones never override them."""
         self.is_http = is_http
@@ -94,6 +102,19 @@ def current(context: Context | None = None) -> LocalRoot | None:
     """The local root of the current work, if it is traced."""
     root: Any = otel_context.get_value(_KEY, context)
     return root  # type: ignore[no-any-return]
+
+
+def roots_of(sent: SpanContext, context: Context) -> Roots | None:
+    """The roots that a message names which ``sent``, a span in ``context``, sends; None if there are
+    none that are recorded in its trace.
+    """
+    root = current(context)
+    if root is None:
+        return None
+    own = root.span.get_span_context()
+    if own.trace_id != sent.trace_id or own.is_remote or not own.trace_flags.sampled:
+        return None
+    return Roots(own.span_id, root.entry)
 
 
 def enrich(attributes: Mapping[str, Any], context: Context | None = None) -> None:

@@ -3,8 +3,8 @@
 A span is exported when it ends, so a driver's call that hangs is in no trace. Here each second a
 native thread, which runs also while eventlet's hub is blocked, looks at the register of open spans.
 What is open for too long is told by one ordinary span: ``still running RBDDriver.create_volume``, with
-an id of its own, below the nearest ancestor that has ended or is another process's, with a link to the
-open span. So each backend shows it, no id is sent twice, and none is an orphan.
+an id of its own, below the nearest ancestor that has ended or the cast that asked for it, with a link
+to the open span. So each backend shows it, no id is sent twice, and none is an orphan.
 """
 
 from __future__ import annotations
@@ -309,8 +309,12 @@ def _parent_of(top: Span) -> tuple[SpanContext | None, SpanContext | None]:
     """The parent of what tells of ``top`` and what it is in; and whom to link to instead.
 
     The caller of a call waits for its answer: its span has not ended either, nor anything above it.
+    Who sent a message may be at work still, as in a migration. Its cast has ended.
     """
     parent = top.parent
+    if top.kind is SpanKind.CONSUMER and parent is not None:
+        casts = (each.context for each in top.links if each.context.trace_id == parent.trace_id)
+        return next(casts, parent), None
     answers = top.kind is SpanKind.SERVER and conventions.RPC_METHOD in (top.attributes or {})
     if answers and parent is not None and parent.is_remote:
         return None, parent

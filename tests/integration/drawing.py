@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ SHOWN = (
 SHOWN_PREFIX = "cinder."
 # Measured, or different in each run.
 HIDDEN = re.compile(
-    r"cinder\.(rpc\.(queue\.duration|clock_skew)|still_running\.blocks_hub)$|.*(duration|seconds|_at|pid)$"
+    r"cinder\.(rpc\.(queue\.duration|clock_skew|cast\.span_id)|still_running\.blocks_hub)$|.*(duration|seconds|_at|pid)$"
 )
 # What os-brick runs to find out what this host is and has, which another host has not.
 PROBES = {
@@ -86,9 +86,19 @@ def _blocks(trace: Trace, spans: Iterable[SpanRecord], depth: int) -> list[list[
 
 def _block(trace: Trace, span: SpanRecord, depth: int) -> list[str]:
     lines = _own_lines(trace, span, depth)
-    for block in _blocks(trace, trace.children(span), depth + 1):
+    for block in _blocks(trace, sorted(trace.children(span), key=_by_cause(trace)), depth + 1):
         lines += block
     return lines
+
+
+def _by_cause(trace: Trace) -> Callable[[SpanRecord], tuple[bool, int]]:
+    """Messages as they were cast, and last: when they are taken up differs from run to run."""
+
+    def key(span: SpanRecord) -> tuple[bool, int]:
+        cast = trace.cast(span)
+        return (False, span.start_ns) if cast is None else (True, cast.start_ns)
+
+    return key
 
 
 def _own_lines(trace: Trace, span: SpanRecord, depth: int) -> list[str]:

@@ -19,20 +19,20 @@ POST /v3/{project_id}/volumes (server, cinder-api)
     QuotaCommitTask (internal, cinder-api)
     VolumeCastTask (internal, cinder-api)
       cast cinder-scheduler/create_volume (producer, cinder-api)
-        process cinder-scheduler/create_volume (consumer, cinder-scheduler)
-          volume_create_scheduler (internal, cinder-scheduler)
-            ExtractSchedulerSpecTask (internal, cinder-scheduler)
-            ScheduleCreateVolumeTask (internal, cinder-scheduler)
-              cast cinder-volume/create_volume (producer, cinder-scheduler)
-                process cinder-volume/create_volume (consumer, cinder-volume)
-                  volume_create_manager (internal, cinder-volume)
-                    ExtractVolumeRefTask (internal, cinder-volume)
-                    OnFailureRescheduleTask (internal, cinder-volume)
-                    ExtractVolumeSpecTask (internal, cinder-volume)
-                    NotifyVolumeActionTask (internal, cinder-volume)
-                    CreateVolumeFromSpecTask (internal, cinder-volume)
-                      SparseFileDriver.create_volume (internal, cinder-volume)
-                    CreateVolumeOnFinishTask (internal, cinder-volume)
+  process cinder-scheduler/create_volume (consumer, cinder-scheduler)
+    volume_create_scheduler (internal, cinder-scheduler)
+      ExtractSchedulerSpecTask (internal, cinder-scheduler)
+      ScheduleCreateVolumeTask (internal, cinder-scheduler)
+        cast cinder-volume/create_volume (producer, cinder-scheduler)
+    process cinder-volume/create_volume (consumer, cinder-volume)
+      volume_create_manager (internal, cinder-volume)
+        ExtractVolumeRefTask (internal, cinder-volume)
+        OnFailureRescheduleTask (internal, cinder-volume)
+        ExtractVolumeSpecTask (internal, cinder-volume)
+        NotifyVolumeActionTask (internal, cinder-volume)
+        CreateVolumeFromSpecTask (internal, cinder-volume)
+          SparseFileDriver.create_volume (internal, cinder-volume)
+        CreateVolumeOnFinishTask (internal, cinder-volume)
 """
 SPANS = len(TREE.splitlines())
 TASKS = set(re.findall(r"\w+Task\b", TREE))
@@ -65,8 +65,9 @@ def assert_whole_create(trace: Trace, parent_id: str = "", tree: str = TREE) -> 
         raise AssertionError(f"trace {trace.trace_id} is not that of a create:\n{diff}")
     for span in trace.spans:
         if span.kind == "consumer":
-            linked = [(link.trace_id, link.span_id) for link in span.links]
-            assert linked == [(trace.trace_id, span.parent_id)], f"{span.name} links to {linked}"
+            linked = [trace.get(link.span_id) for link in span.links]
+            cast = f"cast {span.name.removeprefix('process ')}"
+            assert [each and each.name for each in linked] == [cast], f"{span.name}: {linked}"
         assert span.end_ns >= span.start_ns, f"{span.name} ended before it began"
 
 

@@ -242,7 +242,7 @@ def _trace(receiver: Receiver, request_id: str) -> Trace:
 def _is_complete(trace: Trace) -> bool:
     """Return whether every message that was cast has been seen at its receiver, too."""
     casts = [span for span in trace.spans if span.kind == "producer"]
-    return trace.is_whole and bool(casts) and all(trace.children(span) for span in casts)
+    return trace.is_whole and bool(casts) and all(map(trace.handlings, casts))
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind
 
 from otel_cinder import conventions, redaction
-from otel_cinder.cinder.requests import message_attributes
+from otel_cinder.cinder.requests import is_rescheduled, message_attributes
 from otel_cinder.cinder.services import is_periodic, service_of
 from otel_cinder.patching.patch_set import PatchSet
 from otel_cinder.seams.rpc import destinations, stamps
@@ -26,12 +26,14 @@ from otel_cinder.seams.rpc.traced import (
     is_recorded,
     message_wrapper,
     of_method,
+    placed,
     rpc,
     take,
     taken,
     taken_up,
     wait,
 )
+from otel_cinder.spans.carrier import Arrival
 from otel_cinder.spans.local_root import LocalRoot, enrich, enter
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE
@@ -106,7 +108,8 @@ def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
     incoming = operation.args[0] if operation.args else operation.kwargs["incoming"]
     server, received = taken(context)
     target = getattr(server, "_target", None)
-    remote, sent, fanout = take(incoming)
+    arrival = take(incoming)
+    remote, sent, fanout, roots = arrival
     waited = None if sent is None else wait(received, sent)
     topic = topic_name(getattr(target, "topic", None))
     method = destinations.called(topic, incoming.message)
@@ -133,11 +136,13 @@ def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
             said = asked if waited is None else {**asked, waited.attribute: waited.seconds}
             operation.enter(
                 _start_received(
-                    context, transport, target, method, said, remote, is_call, fanout, received
+                    context, transport, target, method, said, arrival, is_call, received
                 )
             )
-        root = LocalRoot(trace.get_current_span(operation.context), asked, is_http=False)
-        operation.context = enter(operation.context, root)
+        root = trace.get_current_span(operation.context)
+        operation.context = enter(
+            operation.context, LocalRoot(root, asked, is_http=False, sent_in=roots)
+        )
     if operation.measured is not None:
         operation.measured.take_up(operation.context)
     if waited is not None:
@@ -165,11 +170,11 @@ def _start_received(
     target: Any,
     method: str,
     said: Mapping[str, Any],
-    remote: SpanContext,
+    arrival: Arrival,
     is_call: bool,
-    fanout: bool,
     received: int,
 ) -> Span:
+    remote, fanout = arrival.remote, arrival.fanout
     attributes: dict[str, Any] = {
         **destinations.source(transport, target, fanout=fanout),
         conventions.MESSAGING_OPERATION_NAME: "process",
@@ -179,6 +184,10 @@ def _start_received(
     }
     if fanout:
         attributes[conventions.FANOUT] = True
+    if not is_call:
+        again = is_rescheduled(method.partition("/")[0], said)
+        context, cast = placed(context, arrival, again=again)
+        attributes |= cast
     return runtime.start_span(
         method if is_call else f"process {method}",
         context,

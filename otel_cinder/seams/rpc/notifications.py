@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from otel_cinder import conventions, redaction
 from otel_cinder.cinder.requests import context_attributes
@@ -27,6 +27,7 @@ from otel_cinder.seams.rpc.traced import (
     instrumented_by_another,
     is_recorded,
     message_wrapper,
+    placed,
     take,
     taken,
     taken_up,
@@ -104,9 +105,11 @@ def _begin_dispatch(operation: Operation, _dispatcher: Any) -> None:
         operation.context = trace.set_span_in_context(parent, operation.context)
     sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
     if sampled and not instrumented_by_another():
-        span = _start_received(operation.context, server, received, topic, batch, remotes)
+        span = _start_received(operation.context, server, received, topic, batch, arrivals)
         operation.enter(span)
-        operation.context = enter(operation.context, LocalRoot(span, is_http=False))
+        roots = arrivals[0].roots if len(batch) == 1 else None
+        root = LocalRoot(span, is_http=False, sent_in=roots)
+        operation.context = enter(operation.context, root)
     operation.measured.take_up(operation.context, len(batch))
     _say_wait(operation.span, received, arrivals)
 
@@ -117,7 +120,7 @@ def _start_received(
     received: int,
     topic: str,
     batch: Sequence[Any],
-    remotes: Sequence[SpanContext],
+    arrivals: Sequence[Arrival],
 ) -> Span:
     transport = getattr(server, "transport", None)
     attributes: dict[str, Any] = {
@@ -132,9 +135,11 @@ def _start_received(
         attributes |= _about(only.message)
         if isinstance(only.ctxt, dict):
             attributes |= context_attributes(only.ctxt)
+        context, cast = placed(context, arrivals[0])
+        attributes |= cast
     else:
         attributes[conventions.MESSAGING_BATCH] = len(batch)
-    links = [Link(remote) for remote in remotes]
+    links = [Link(each.remote) for each in arrivals if each.remote.is_valid]
     return runtime.start_span(
         f"process {name}", context, SpanKind.CONSUMER, attributes, links, received
     )

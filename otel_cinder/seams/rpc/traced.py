@@ -21,6 +21,7 @@ from otel_cinder.spans import carrier
 from otel_cinder.spans.calls import attach, detach
 from otel_cinder.spans.carrier import Arrival
 from otel_cinder.spans.failures import class_of, record_failure
+from otel_cinder.spans.local_root import roots_of
 from otel_cinder.spans.runtime import end_span, runtime
 
 SEAM: Final = "rpc"
@@ -111,7 +112,8 @@ class Operation:
 
     def inject(self, sent_context: dict[str, Any], *, fanout: bool) -> None:
         """Send the current span along in a copy of the message's context."""
-        keys = carrier.inject(self.current, fanout=fanout)
+        sent = self.current
+        keys = carrier.inject(sent, fanout=fanout, roots=roots_of(sent, self.context))
         self.args, self.kwargs = with_context(self.args, self.kwargs, {**sent_context, **keys})
 
     @property
@@ -269,6 +271,27 @@ def take(incoming: Any) -> Arrival:
     for key in carrier.KEYS:
         rest.pop(key, None)
     return carrier.extract(found)
+
+
+def placed(
+    context: Context, arrival: Arrival, *, again: bool = False
+) -> tuple[Context, Mapping[str, str]]:
+    """Where a message that nobody waits for is handled; and its cast's id, if that is elsewhere.
+
+    The cast is deep in its service. So the handling is placed below the request or message in which
+    the cast was sent, and each service is as deep in the trace as the one before.
+
+    Args:
+        context: with the sender's span, the cast.
+        again: whether another attempt is asked for. That is placed beside the first one.
+    """
+    remote, roots = arrival.remote, arrival.roots
+    if roots is None or runtime.settings.under_cast:
+        return context, {}
+    span_id = roots.entry if again else roots.sender
+    parent = SpanContext(remote.trace_id, span_id, True, remote.trace_flags, remote.trace_state)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(parent), context)
+    return context, {conventions.CAST_SPAN: f"{remote.span_id:016x}"}
 
 
 def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:

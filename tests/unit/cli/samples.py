@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otel_cinder.reading.trace import EventRecord, SpanRecord
+from otel_cinder.reading.trace import EventRecord, LinkRecord, SpanRecord
 
 TRACE_ID = "5f" * 16
 _MS = 1_000_000
@@ -57,14 +57,28 @@ class Recorder:
         return task
 
     def cast(self, parent: SpanRecord, service: str, begin: float, end: float) -> SpanRecord:
-        """Record a cast and its handling by ``service``; returns the latter."""
+        """Record a cast in ``parent``, and its handling by ``service``; returns the latter."""
         method = f"{service}/create_volume"
         cast = self.add(
             parent, f"cast {method}", parent.service, begin, begin + 1.2, kind="producer"
         )
         waited = {"cinder.rpc.queue.duration": 0.0021}
-        name = f"process {method}"
-        return self.add(cast, name, service, begin + 2.1, end, kind="consumer", attributes=waited)
+        return self.add(
+            self._local_root(parent),
+            f"process {method}",
+            service,
+            begin + 2.1,
+            end,
+            kind="consumer",
+            attributes=waited,
+            links=(LinkRecord(TRACE_ID, cast.span_id),),
+        )
+
+    def _local_root(self, span: SpanRecord) -> SpanRecord:
+        """The request or message that ``span`` is part of."""
+        while span.kind not in ("server", "consumer"):
+            span = next(each for each in self.spans if each.span_id == span.parent_id)
+        return span
 
 
 def volume_create() -> list[SpanRecord]:

@@ -88,7 +88,7 @@ def test_a_chinese_tree_lines_up() -> None:
     lines = file.getvalue().splitlines()
     spans = [line for line in lines[1:] if re.search(r" [0-9.]+ (?:µs|ms|s)$", line)]
     assert len(spans) == 42
-    assert {cell_len(line) for line in spans} == {80}
+    assert {cell_len(line) for line in spans} == {75}
     assert any("第 2 次" in line for line in spans)
     assert any("等待 " in line for line in spans)
 

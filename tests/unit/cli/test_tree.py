@@ -55,7 +55,7 @@ def test_a_pipe_gets_no_colours() -> None:
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     """An ASCII terminal gets lines of plain characters."""
-    assert "`- volume_create_api" in drawn(volume_create(), 128, encoding="ascii")
+    assert "|- volume_create_api" in drawn(volume_create(), 128, encoding="ascii")
     assert "x VolumeBackendAPIException" in drawn(failed_create(), 80, encoding="ascii")
 
 

@@ -6,6 +6,7 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,14 +14,16 @@ import oslo_messaging
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
 
 import otel_cinder
 from otel_cinder.patching import internal_errors
 from otel_cinder.seams.rpc import destinations, messages
+from otel_cinder.settings import Settings
 from otel_cinder.spans import carrier, local_root
 from tests.receiver import Receiver
 from tests.unit.recording import Recorder, exception_of
@@ -56,6 +59,17 @@ class Endpoint:
     @oslo_messaging.expected_exceptions(LookupError)
     def get_volume(self, context: dict[str, Any]) -> None:
         raise KeyError("not found")
+
+    def get_pools(self, context: dict[str, Any]) -> None:
+        self._take(context)
+
+    def sends_on(self, context: dict[str, Any], attempts: int) -> None:
+        """As a scheduler does that finds a backend which then fails, so often."""
+        again = self._wire.client("cinder-volume")
+        again.cast(context, "fails_and_asks_again", attempts=attempts)
+
+    def fails_and_asks_again(self, context: dict[str, Any], attempts: int) -> None:
+        self._wire.client("cinder-scheduler").cast(context, "create_volume", **retried(attempts))
 
     def asks_another(self, context: dict[str, Any]) -> str:
         answer: str = self._wire.client("cinder-volume").call(context, "create_volume")
@@ -160,6 +174,120 @@ def test_golden_nested_call_and_cast(wire: Wire, spans: Recorder, golden: Any) -
         wire.client("cinder-volume").cast({"project_id": "p"}, "create_volume")
     settle(wire, spans, 7)
     golden("nested_rpc", spans, parallel=True)
+
+
+# Where a handling is in the trace
+
+
+@contextmanager
+def request_of(spans: Recorder, name: str = "request") -> Iterator[Span]:
+    """A request with a flow in it, in which messages are sent."""
+    with spans.tracer.start_as_current_span(name) as span:
+        root = local_root.LocalRoot(span, is_http=True)
+        token = otel_context.attach(local_root.enter(otel_context.get_current(), root))
+        with spans.tracer.start_as_current_span("flow"):
+            yield span
+        otel_context.detach(token)
+
+
+def retried(attempts: int) -> dict[str, Any]:
+    """The arguments of a create that was scheduled so often."""
+    return {
+        "volume_id": "v-1",
+        "filter_properties": {"retry": {"num_attempts": attempts}},
+    }
+
+
+def test_handling_is_below_the_request_that_sent_it(volume: Wire, spans: Recorder) -> None:
+    """A cast deep in a request is handled right below it, and linked; the cast's id is said."""
+    with request_of(spans) as request:
+        volume.client("cinder-volume").cast({}, "create_volume")
+    settle(volume, spans, 4)
+    sent = spans["cast cinder-volume/create_volume"]
+    taken = spans["process cinder-volume/create_volume"]
+    assert sent.parent.span_id == spans["flow"].context.span_id
+    assert taken.parent.span_id == request.get_span_context().span_id
+    assert taken.parent.is_remote
+    assert [link.context.span_id for link in taken.links] == [sent.context.span_id]
+    assert taken.attributes["cinder.rpc.cast.span_id"] == f"{sent.context.span_id:016x}"
+    assert "cinder.rpc.queue.duration" in taken.attributes
+
+
+def test_golden_handlings_are_placed_below_who_sent_them(
+    wire: Wire, spans: Recorder, golden: Any
+) -> None:
+    """Each service is one deeper; a call and its handling nest; another attempt is a sibling."""
+    wire.serve("cinder-volume")
+    wire.serve("cinder-scheduler")
+    with request_of(spans):
+        wire.client("cinder-scheduler").cast({}, "sends_on", attempts=2)
+        settle(wire, spans, 6)
+        wire.client("cinder-volume").call({}, "get_pools")
+    settle(wire, spans, 10)
+    golden("placed_rpc", spans, parallel=True)
+
+
+def test_setting_restores_the_cast_as_the_parent(
+    wire: Wire, instrumented: Callable[..., Recorder]
+) -> None:
+    """With OTEL_CINDER_MESSAGE_PARENT=cast the standard's parent is back, whatever the sender says."""
+    environ = {"OTEL_CINDER_MESSAGE_PARENT": "cast"}
+    spans = instrumented(under_cast=Settings.from_environ(environ).under_cast)
+    wire.serve("cinder-volume")
+    with request_of(spans):
+        wire.client("cinder-volume").cast({}, "create_volume")
+    settle(wire, spans, 4)
+    taken = spans["process cinder-volume/create_volume"]
+    sent = spans["cast cinder-volume/create_volume"]
+    assert taken.parent.span_id == sent.context.span_id
+    assert "cinder.rpc.cast.span_id" not in taken.attributes
+
+
+@pytest.mark.parametrize("method", ["create_volume", "get_pools"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        ":1111111111111111",
+        ":0000000000000000:1111111111111111",
+        ":xyz:1",
+        ":f",
+        ":1:2",
+        ":a:b:c",
+    ],
+)
+def test_sender_that_names_no_request_is_the_parent(
+    volume: Wire, spans: Recorder, more: str, method: str
+) -> None:
+    """An older otel-cinder's message, and one that is malformed, has the standard parent."""
+    context = stamped(1)
+    context["tracestate"] += more
+    volume.client("cinder-volume").cast(context, method)
+    settle(volume, spans, 1)
+    span = spans[f"process cinder-volume/{method}"]
+    parent = None if more == ":f" else int(REMOTE_SPAN, 16)
+    assert (span.parent and span.parent.span_id) == parent
+
+
+def test_request_that_another_span_has_written_is_not_believed(
+    volume: Wire, spans: Recorder
+) -> None:
+    """A peer that passed our member on is the parent itself."""
+    context = stamped(1, writer="00000000deadbeef")
+    context["tracestate"] += ":1111111111111111:2222222222222222"
+    volume.client("cinder-volume").cast(context, "create_volume")
+    settle(volume, spans, 1)
+    span = spans["process cinder-volume/create_volume"]
+    assert f"{span.parent.span_id:016x}" == REMOTE_SPAN
+
+
+def test_request_of_another_trace_is_not_named(volume: Wire, spans: Recorder) -> None:
+    """What is sent in a span that is of another trace than the request is handled below its cast."""
+    with request_of(spans), spans.tracer.start_as_current_span("other", Context()):
+        volume.client("cinder-volume").cast({}, "create_volume")
+    settle(volume, spans, 5)
+    taken = spans["process cinder-volume/create_volume"]
+    assert taken.parent.span_id == spans["cast cinder-volume/create_volume"].context.span_id
 
 
 # What a message is about

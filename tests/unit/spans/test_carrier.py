@@ -105,6 +105,33 @@ def test_keys_are_what_the_sdk_reads(flags: int, members: list[tuple[str, str]])
     assert keys["tracestate"].partition(",")[2] == written.get("tracestate", "")
 
 
+@pytest.mark.parametrize("state", ["", "vendor=a,other=b"])
+def test_roots_arrive(state: str) -> None:
+    """The sender's local root and the first one arrive; those of a fan-out are nobody's."""
+    roots = carrier.Roots(0xD, 0xE)
+    sent = SpanContext(0xA, 0xB, False, TraceFlags(1), TraceState.from_header([state]))
+    assert carrier.extract(carrier.inject(sent, fanout=False, roots=roots)).roots == roots
+    assert carrier.extract(carrier.inject(sent, fanout=True, roots=roots)).roots is None
+
+
+def test_roots_arrive_beside_as_much_as_others_may_send() -> None:
+    """Neither others' 512 characters nor our own member get lost for the other."""
+    others = ",".join(f"v{i}={'x' * 123}" for i in range(4))[: carrier.LIMIT]
+    sent = SpanContext(0xA, 0xB, False, TraceFlags(1), TraceState.from_header([others]))
+    roots = carrier.Roots(0xD, 0xE)
+    arrival = carrier.extract(carrier.inject(sent, fanout=False, roots=roots))
+    assert arrival.roots == roots
+    assert TraceState.to_header(arrival.remote.trace_state) == others
+
+
+def test_stamp_is_renewed_beside_roots() -> None:
+    """A stamp that is written anew leaves the roots."""
+    roots = carrier.Roots(0xD, 0xE)
+    keys = carrier.inject(SENT, fanout=False, roots=roots)
+    state = carrier.renew(keys[carrier.TRACESTATE], SENT)
+    assert carrier.extract({**keys, carrier.TRACESTATE: state}).roots == roots
+
+
 def test_invalid_span_is_not_carried() -> None:
     """Without a trace nothing is written."""
     assert carrier.inject(trace.INVALID_SPAN_CONTEXT, fanout=True) == {}

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
 from otel_cinder import conventions
 from otel_cinder.export.failure_log import failure_log
@@ -148,6 +148,23 @@ def test_parent_is_the_nearest_that_has_ended() -> None:
     assert looked.look() == ["still running task"]
     assert looked.told.spans[0].parent == root.get_span_context()
     assert inner.is_recording()
+
+
+def test_message_is_told_below_its_cast() -> None:
+    """Who sent it may be at work still, as in a migration: its cast has ended, so it's no orphan."""
+    looked = Looked()
+    cast = SpanContext(REMOTE.trace_id, 0xCA57, True, REMOTE.trace_flags)
+    handled = looked.start(
+        "process cinder-volume/create_volume",
+        20,
+        NonRecordingSpan(REMOTE),
+        kind=SpanKind.CONSUMER,
+        links=[Link(cast)],
+    )
+    looked.look()
+    (told,) = looked.told.spans
+    assert told.parent == cast
+    assert [link.context for link in told.links] == [handled.context]
 
 
 def test_call_has_no_parent_since_its_caller_waits() -> None:
