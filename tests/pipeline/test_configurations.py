@@ -89,7 +89,10 @@ def test_what_is_made_of_spans_is_the_same_everywhere() -> None:
     one_host, gateway = (_load(role) for role in ("all-in-one", "gateway"))
     for connector in ("span_metrics", "service_graph"):
         assert one_host["connectors"][connector] == gateway["connectors"][connector]
-    assert one_host["processors"]["filter/ended"] == gateway["processors"]["filter/ended"]
+    for processor in ("filter/ended", "transform/casts"):
+        assert one_host["processors"][processor] == gateway["processors"][processor]
+    counted = [each["service"]["pipelines"]["traces/counted"] for each in (one_host, gateway)]
+    assert counted[0] == counted[1]
 
 
 def test_nothing_listens_beyond_the_loopback_by_default() -> None:
