@@ -193,7 +193,7 @@ RETRY_ATTEMPT = _attribute("taskflow.retry.attempt", "the number of the attempt,
 # Spelled out: the constants of these three came with semantic-conventions 0.53b0, and Cinder 26's
 # constraints pin 0.51b0.
 CODE_FUNCTION = _attribute("code.function.name", "the function that did the work")
-CODE_FILE = _attribute("code.file.path", "the file of that function, or of a log line")
+CODE_FILE = _attribute("code.file.path", "the file of that function, or of an exported log record")
 CODE_LINE = _attribute(
     "code.line.number",
     "the line at which that function begins, or the line that wrote the log line",
@@ -365,6 +365,12 @@ CHOICE_EVENT = _event("cinder.scheduler.choice", "the scheduler chose this backe
 LOG_MESSAGE = _attribute("log.message", "the log line, secrets masked, at most 512 characters")
 LOG_LEVEL = _attribute("log.level", "`INFO`, `WARNING`, `ERROR`")
 LOG_LOGGER = _attribute("log.logger", "the logger: `cinder.volume.manager`")
+LOG_SOURCE = _attribute("log.source", "file and line that wrote it: `manager.py:817`")
+LOG_REASON = _attribute(
+    "log.reason",
+    "the exception that was logged, or being handled at a line of WARNING or above, and its causes, "
+    "the nearest first, each with its class and message",
+)
 LOG_RESOURCE = _attribute(
     "log.resource", "what the line is about, if it says so: `volume-<id>`, as in Cinder's log"
 )
@@ -794,7 +800,9 @@ _setting(
     settings.LOG_LEVEL,
     "the lowest level at which log lines become events: `DEBUG`, `INFO`, `WARNING`, `ERROR`, "
     "`CRITICAL` "
-    "or `OFF` (default: INFO). A line that Cinder itself does not log is not recorded either",
+    "or `OFF` (default: INFO). A line that Cinder itself does not log is not recorded either. "
+    "TaskFlow's lines about the states of tasks and flows repeat the spans: they become events only "
+    "at `DEBUG`",
 )
 _setting(
     settings.RESULTS,

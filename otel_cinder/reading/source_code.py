@@ -32,20 +32,30 @@ class Place:
 
 
 def place_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> Place | None:
-    """The place that attributes tell (``code.*``); None where they tell none."""
+    """The place that attributes tell (``code.*``, or ``log.*`` of a line); None where they tell none."""
     function = _text(attributes.get("code.function.name"))
     path = _text(attributes.get("code.file.path"))
     if not path:
         # Recorded before tasks told their file: their names still have the module.
         module = re.match(r"(cinder(?:\.[a-z_0-9]+)+)\.", function)
         path = module[1].replace(".", "/") + ".py" if module else ""
+    line = attributes.get("code.line.number")
+    if not path:
+        path, line = _source_of(attributes)
     if not path:
         return None
     path = _PACKAGES.sub("", path).replace("\\", "/")
     path = re.sub(r"^.*/(?=cinder/)", "", path) if path.startswith("/") else path
-    line = attributes.get("code.line.number")
     line = line if isinstance(line, int) and line > 0 else None
     return Place(path, line, function, _link(path, line, _text(resource.get("service.version"))))
+
+
+def _source_of(attributes: Mapping[str, Any]) -> tuple[str, int | None]:
+    """File and line of a log line. Its logger is the module's name, as a rule: then it says the folders."""
+    file, _, line = _text(attributes.get("log.source")).rpartition(":")
+    module = _text(attributes.get("log.logger")).replace(".", "/") + ".py"
+    path = module if file and module.rpartition("/")[2] == file else file
+    return path, int(line) if re.fullmatch("[0-9]{1,9}", line) else None
 
 
 def _link(path: str, line: int | None, version: str) -> str:

@@ -18,6 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -32,7 +33,12 @@ from otel_cinder.export.native_thread import unpatched
 from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.patching.patch_set import PatchSet, stand_in
 from otel_cinder.spans import clock
-from otel_cinder.spans.failures import class_of, exception_attributes, stacktrace_of
+from otel_cinder.spans.failures import (
+    class_of,
+    exception_attributes,
+    reasons_of,
+    stacktrace_of,
+)
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 
@@ -66,6 +72,9 @@ _LONGEST: Final = 2048
 _DEEPEST: Final = 32
 """Functions between a handler and the one that logs."""
 _LEFT_OUT: Final = "…"
+
+_STATES: Final = str(Path("taskflow", "listeners", "logging.py"))
+"""What logs "transitioned into state", in the name of a logger of Cinder's."""
 
 _OURS: Final = ("otel_cinder", "opentelemetry")
 
@@ -171,7 +180,7 @@ class _Records:
         try:
             if exported:
                 _emit(record, context)
-            else:
+            elif not _repeats_spans(record):
                 _add(record, span)
         except Exception as error:
             _log_internal_error(error)
@@ -281,6 +290,16 @@ class _Lines:
         return False
 
 
+def _repeats_spans(record: logging.LogRecord) -> bool:
+    """True for TaskFlow's lines about states of tasks and flows, which have spans that say so."""
+    settings = runtime.settings
+    return (
+        str(record.pathname).endswith(_STATES)
+        and settings.log_level > logging.DEBUG
+        and "flows" not in settings.disabled_seams
+    )
+
+
 def _never() -> bool:
     """For a lock that can't be asked: Python's own RLock, before 3.14, which no thread holds here."""
     return False
@@ -304,17 +323,27 @@ def _add(record: logging.LogRecord, span: Span) -> None:
 
 
 def _said(record: logging.LogRecord) -> Mapping[str, Any]:
-    return {
-        conventions.LOG_MESSAGE: _message(record),
+    """What an event says: few words, since viewers cut it after some."""
+    said: dict[str, Any] = {
+        **_source(record.name, record.pathname, record.lineno),
         conventions.LOG_LEVEL: _short(record.levelname),
-        **_attributes(record),
+        conventions.LOG_MESSAGE: _message(record),
+        **_resource(record),
     }
+    error = _error_of(record)
+    if error is not None:
+        said[conventions.LOG_REASON] = reasons_of(error)
+    return said
 
 
 def _emit(record: logging.LogRecord, context: Context) -> None:
     """Export ``record`` with the ids of the span in ``context``, sampled or not."""
-    attributes = {**_attributes(record)}
-    exc_info = record.exc_info
+    error, exc_info = _error_of(record), record.exc_info
+    attributes = {
+        **_where(record.name, record.pathname, record.lineno, record.funcName),
+        **(exception_attributes(error) if error is not None else {}),
+        **_resource(record),
+    }
     stacktrace = stacktrace_of(exc_info[1], exc_info[2]) if exc_info and exc_info[1] else ""
     if stacktrace:
         attributes[conventions.EXCEPTION_STACKTRACE] = stacktrace
@@ -331,25 +360,36 @@ def _emit(record: logging.LogRecord, context: Context) -> None:
     runtime.emit_log(exported, context)
 
 
-def _attributes(record: logging.LogRecord) -> Mapping[str, Any]:
-    """Who logged it, where, about what, and what was being handled."""
-    where = _where(record.name, record.pathname, record.lineno, record.funcName)
+def _error_of(record: logging.LogRecord) -> BaseException | None:
+    """The exception that is logged, or being handled: Cinder often says that something has failed, and
+    goes on, without saying by what.
+    """
     error = record.exc_info[1] if record.exc_info else None
     if error is None and record.levelno >= logging.WARNING:
-        # Cinder often says that something has failed, and goes on, without saying by what.
         error = sys.exc_info()[1]
+    return error
+
+
+def _resource(record: logging.LogRecord) -> Mapping[str, str]:
     resource = record.__dict__.get("resource")  # put there by oslo.log, as "[volume-<id>] "
-    if error is None and not resource:
-        return where
-    more = {} if error is None else exception_attributes(error)
-    if isinstance(resource, str) and resource:
-        more[conventions.LOG_RESOURCE] = redaction.identifier(resource.strip(" []"), _NAME_LIMIT)
-    return {**where, **more}
+    if not isinstance(resource, str) or not resource:
+        return {}
+    return {conventions.LOG_RESOURCE: redaction.identifier(resource.strip(" []"), _NAME_LIMIT)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _source(logger: object, path: object, line: object) -> Mapping[str, str]:
+    """Logger and place of a line in short: the same whenever it is written, so worked out once."""
+    attributes = {conventions.LOG_LOGGER: _short(logger)}
+    if path:
+        file = re.split(r"[/\\]", str(path))[-1]
+        attributes[conventions.LOG_SOURCE] = _short(f"{file}:{line}")
+    return attributes
 
 
 @functools.lru_cache(maxsize=1024)
 def _where(logger: object, path: object, line: object, function: object) -> Mapping[str, Any]:
-    """Logger and place of a line: the same whenever it is written, so worked out once."""
+    """Logger and place of a line as OTLP's log records have them."""
     attributes: dict[str, Any] = {conventions.LOG_LOGGER: _short(logger)}
     if path:
         attributes[conventions.CODE_FILE] = _short(path)

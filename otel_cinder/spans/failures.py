@@ -77,6 +77,13 @@ def message_of(error: BaseException) -> str:
     return redaction.text(_message(error)[0])
 
 
+def reasons_of(error: BaseException) -> list[str]:
+    """An exception and its causes, the nearest first, each in one line."""
+    message, remote_frames = _message(error)
+    own = summary(class_of(error)[1], redaction.text(message))
+    return [own, *_causes(error, remote_frames)]
+
+
 def exception_attributes(error: BaseException) -> dict[str, Any]:
     """Class and message of an exception, and of its causes."""
     message, remote_frames = _message(error)
@@ -84,10 +91,14 @@ def exception_attributes(error: BaseException) -> dict[str, Any]:
         conventions.EXCEPTION_TYPE: ".".join(class_of(error)),
         conventions.EXCEPTION_MESSAGE: redaction.text(message),
     }
-    causes = [link.summary for link in _chain(error)] or _remote_causes(remote_frames)
+    causes = _causes(error, remote_frames)
     if causes:
         attributes[conventions.CAUSE] = causes
     return attributes
+
+
+def _causes(error: BaseException, remote_frames: str) -> list[str]:
+    return [link.summary for link in _chain(error)] or _remote_causes(remote_frames)
 
 
 def stacktrace_of(error: BaseException, own: TracebackType | str | None) -> str:

@@ -83,8 +83,7 @@ def lines(span: SpanRecord) -> str:
     """What a span says was logged, with what was being handled."""
     said = [event.attributes for event in span.events if event.name == "log"]
     return "\n".join(
-        f"{one['log.level']} {one['log.message']} {one.get('exception.message', '')}"
-        for one in said
+        f"{one['log.level']} {one['log.message']} {one.get('log.reason', '')}" for one in said
     )
 
 

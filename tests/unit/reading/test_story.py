@@ -157,6 +157,25 @@ def test_places_of_older_traces_and_other_versions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("logger", "source", "path"),
+    [
+        ("cinder.volume.manager", "manager.py:817", "cinder/volume/manager.py:817"),
+        ("cinder.quota", "versionutils.py:3", "versionutils.py:3"),
+        ("", "manager.py:817", "manager.py:817"),
+        ("cinder.volume.manager", "manager.py:None", "cinder/volume/manager.py"),
+        ("cinder.volume.manager", "manager.py:²", "cinder/volume/manager.py"),
+    ],
+)
+def test_place_of_a_log_line(logger: str, source: str, path: str) -> None:
+    """A line names its file in short; where the logger is the module's name, that says the folders."""
+    place = place_of({"log.logger": logger, "log.source": source}, {"service.version": "29.0.0"})
+    assert str(place) == path
+    assert place is not None
+    assert bool(place.link) is (path.startswith("cinder/"))
+    assert place_of({"log.logger": logger}, {}) is None
+
+
+@pytest.mark.parametrize(
     ("name", "attributes", "kind", "text"),
     [
         ("execute lvcreate", {}, "internal", "Run the program lvcreate"),
