@@ -191,7 +191,7 @@ class CinderStack:
         backend: str = BACKEND,
         kind: str = "slow",
     ) -> None:
-        """Let every call of this method of the driver take so long; 0 ends it.
+        """Let every call of this method of the driver take so long, or until heal() is called.
 
         The other kinds: `block` eventlet's hub, wait in a `pool`, or for a `command`.
         """

@@ -1,8 +1,9 @@
 """A volume driver for the tests: sparse files, slow or failing as a test orders it to be.
 
 An order is a file below `orders` in the service's state path, named for the backend and the
-driver's method: `one.create_volume.slow` holds seconds (or `block`, `pool`, `command`), `one.create_volume.fail` a message, with the
-name of one of Cinder's exceptions in the line above it.
+driver's method: `one.create_volume.slow` (or `block`, `pool`, `command`) holds seconds, and ends the
+wait when it goes; `one.create_volume.fail` holds a message, with the name of one of Cinder's exceptions
+in the line above it.
 """
 
 import shutil
@@ -29,28 +30,36 @@ cfg.CONF.register_opts(OPTIONS, group=configuration.SHARED_CONF_GROUP)
 GIB = 1 << 24
 
 
-def sleep(seconds: float) -> None:
+# Seconds after which is looked whether a wait is still ordered.
+TURN = 0.1
+
+
+def sleep(seconds: float, order: Path) -> None:
     """Wait as Python does, under eventlet as a greenthread."""
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and order.exists():
+        time.sleep(TURN)
 
 
-def block(seconds: float) -> None:
+def block(seconds: float, order: Path) -> None:
     """Wait as a library in C does, under eventlet with all greenthreads."""
-    _unpatched("time").sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and order.exists():
+        _unpatched("time").sleep(TURN)
 
 
-def pool(seconds: float) -> None:
+def pool(seconds: float, order: Path) -> None:
     """Wait in a native thread of a pool."""
     if _unpatched("threading") is threading:
         with ThreadPoolExecutor(1) as executor:
-            executor.submit(block, seconds).result()
+            executor.submit(block, seconds, order).result()
     else:
-        tpool.execute(block, seconds)
+        tpool.execute(block, seconds, order)
 
 
-def command(seconds: float) -> None:
+def command(_seconds: float, order: Path) -> None:
     """Wait for a program."""
-    processutils.execute("sleep", str(seconds))
+    processutils.execute("sh", "-c", 'while [ -e "$0" ]; do sleep 0.1; done', order)
 
 
 def _unpatched(module: str) -> Any:
@@ -211,7 +220,7 @@ class SparseFileDriver(driver.VolumeDriver):
         for kind, wait in WAITS.items():
             order = self._orders / f"{self._name}.{method}.{kind}"
             if order.exists():
-                wait(float(order.read_text()))
+                wait(float(order.read_text()), order)
         fail = self._orders / f"{self._name}.{method}.fail"
         if fail.exists():
             name, _, message = fail.read_text().partition("\n")
