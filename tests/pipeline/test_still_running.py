@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.integration.processes import wait_until
 from tests.pipeline.certificates import loopback
 from tests.pipeline.otlp import Client, Sink, request, span
-from tests.pipeline.programs import Collector
+from tests.pipeline.programs import Collector, Jaeger
 
 HANDLING, DRIVER = "process cinder-volume/create_volume", "RBDDriver.create_volume"
 EDGE = ("cinder-api", "cinder-volume")
@@ -89,3 +89,24 @@ def test_what_still_runs_is_counted_once_it_has_ended(road: Road) -> None:
     becomes(once, road.collector, "span_metrics_calls_total", "span_name")
     becomes(once, road.collector, "span_metrics_duration_milliseconds_count", "span_name")
     becomes(Counter({EDGE: 1}), road.collector, "service_graph_request_total", "client", "server")
+
+
+@pytest.mark.parametrize("storage", ["memory", "badger"])
+def test_jaeger_finds_what_still_runs_by_its_tag(storage: str, tmp_path: Path) -> None:
+    """Each storage knows the tag of a still-running span, and a volume's id."""
+    jaeger = Jaeger(storage, tmp_path)
+    stuck, ended = os.urandom(16), os.urandom(16)
+    try:
+        jaeger.start()
+        client = Client(jaeger.otlp_grpc)
+        client.send(
+            span(stuck, cinder__still_running=True, cinder__volume__id="stuck"),
+            span(ended, cinder__volume__id="ended"),
+        )
+        client.close()
+        tags = {"cinder.still_running": "true"}, {"cinder.volume.id": "stuck"}
+        for each in tags:
+            found = jaeger.search("cinder-volume", each)
+            assert [trace.trace_id for trace in found] == [stuck.hex()]
+    finally:
+        jaeger.kill()
