@@ -20,7 +20,7 @@ _BASE64_LENGTHS = (12, 24)  # of 8 and 16 bytes
 Request = TypeVar("Request", bound=Message)
 
 
-def to_json_line(request: ExportTraceServiceRequest) -> str:
+def to_json_line(request: Message) -> str:
     """Write an export as one line of OTLP/JSON, as the collector's file exporter does."""
     data = MessageToDict(request, use_integers_for_enums=True)
     for ids in _holders_of_ids(data):
