@@ -7,6 +7,7 @@ import click
 from otel_cinder import __version__
 from otel_cinder.cli.demo.command import demo
 from otel_cinder.cli.doctor import doctor
+from otel_cinder.cli.live.command import live
 from otel_cinder.cli.report.command import report
 from otel_cinder.cli.show import show
 
@@ -18,6 +19,7 @@ def cli() -> None:
 
 
 cli.add_command(demo)
+cli.add_command(live)
 cli.add_command(show)
 cli.add_command(report)
 cli.add_command(doctor)

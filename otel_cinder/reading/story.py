@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from otel_cinder.reading.records import LogLine
 from otel_cinder.reading.source_code import Place, place_of, summary_of
 from otel_cinder.reading.trace import STILL_RUNNING, EventRecord, SpanRecord, Trace
 from otel_cinder.reading.words import Words, words
@@ -117,7 +118,9 @@ class Story:
 
     def logs(self, span: SpanRecord) -> tuple[LogNote, ...]:
         """The lines that were logged in a span."""
-        return tuple(_log(event, span) for event in self._events(span) if event.name == "log")
+        return tuple(
+            _log(event, span.resource) for event in self._events(span) if event.name == "log"
+        )
 
     @property
     def final_error(self) -> str:
@@ -427,13 +430,13 @@ def _host(span: SpanRecord) -> str:
     )
 
 
-def _log(event: EventRecord, span: SpanRecord) -> LogNote:
+def _log(event: EventRecord, resource: Mapping[str, Any]) -> LogNote:
     said = event.attributes
     return LogNote(
         event.time_ns,
         one_line(str(said.get("log.level", ""))),
         one_line(str(said.get("log.message", ""))),
-        place_of(said, span.resource),
+        place_of(said, resource),
         one_line(str(said.get("log.logger", ""))),
     )
 
@@ -501,22 +504,28 @@ def _filter_note(said: Mapping[str, str], raw: Mapping[str, Any], told_in: Words
     return Note("filter", text, tells=before != after)
 
 
-def with_logs(spans: Iterable[SpanRecord], logs: Iterable[Any]) -> list[SpanRecord]:
-    """Spans, with the log records that came beside them as events of the spans they belong to."""
-    from dataclasses import replace
+def logs_as_notes(lines: Iterable[LogLine]) -> tuple[LogNote, ...]:
+    """Log records whose span has not arrived, as a stage has its log lines."""
+    return tuple(_log(_event(line), line.resource) for line in lines)
 
+
+def with_logs(spans: Iterable[SpanRecord], logs: Iterable[LogLine]) -> list[SpanRecord]:
+    """Spans, with the log records that came beside them as events of the spans they belong to."""
     by_span: dict[tuple[str, str], list[EventRecord]] = {}
     for line in logs:
-        attributes = {
-            **line.attributes,
-            "log.level": line.severity,
-            "log.message": line.body,
-            "log.logger": line.attributes.get("log.logger", line.scope),
-        }
-        event = EventRecord("log", line.time_ns, attributes)
-        by_span.setdefault((line.trace_id, line.span_id), []).append(event)
+        by_span.setdefault((line.trace_id, line.span_id), []).append(_event(line))
     return [
         replace(span, events=(*span.events, *more)) if more else span
         for span in spans
         for more in [by_span.get((span.trace_id, span.span_id), [])]
     ]
+
+
+def _event(line: LogLine) -> EventRecord:
+    attributes = {
+        **line.attributes,
+        "log.level": line.severity,
+        "log.message": line.body,
+        "log.logger": line.attributes.get("log.logger", line.scope),
+    }
+    return EventRecord("log", line.time_ns, attributes)

@@ -1,0 +1,1 @@
+"""`otel-cinder live`: requests to Cinder as they run."""

@@ -1,0 +1,126 @@
+"""A program in a terminal of its own: its screen as a person would see it, keys, other sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyte
+
+
+class Terminal:
+    """A pseudo-terminal with a program in it, and what pyte makes of its output."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        size: tuple[int, int] = (120, 50),
+        folder: Path | None = None,
+    ) -> None:
+        self._screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self._screen)
+        self._lock = threading.Lock()
+        self.raw = b""
+        self._master, slave = pty.openpty()
+        self._set_size(size)
+        self.settings_before = termios.tcgetattr(slave)
+        self._slave = slave
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=_take_terminal,  # noqa: PLW1509
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._slave)
+        self._reader.join(10)
+        os.close(self._master)
+
+    @property
+    def lines(self) -> list[str]:
+        """The screen's lines, without what is blank at their ends."""
+        with self._lock:
+            return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        """The whole screen."""
+        return "\n".join(self.lines)
+
+    @property
+    def settings(self) -> list[object]:
+        """The terminal's settings now."""
+        return termios.tcgetattr(self._slave)
+
+    def press(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Make the terminal larger or smaller."""
+        with self._lock:
+            self._screen.resize(lines, columns)
+        self._set_size((columns, lines))
+        self.process.send_signal(signal.SIGWINCH)
+
+    def wait_for(self, predicate: Callable[[str], bool], timeout: float = 60) -> str:
+        """Wait until the screen is as wanted; returns it. Raises AssertionError with the last one."""
+        deadline = time.monotonic() + timeout
+        while not predicate(self.text):
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.05)
+        return self.text
+
+    def wait_for_text(self, *wanted: str, timeout: float = 60) -> str:
+        """Wait until all of these are on the screen."""
+        return self.wait_for(lambda text: all(each in text for each in wanted), timeout)
+
+    def ended(self, timeout: float = 30) -> int:
+        """Wait for the program's end; its exit status."""
+        return self.process.wait(timeout)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other side is closed
+            while data := os.read(self._master, 65536):
+                with self._lock:
+                    self.raw += data
+                    self._stream.feed(data)
+
+
+def _take_terminal() -> None:
+    """Be the program that the terminal's keys are for; Ctrl-C ends it, whoever has started the tests."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
