@@ -19,6 +19,13 @@ from types import TracebackType
 import pyte
 
 
+class _Screen(pyte.Screen):
+    """Shows what is dim in the colour of dim text, which pyte leaves out."""
+
+    def select_graphic_rendition(self, *attributes: int, **more: bool) -> None:
+        super().select_graphic_rendition(*(90 if a == 2 else a for a in attributes), **more)
+
+
 class Terminal:
     """A pseudo-terminal with a program in it, and what pyte makes of its output."""
 
@@ -29,7 +36,7 @@ class Terminal:
         size: tuple[int, int] = (120, 50),
         folder: Path | None = None,
     ) -> None:
-        self._screen = pyte.Screen(*size)
+        self._screen = _Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
         self.raw = b""
@@ -76,6 +83,15 @@ class Terminal:
     def text(self) -> str:
         """The whole screen."""
         return "\n".join(self.lines)
+
+    def cells(self) -> list[list[tuple[str, str, bool]]]:
+        """Each line's characters with their colour, and whether they are bold."""
+        with self._lock:
+            lines = [self._screen.buffer[row] for row in range(self._screen.lines)]
+            return [
+                [(line[c].data, line[c].fg, line[c].bold) for c in range(self._screen.columns)]
+                for line in lines
+            ]
 
     @property
     def settings(self) -> list[object]:

@@ -36,7 +36,7 @@ _REMEMBERED: Final = 31
 
 _FEWEST: Final = 3
 _MOST_STAGES: Final = 2_000
-_LEAST_SLOWER_NS: Final = 20_000_000
+_LEAST_SLOWER_NS: Final = 100_000_000
 
 _ID_KEYS = (*REQUEST_KEYS, *RESOURCE_KEYS)
 
@@ -56,7 +56,7 @@ class Usual:
         return median
 
     def slower(self, name: str, duration_ns: int) -> int | None:
-        """The median in ns, if ``duration_ns`` is more than twice that, and 20 ms more; else None."""
+        """The median in ns, if ``duration_ns`` is more than twice that, and 0.1 s more; else None."""
         seen = self._seen.get(name, ())
         if len(seen) < _FEWEST or duration_ns < _LEAST_SLOWER_NS:
             return None

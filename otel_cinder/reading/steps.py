@@ -113,7 +113,8 @@ class _Visit:
 
     def task(self, name: str) -> Stage | None:
         """The stage of a task in this visit."""
-        return next((s for s in self.stages if s.kind == "task" and s.name == name), None)
+        tasks = (s for s in self.stages if s.kind == "task" and s.span.shows is None)
+        return next((s for s in tasks if s.name == name), None)
 
     @property
     def last_task(self) -> int:
@@ -187,6 +188,8 @@ class _Steps:
         self._now = now
         self._is_over = operation.is_over(now)
         self._open = self._open_work()
+        # What is in what, and what comes after, is seen in the rows of a create.
+        self._left_out = ("log", "around") if is_create(self._trace) else ("log",)
 
     def rows(self) -> Iterator[Step]:
         """All of them, with the log lines of what has not come at the last one."""
@@ -246,12 +249,13 @@ class _Steps:
                 for missing in part.tasks[next_task:place]:
                     yield from self._missing(missing, visit)
                 next_task = place + 1
-            elif stage.span.shows is not None and stage.kind != "task":
+            elif stage.span.shows is not None:
                 for name in part.tasks[next_task:]:
                     if name in self._open:
                         for missing in part.tasks[next_task : part.tasks.index(name)]:
                             yield from self._missing(missing, visit)
-                        yield self._planned_task(name, RUNNING, self._open[name])
+                        if name != stage.name:
+                            yield self._planned_task(name, RUNNING, self._open[name])
                         next_task = part.tasks.index(name) + 1
             yield self._step(stage)
         yield from self._rest(visit, part.tasks[next_task:], is_last=is_last)
@@ -368,6 +372,8 @@ class _Steps:
     def _step(self, stage: Stage) -> Step:
         """A stage of the story as a row."""
         span, level = stage.span, _LEVELS.get(stage.kind, 2)
+        if stage.name in _PART_OF_TASK:
+            level = 1
         if stage.kind == "message" and span.kind in ("producer", "client"):
             level = 2
         key = f"wait {span.span_id}" if stage.kind == "wait" else span.span_id
@@ -393,14 +399,20 @@ class _Steps:
             duration_ns=duration,
             stage=stage,
             error="" if self._is_told_below(span, error) else error,
-            notes=tuple(n.text for n in stage.notes if n.tells and n.kind != "log"),
+            notes=tuple(n.text for n in stage.notes if n.tells and n.kind not in self._left_out),
             more=tuple(n.text for n in stage.notes if not n.tells),
             logs=stage.logs,
             usual_ns=usual,
         )
 
     def _is_told_below(self, span: SpanRecord, error: str) -> bool:
-        return bool(error) and any(error_of(s) == error for s in self._trace.children(span))
+        """Return whether an error stands where it happened, or where what is undone had failed."""
+        if not error:
+            return False
+        if span.name.startswith("revert "):
+            others = [s for s in self._trace.spans if s.service == span.service and s is not span]
+            return any(error_of(s) == error and not s.name.startswith("revert ") for s in others)
+        return any(error_of(s) == error for s in self._story.below(span))
 
     def _is_shown(self, stage: Stage) -> bool:
         """Flows and casts have nothing to say that their tasks and messages do not, if all is well."""

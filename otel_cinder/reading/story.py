@@ -44,8 +44,8 @@ class Note:
     """Something else that happened in a stage: a filter's verdict, a reschedule, an error status."""
 
     kind: str
-    """``filter``, ``choice``, ``resource_error``, ``reschedule``, ``user_message``, ``running`` or
-    ``log``."""
+    """``filter``, ``choice``, ``resource_error``, ``reschedule``, ``user_message``, ``log``, ``running``
+    for where the work is, or ``around`` for what that is in and what comes after."""
     text: str
     tells: bool = True
     """False for a filter that let every backend pass."""
@@ -146,13 +146,14 @@ class Story:
     def _events(self, span: SpanRecord) -> list[EventRecord]:
         if not span.events:
             return []
-        below = [event for child in self._below(span) for event in child.events]
+        below = [event for child in self.below(span) for event in child.events]
         told = {(event.name, repr(event.attributes)) for event in below}
         own = [event for event in span.events if (event.name, repr(event.attributes)) not in told]
         # Jaeger does not keep their order.
         return sorted(own, key=lambda event: event.time_ns)
 
-    def _below(self, span: SpanRecord) -> Iterator[SpanRecord]:
+    def below(self, span: SpanRecord) -> Iterator[SpanRecord]:
+        """All spans below a span in the same service."""
         seen = {span.span_id}  # parents may go in a circle
         waiting = list(self.trace.children(span))
         while waiting:
@@ -341,7 +342,8 @@ def _other_words(name: str, span: SpanRecord, said: Words) -> str:
         if name.startswith(f"{prefix} "):
             what = name.removeprefix(f"{prefix} ").removesuffix(" to error")
             return said.say(phrase, what=said.phrases.get(what, what))
-    if span.kind == "internal" and "code.function.name" in attributes and "." in name:
+    is_call = "code.function.name" in attributes or span.shows is not None
+    if span.kind == "internal" and is_call and "." in name:
         method = name.rpartition(".")[2]
         return said.drivers.get(method) or said.say("driver", what=method)
     return ""
@@ -389,6 +391,8 @@ def _operation(span: SpanRecord, said: Words) -> str:
 
 def _kind(span: SpanRecord) -> str:
     attributes = span.attributes
+    if span.shows is not None and "." in name_of(span).partition(" ")[0]:
+        return "step"  # a driver's call, told with what is known of its message
     if "taskflow.flow.state" in attributes or "taskflow.flow.name" in attributes:
         return "flow"
     if any(key in attributes for key in _STATE_KEYS):
@@ -478,18 +482,21 @@ def _running_notes(said: Mapping[str, Any], told_in: Words) -> tuple[Note, ...]:
 
     frames = str(said.get("code.stacktrace") or "").splitlines()
     waits_for = one_line(str(said.get(f"{STILL_RUNNING}.waits_for") or ""))
-    texts = []
+    notes = []
     if frames:
-        texts.append(told_in.say("running_at", place=one_line(frames[0].rpartition("/")[2])))
+        place = one_line(frames[0].rpartition("/")[2])
+        notes.append(Note("running", told_in.say("running_at", place=place)))
     if names("spans")[:-1]:
-        texts.append(told_in.say("running_inside", spans=", ".join(names("spans")[-2::-1])))
+        inside = ", ".join(names("spans")[-2::-1])
+        notes.append(Note("around", told_in.say("running_inside", spans=inside)))
     if waits_for:
-        texts.append(told_in.say("running_waits", whom=waits_for))
+        notes.append(Note("running", told_in.say("running_waits", whom=waits_for)))
     if said.get(f"{STILL_RUNNING}.blocks_hub") is True:
-        texts.append(told_in.say("running_blocks"))
+        notes.append(Note("running", told_in.say("running_blocks")))
     if names("tasks_to_come"):
-        texts.append(told_in.say("running_to_come", tasks=", ".join(names("tasks_to_come"))))
-    return tuple(Note("running", text) for text in texts)
+        tasks = ", ".join(names("tasks_to_come"))
+        notes.append(Note("around", told_in.say("running_to_come", tasks=tasks)))
+    return tuple(notes)
 
 
 def _filter_note(said: Mapping[str, str], raw: Mapping[str, Any], told_in: Words) -> Note:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from otel_cinder.cli.demo.cinder_conf import BACKEND, runs_in_native_threads
+from otel_cinder.cli.demo.cinder_conf import runs_in_native_threads
 
 
 def main(config_file: str, config_folder: str, port: int) -> None:
@@ -86,8 +86,12 @@ def _start_cinder(config_file: str, config_folder: str, port: int) -> Callable[[
     coordination.COORDINATOR.start()
     rpc.init(conf)
     # The volume service first: the scheduler asks it for its capabilities as soon as it starts.
+    volume_services = [
+        (constants.VOLUME_BINARY, f"{conf.host}@{backend}", backend)
+        for backend in conf.enabled_backends
+    ]
     for binary, host, backend in (
-        (constants.VOLUME_BINARY, f"{conf.host}@{BACKEND}", BACKEND),
+        *volume_services,
         (constants.SCHEDULER_BINARY, conf.host, None),
     ):
         service.Service.create(binary=binary, host=host, service_name=backend).start()

@@ -55,7 +55,7 @@ def run(options: Options, out: Console, err: Console) -> None:
     if pipeline:
         pipeline.check()
     if options.port:
-        _free_port(options.port)  # which is said before anything is started
+        free_port(options.port)  # which is said before anything is started
     deadline = time.monotonic() + options.timeout
     with ExitStack() as stack:
         broker = None
@@ -66,7 +66,7 @@ def run(options: Options, out: Console, err: Console) -> None:
             broker = Broker(options.transport_url, host, cinder_conf.BACKEND, exchange)
         folder = stack.enter_context(_folder(options.keep, err))
         receiver = stack.enter_context(Receiver(forward_to=options.endpoint))
-        port = options.port or _free_port(0)  # now that the receiver has its own
+        port = options.port or free_port(0)  # now that the receiver has its own
         environment = cinder_conf.environment(os.environ, receiver.endpoint)
         processes = Processes(folder, environment)
         if broker:
@@ -79,7 +79,7 @@ def run(options: Options, out: Console, err: Console) -> None:
             host=host,
             port=port,
         )
-        cinder = _Cinder(port, processes, deadline)
+        cinder = Cinder(port, processes, deadline)
         with err.status("Starting Cinder …"):
             if broker:
                 _start_services(processes, folder, cinder, broker)
@@ -110,7 +110,7 @@ def run(options: Options, out: Console, err: Console) -> None:
             show.links(pipeline.links(trace), out)
 
 
-class _Cinder:
+class Cinder:
     """The API as a client sees it."""
 
     def __init__(self, port: int, processes: Processes, deadline: float) -> None:
@@ -137,6 +137,7 @@ class _Cinder:
         return max(1.0, self._deadline - time.monotonic())
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something holds; raises Problem if a process ends or the time is up."""
         while not condition():
             self._processes.check()
             if time.monotonic() > self._deadline:
@@ -196,7 +197,7 @@ def _start_one_process(processes: Processes, folder: Path, port: int) -> None:
     processes.start("cinder", [sys.executable, "-m", module, *arguments])
 
 
-def _start_services(processes: Processes, folder: Path, cinder: _Cinder, broker: Broker) -> None:
+def _start_services(processes: Processes, folder: Path, cinder: Cinder, broker: Broker) -> None:
     programs = Path(sys.executable).parent
     arguments = cinder_conf.arguments(folder)
     names = ("cinder-volume", "cinder-scheduler", "cinder-api")
@@ -299,7 +300,8 @@ def _check_endpoint(endpoint: str, remedy: str) -> None:
         raise Problem(f"cannot connect to --endpoint {endpoint}: {_reason(error)}") from None
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
+    """A port on the loopback that nothing listens on: the one that is wanted, or with 0 any. Raises Problem."""
     try:
         with socket.socket() as probe:
             # As servers do: a port that was just given up counts as free.

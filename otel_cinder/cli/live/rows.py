@@ -86,10 +86,8 @@ def _row(step: Step, words: Words, width: int) -> Text:
         room -= _NAME_WIDTH + 2
     text = Text("  " * step.level, no_wrap=True)
     text.append(f"{sign} ", style=style)
-    said = "" if step.state == RUNNING or step.level == 0 else "dim" if step.state in SIGNS else ""
-    text.append(
-        step.words, style=said or ("bold" if step.level == 0 and step.state not in SIGNS else "")
-    )
+    is_dim = (step.state in SIGNS and step.state != RUNNING) or step.tone == "wait"
+    text.append(step.words, style="dim" if is_dim else "" if step.level else "bold")
     text.truncate(max(8, room), overflow="ellipsis", pad=True)
     if has_name:
         name = Text(f"  {step.name}", style="dim")

@@ -234,14 +234,12 @@ class View:
         text.append(f"{sign} ", style=style)
         text.append(_padded(duration_text(self._age(operation, now)), 7, right=True))
         text.append(f"  {title_of(story)}", style="bold" if is_chosen else "")
-        if state:
-            text.append(f"  {state}", style=style)
-        ids = _ids(operation)
+        ids = [each[: 12 if each.startswith("req-") else 8] for each in _ids(operation)]
         if width < _NARROW:
             ids = ids[:1]
-        text.append(
-            "".join(f"  {label} {value[:12]}".rstrip() for label, value in ids), style="dim"
-        )
+        text.append("".join(f"  {value}" for value in ids), style="not bold dim")
+        if state:
+            text.append(f"  {state}", style=style)
         text.truncate(width, overflow="ellipsis")
         return text
 
@@ -269,13 +267,16 @@ class View:
     def _stages(self, operation: Operation, width: int, room: int) -> list[Text]:
         steps = steps_of(operation, self._words, self._operations.usual)
         head = self._head(operation, width)
-        lines, mark = self._drawn(steps, width, WHOLE)
+        has_failed = bool(operation.story(self._words).final_error)
+        lines, mark = self._drawn(steps, width, WHOLE, has_failed=has_failed)
         for detail in () if self._is_whole else (SHORT, TELLING):
             if len(lines) + len(head) > room:
-                lines, mark = self._drawn(steps, width, detail)
+                lines, mark = self._drawn(steps, width, detail, has_failed=has_failed)
         return head + self._window(lines, mark, max(0, room - len(head)))
 
-    def _drawn(self, steps: list[Step], width: int, detail: int) -> tuple[list[Text], int]:
+    def _drawn(
+        self, steps: list[Step], width: int, detail: int, *, has_failed: bool
+    ) -> tuple[list[Text], int]:
         """The lines of all rows, and which of them is to be seen in any case."""
         lines: list[Text] = []
         mark = failed = -1
@@ -283,7 +284,7 @@ class View:
             drawn = list(row_lines(step, self._words, width, detail))
             if step.state == RUNNING:
                 mark = len(lines) + len(drawn) - 1
-            if step.error:
+            if step.error and has_failed:
                 failed = len(lines)
             lines += drawn
         return lines, mark if mark >= 0 else failed if failed >= 0 else len(lines) - 1
@@ -312,7 +313,7 @@ class View:
         text = Text(f"{title_of(story)} ", style="bold", no_wrap=True)
         text.append(f"{sign} {state or self._words.say('ended_well')}", style=f"not bold {style}")
         text.append(f" · {duration_text(self._age(operation, now))}", style="not bold")
-        ids = " · ".join(f"{label} {value}".strip() for label, value in _ids(operation))
+        ids = " · ".join(_ids(operation))
         text.append(f" · {ids}" if ids else "", style="not bold dim")
         text.truncate(width, overflow="ellipsis")
         return [text]
@@ -352,10 +353,10 @@ class View:
         return lines
 
 
-def _ids(operation: Operation) -> list[tuple[str, str]]:
+def _ids(operation: Operation) -> list[str]:
     """What an operation is about, to be recognised by: requests first."""
     ids = sorted(operation.ids, key=lambda each: (not each.startswith("req-"), each))
-    return [("", one_line(each)) for each in ids[:3]]
+    return [one_line(each) for each in ids[:3]]
 
 
 def _padded(text: str, width: int, *, right: bool = False) -> str:

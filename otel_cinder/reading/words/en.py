@@ -389,7 +389,7 @@ PHRASES = {
     "live_set": "In the environment of cinder-api, cinder-scheduler and cinder-volume:",
     "live_why_still_running": "With the last one, what runs is shown after a second, not after ten.",
     "live_listens": "listens on {endpoint}",
-    "live_requests": "{count} requests, {running} running, {failed} with a failure",
+    "live_requests": "requests {count} · running {running} · with a failure {failed}",
     "live_dropped": "{spans} of the oldest spans dropped, of {operations} requests",
     "live_overrun": "{spans} spans dropped: they came faster than they could be read",
     "live_follows": "follows the newest",

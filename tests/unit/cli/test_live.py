@@ -118,7 +118,7 @@ def test_a_create_is_seen_stage_by_stage(live: Callable[..., Live]) -> None:
     send(seen.port, "create", upto="QuotaReserveTask")
     seen.wait_for(
         lambda text: (
-            "1 running" in text
+            "running 1" in text
             and all(row(text, task) for task in TASKS)
             and "SUCCESS" in row(text, "QuotaReserveTask")
             and "RUNNING" in row(text, "EntryCreateTask")
@@ -128,7 +128,7 @@ def test_a_create_is_seen_stage_by_stage(live: Callable[..., Live]) -> None:
     send(seen.port, "create")
     seen.wait_for(
         lambda text: (
-            "0 running" in text
+            "running 0" in text
             and "ended without an error" in text
             and all("SUCCESS" in row(text, task) for task in TASKS)
         )
@@ -142,7 +142,7 @@ def test_keys_choose_filter_show_failures_and_save_notes(
     seen = live(size=(120, 40))
     for number, name in enumerate(["create", "quota_exceeded", "attach_fails"], 1):
         send(seen.port, name, number)
-    seen.wait_for_text("3 requests, 0 running, 2 with a failure", "Create an attachment")
+    seen.wait_for_text("requests 3 · running 0 · with a failure 2", "Create an attachment")
     seen.wait_for_text("HTTP 500")  # it follows the newest
     seen.press("\x1b[B")
     seen.wait_for_text("HTTP 413")
