@@ -112,8 +112,9 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' for a quick look
 	$(BIN)/python -m benchmarks $(ARGS)
 
-picture: $(READY) ## Draw the README's picture again, from a real run
+picture: $(READY) ## Draw the README's pictures again, from real runs
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
+	$(BIN)/python -m docs.recording docs/images/live.svg
 
 docs: $(READY) ## Write docs/reference.md and the collector's ignored_keys from otel_cinder/conventions.py
 	$(BIN)/python docs/reference.py
