@@ -836,7 +836,7 @@ _setting(
 )
 _setting(
     settings.QUERY_HEADERS,
-    "not for services: the headers, such as a token or a tenant, that `otel-cinder show` and `report` "
-    "send to Jaeger or Tempo: `authorization=Bearer%20TOKEN,x-scope-orgid=TENANT`, as "
+    "not for services: the headers, such as a token or a tenant, that `otel-cinder show`, `report` and "
+    "`run` send to Jaeger or Tempo: `authorization=Bearer%20TOKEN,x-scope-orgid=TENANT`, as "
     "`OTEL_EXPORTER_OTLP_HEADERS` is written; `--header` prevails (default: none)",
 )

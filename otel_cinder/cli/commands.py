@@ -9,6 +9,7 @@ from otel_cinder.cli.demo.command import demo
 from otel_cinder.cli.doctor import doctor
 from otel_cinder.cli.live.command import live
 from otel_cinder.cli.report.command import report
+from otel_cinder.cli.run.command import run
 from otel_cinder.cli.show import show
 
 
@@ -22,4 +23,5 @@ cli.add_command(demo)
 cli.add_command(live)
 cli.add_command(show)
 cli.add_command(report)
+cli.add_command(run)
 cli.add_command(doctor)

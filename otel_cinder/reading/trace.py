@@ -145,6 +145,24 @@ class Trace:
         """The spans that handle the message which ``cast`` sent, earliest first."""
         return tuple(span for span in self.spans if self.cast(span) is cast)
 
+    def unfinished(self) -> list[SpanRecord]:
+        """What more is to come of: messages that no receiver's span has come for, and open spans.
+
+        A notification may have no receiver.
+        """
+        handled = {cast.span_id for cast in map(self.cast, self.spans) if cast is not None}
+        return [
+            span
+            for span in self.spans
+            if span.shows is not None
+            or (
+                span.kind in ("producer", "client")
+                and "rpc.method" in span.attributes
+                and span.span_id not in handled
+                and not self.children(span)
+            )
+        ]
+
     def walk(self) -> Iterator[tuple[int, SpanRecord]]:
         """Every span once, parents before children, with its depth."""
         seen: set[str] = set()

@@ -457,6 +457,41 @@ SENTENCES = {
     # What is written
     "no_letters": "Choose a UTF-8 locale, or --lang en: {encoding} has no Chinese letters.",
     "cannot_write": "Choose another --output: cannot write {file} ({why}).",
+    # otel-cinder run
+    "run_address": "Write --listen as HOST:PORT, such as 127.0.0.1:4318: {address!r} is not.",
+    "run_port": "Give --listen another port, or ask the Jaeger or Tempo to which its collector sends "
+    "(--jaeger, --tempo): cannot listen at {address} ({why}).",
+    "run_package": "Run pip install 'otel-cinder[cli]': {package} is missing, which marks the "
+    "command's requests.",
+    "run_not_found": "Check the command's name and PATH: there is no {command}.",
+    "run_no_interpreter": "Install {command} again: the interpreter in its first line does not exist.",
+    "run_not_executable": "Check the command: cannot run {command} ({why}).",
+    "run_waiting": "Waiting for the end of Cinder's work: {count} spans so far. Ctrl-C shows them.",
+    "run_no_python": "Run a client in Python, and without -I and -E: {command} started no Python that "
+    "reads PYTHONPATH, so its requests are not marked.",
+    "run_no_client": "Run a client that sends its requests by the package requests, as openstack and "
+    "cinder do: {command} did not use it.",
+    "run_not_marked": "Install {command} with Python 3.10 or newer, if its own is older: its requests "
+    "could not be marked ({why}).",
+    "run_no_request": "{command} sent no request, so there is nothing to show.",
+    "run_left_out": "Try again, or raise OTEL_TRACES_SAMPLER_ARG of cinder-api: its sampler has left "
+    "out all requests of this command ({left_out}).",
+    "run_some_left_out": "Raise OTEL_TRACES_SAMPLER_ARG of cinder-api to see all requests: its sampler "
+    "has left out {left_out}.",
+    "run_nothing_came_here": "Set OTEL_EXPORTER_OTLP_ENDPOINT={where} for Cinder's services, or ask "
+    "where they send their spans (--jaeger, --tempo): Cinder has recorded this trace ({id}), but no "
+    "span of it has come here. `otel-cinder doctor` on their hosts finds out more.",
+    "run_nothing_came_there": "Look whether Cinder's services send to {where}: Cinder has recorded "
+    "this trace ({id}), but no span of it is there. `otel-cinder doctor` on their hosts finds out more.",
+    "run_untraced_here": "Run `otel-cinder doctor` on cinder-api's host, and set "
+    "OTEL_EXPORTER_OTLP_ENDPOINT={where} for Cinder's services: no answer named a trace, and no span "
+    "has come here. Perhaps the command has asked nothing of Cinder.",
+    "run_untraced_there": "Run `otel-cinder doctor` on cinder-api's host: no answer named a trace, and "
+    "{where} has no span of trace {id}. Perhaps the command has asked nothing of Cinder.",
+    "run_not_ended": "Give --wait more seconds to see the rest: after {seconds} s, some of it has not "
+    "ended, or its spans have not come: {what}. If that is not longer than usual, run `otel-cinder "
+    "doctor` on the host of the service that is missing.",
+    "run_a_request": "a request",
 }
 
 WORDS = Words("en", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES, SENTENCES)

@@ -452,6 +452,37 @@ SENTENCES = {
     # 写到哪里
     "no_letters": "请选择 UTF-8 的 locale，或者 --lang en：{encoding} 没有汉字。",
     "cannot_write": "请换一个 --output：无法写入 {file}（{why}）。",
+    # otel-cinder run
+    "run_address": "请把 --listen 写成 HOST:PORT，例如 127.0.0.1:4318：{address!r} 不是。",
+    "run_port": "请给 --listen 换一个端口，或者查询该端口上的 collector 所发往的 Jaeger 或 Tempo"
+    "（--jaeger、--tempo）：无法监听 {address}（{why}）。",
+    "run_package": "请运行 pip install 'otel-cinder[cli]'：缺少 {package}，它用来给命令的请求加标记。",
+    "run_not_found": "请检查命令的名称和 PATH：找不到 {command}。",
+    "run_no_interpreter": "请重新安装 {command}：它第一行指定的解释器不存在。",
+    "run_not_executable": "请检查命令：无法运行 {command}（{why}）。",
+    "run_waiting": "正在等待 Cinder 的工作结束：已到 {count} 个 span。按 Ctrl-C 立即显示。",
+    "run_no_python": "请运行用 Python 写的客户端，并且不带 -I 和 -E：{command} 没有启动会读取 PYTHONPATH "
+    "的 Python，所以它的请求没有加上标记。",
+    "run_no_client": "请运行用 requests 包发送请求的客户端，例如 openstack 和 cinder：{command} 没有用到它。",
+    "run_not_marked": "如果 {command} 的 Python 比 3.10 旧，请换用新的 Python 安装它：无法给它的请求加标记（{why}）。",
+    "run_no_request": "{command} 没有发送请求，所以没有可显示的内容。",
+    "run_left_out": "请再试一次，或者调高 cinder-api 的 OTEL_TRACES_SAMPLER_ARG：它的采样器略过了这个命令的"
+    "全部请求（{left_out} 个）。",
+    "run_some_left_out": "想看到全部请求，请调高 cinder-api 的 OTEL_TRACES_SAMPLER_ARG：它的采样器略过了 "
+    "{left_out} 个。",
+    "run_nothing_came_here": "请给 Cinder 的服务设置 OTEL_EXPORTER_OTLP_ENDPOINT={where}，或者查询它们发送 "
+    "span 的地方（--jaeger、--tempo）：Cinder 记录了这条链路（{id}），但没有任何 span 到达这里。在服务的主机上"
+    "运行 `otel-cinder doctor` 可以查明原因。",
+    "run_nothing_came_there": "请检查 Cinder 的服务是否发送到 {where}：Cinder 记录了这条链路（{id}），但那里"
+    "没有它的 span。在服务的主机上运行 `otel-cinder doctor` 可以查明原因。",
+    "run_untraced_here": "请在 cinder-api 的主机上运行 `otel-cinder doctor`，并给 Cinder 的服务设置 "
+    "OTEL_EXPORTER_OTLP_ENDPOINT={where}：没有任何回答指明链路，也没有 span 到达这里。也可能这个命令没有向 "
+    "Cinder 发送请求。",
+    "run_untraced_there": "请在 cinder-api 的主机上运行 `otel-cinder doctor`：没有任何回答指明链路，{where} "
+    "也没有链路 {id} 的 span。也可能这个命令没有向 Cinder 发送请求。",
+    "run_not_ended": "想看到其余部分，请加大 --wait：{seconds} s 之后，仍有一部分没有结束，或者其 span 没有到达："
+    "{what}。如果并不比平时久，请在缺少的服务的主机上运行 `otel-cinder doctor`。",
+    "run_a_request": "一个请求",
 }
 
 WORDS = Words("zh", TASKS, FLOWS, METHODS, REQUESTS, ACTIONS, DRIVERS, DETAILS, PHRASES, SENTENCES)
