@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from otel_cinder.reading.story import PLAIN, Stage, Story, duration_text, one_line
+from otel_cinder.reading.trace import Trace
 
 _LEVELS = {"request": 0, "wait": 0, "message": 0, "flow": 1, "task": 2, "step": 3}
+
+_MOST_REQUESTS = 4
 
 _LABELS = {"task": "task", "flow": "flow", "message": "message", "request": "request_id"}
 
@@ -77,6 +80,8 @@ def ending(story: Story) -> str:
 
 
 def _level(stage: Stage) -> int:
+    if stage.depth == 0:
+        return 0
     sends = stage.kind == "message" and stage.span.kind in ("producer", "client")
     return 3 if sends else _LEVELS.get(stage.kind, 3)
 
@@ -90,20 +95,25 @@ def _summary(story: Story) -> Iterator[tuple[str, str]]:
     began = say("began", time=began_text(trace.start_ns))
     took = say("took", duration=duration_text(trace.end_ns - trace.start_ns))
     yield say("when"), f"{began} · {took}"
-    asked = {
-        key: next((str(s.attributes[key]) for s in trace.spans if key in s.attributes), "")
-        for key in ("openstack.user_id", "openstack.project_id", "openstack.request_id")
-    }
-    user, project, request = map(one_line, asked.values())
-    if user or project:
-        yield say("who"), say("asked_by", user=user or "?", project=project or "?")
-    if request:
-        yield say("request_id"), request
+    keys = ("openstack.user_id", "openstack.project_id", "openstack.request_id")
+    users, projects, requests = (_values(trace, key) for key in keys)
+    if users or projects:
+        user, project = (next(iter(values), "?") for values in (users, projects))
+        yield say("who"), say("asked_by", user=user, project=project)
+    if requests:
+        more = "…" if len(requests) > _MOST_REQUESTS else ""
+        yield say("request_id"), say("comma").join(requests[:_MOST_REQUESTS]) + more
     path = one_line(str(first.get("url.path", "")))
     if path:
         yield "HTTP", f"{one_line(str(first.get('http.request.method', '')))} {path}"
     yield say("trace_id"), f"{trace.trace_id} · {_count(story)}"
     yield say("services"), ", ".join(filter(None, map(one_line, trace.services)))
+
+
+def _values(trace: Trace, key: str) -> list[str]:
+    """The values of an attribute, each once: a command may have sent several requests."""
+    found = (span.attributes[key] for span in trace.spans if key in span.attributes)
+    return list(dict.fromkeys(one_line(str(value)) for value in found))
 
 
 def _count(story: Story) -> str:

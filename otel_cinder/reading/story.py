@@ -25,6 +25,7 @@ _STATE_KEYS = ("taskflow.task.state", "taskflow.retry.state", "taskflow.flow.sta
 _UUID_KEYS = ("taskflow.task.uuid", "taskflow.retry.uuid", "taskflow.flow.uuid")
 _LOUD = frozenset({"ERROR", "CRITICAL"})
 _WHEN = ("before", "after")
+_EXIT_CODE = "process.exit.code"
 _OBJECT_SPANS = {"clean up": "clean_up", "migrate key of": "migrate_key", "set": "set_to_error"}
 
 
@@ -126,10 +127,11 @@ class Story:
     def final_error(self) -> str:
         """What the trace failed by in the end; empty if a later attempt succeeded.
 
-        A request that was answered with an error has failed; otherwise the last message decides.
+        A command or a request that was answered with an error has failed; otherwise the last message
+        decides.
         """
         tops = self.trace.tops()
-        if tops and _refused(tops[0]):
+        if tops and (_refused(tops[0]) or tops[0].attributes.get(_EXIT_CODE)):
             return self.any_error or outcome(tops[0], self.words)[0]
         handled = [span for span in self.trace.spans if span.kind == "consumer"]
         last = (handled or list(tops))[-1:]
@@ -139,7 +141,9 @@ class Story:
     @property
     def any_error(self) -> str:
         """The first error in the trace, overcome or not."""
-        errors = [error_of(span) for span in self.trace.spans]
+        # Why a command has failed is said below it.
+        spans = sorted(self.trace.spans, key=lambda span: _EXIT_CODE in span.attributes)
+        errors = [error_of(span) for span in spans]
         # An answer's status, 500, says less than what it came of.
         return next((error for error in errors if error and not error.isdigit()), "")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from otel_cinder.reading.notes import notes_of
 from otel_cinder.reading.records import LogLine
 from otel_cinder.reading.source_code import place_of, summary_of
 from otel_cinder.reading.story import Story, with_logs
@@ -221,3 +222,30 @@ def test_log_records_join_their_spans() -> None:
     (stage,) = Story(Trace(with_logs([alone], [line, stray]))).stages
     (log,) = stage.logs
     assert (log.level, log.message, log.logger) == ("INFO", "hello", "cinder.x")
+
+
+def test_a_command_has_failed_by_what_is_below_it() -> None:
+    """A command's requests are all named; its own exit status is the reason only if there is no other."""
+    refused = recorded("quota_exceeded")
+    other = replace(refused.spans[0], span_id="e" * 16)
+    other = replace(other, attributes={**other.attributes, "openstack.request_id": "req-other"})
+    command = SpanRecord(
+        refused.trace_id,
+        "f" * 16,
+        None,
+        "openstack volume create",
+        end_ns=refused.end_ns,
+        attributes={"process.exit.code": 1},
+        status="error",
+        status_message="exit status 1",
+    )
+    below = [
+        replace(span, parent_id=span.parent_id or "f" * 16) for span in (*refused.spans, other)
+    ]
+    notes = notes_of(Story(Trace([command, *below])))
+    assert notes.title == "openstack volume create"
+    assert notes.story.final_error.startswith("VolumeLimitExceeded: ")
+    assert [row.level for row in notes.rows][:2] == [0, 0]
+    (requests,) = (text for label, text in notes.summary if label == "Request")
+    assert requests == f"{refused.spans[0].attributes['openstack.request_id']}, req-other"
+    assert Story(Trace([command])).final_error == "exit status 1"

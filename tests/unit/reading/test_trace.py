@@ -7,7 +7,14 @@ from dataclasses import replace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_cinder.reading.trace import SpanRecord, Trace, spans_of, traces_of
+from otel_cinder.reading.trace import (
+    STILL_RUNNING,
+    LinkRecord,
+    SpanRecord,
+    Trace,
+    spans_of,
+    traces_of,
+)
 from tests.unit.cli.samples import volume_create
 
 
@@ -50,6 +57,24 @@ def test_two_roots_are_not_a_whole_trace() -> None:
     trace = Trace([span("1"), span("2")])
     assert not trace.is_whole
     assert trace.root is None
+
+
+def test_more_is_to_come_of_messages_and_of_open_spans() -> None:
+    """A message without a receiver's span, and a still-running span, but not a notification."""
+    rpc = {"rpc.method": "cinder-volume/create_volume"}
+    cast = replace(span("2", "1"), kind="producer", attributes=rpc)
+    call = replace(span("3", "1"), kind="client", attributes=rpc)
+    event = {"oslo_messaging.notification.event_type": "volume.create.start"}
+    notification = replace(span("4", "1"), kind="producer", attributes=event)
+    served = replace(span("5", "3"), kind="server", attributes=rpc)
+    shown = replace(
+        span("7", "1"), attributes={STILL_RUNNING: True}, links=(LinkRecord("a" * 32, "6"),)
+    )
+    spans = (span("1"), cast, call, notification)
+    assert [each.span_id for each in Trace(spans).unfinished()] == ["2", "3"]
+    assert [each.span_id for each in Trace((*spans, served, shown)).unfinished()] == ["2", "7"]
+    received = (span("6", "2"), *spans, served, shown)
+    assert Trace(received).unfinished() == []
 
 
 def test_spans_in_a_circle_are_drawn_once() -> None:
