@@ -147,8 +147,8 @@ class Backend:
         if answer.is_redirect:
             return self._error("redirected", status=status)
         text = " ".join("".join(c if c.isprintable() else " " for c in answer.text[:200]).split())
-        # Of the times that are asked for, Tempo has a bound: 7 days if not set otherwise.
-        sentence = "too_far" if status == 400 else "failed"
+        # Tempo's bounds: 7 days, and 5 MB a trace, if not set otherwise.
+        sentence = {400: "too_far", 422: "too_large"}.get(status, "failed")
         return self._error(sentence, status=status, text=text)
 
     def _taken(self, answer: Any, records: Records) -> None:

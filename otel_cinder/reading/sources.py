@@ -147,7 +147,7 @@ def take(data: Any, records: Records) -> None:
     if isinstance(data.get("result"), dict):  # Jaeger's /api/v3/traces
         data = data["result"]
     elif isinstance(data.get("trace"), dict):  # Tempo's /api/v2/traces
-        data = data["trace"]
+        data = {"resourceSpans": [], **data["trace"]}
     if "batches" in data:  # Tempo's /api/traces
         data = {"resourceSpans": data["batches"]}
     if "resourceSpans" in data:

@@ -1,18 +1,26 @@
-"""`otel-cinder show` and `report` on what a real Jaeger has."""
+"""`otel-cinder show`, `report` and `run` on what a real Jaeger has."""
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from click.testing import CliRunner
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from otel_cinder.cli.commands import cli
-from otel_cinder.reading.otlp_json import from_json_line
+from otel_cinder.reading.otlp_json import from_json, from_json_line
 from otel_cinder.reading.story import Story
 from otel_cinder.reading.trace import Trace
+from tests.integration.installation import clean_environment
 from tests.pipeline.programs import HTTP, Jaeger
+from tests.unit.cli.traced_api import Api, serving
 from tests.unit.reading.recorded import TRACES, recorded
 
 NAMES = ("create", "reschedule", "no_backend_left", "attach_fails")
@@ -91,3 +99,34 @@ def test_what_jaeger_does_not_have_is_said(jaeger: Jaeger) -> None:
     status, _, error = invoke("show", "f" * 32, "--jaeger", f"http://{jaeger.otlp_grpc}")
     assert status == 2
     assert error.count("\n") == 1
+
+
+def test_run_asks_jaeger_until_the_work_has_ended(jaeger: Jaeger, tmp_path: Path) -> None:
+    """What the services have sent to Jaeger is drawn below the command's request."""
+
+    class ToJaeger(Api):
+        """Takes a while to send each of its spans."""
+
+        def send(self, export: dict[str, Any]) -> None:
+            time.sleep(0.7)
+            with grpc.insecure_channel(jaeger.otlp_grpc) as channel:
+                request = from_json(json.dumps(export), ExportTraceServiceRequest)
+                TraceServiceStub(channel).Export(request, timeout=30)
+
+    with serving(ToJaeger) as api:
+        api.endpoint = jaeger.otlp_grpc
+        code = f"import requests; requests.post({api.url!r})"
+        words = ["run", "--jaeger", jaeger.url, "--", sys.executable, "-c", code]
+        done = subprocess.run(
+            [sys.executable, "-m", "otel_cinder.cli", *words],
+            env=clean_environment() | {"LC_ALL": "C.UTF-8"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (0, "")
+    names = [line.lstrip("│└├─◂▸ ").split("  ")[0] for line in done.stderr.splitlines()]
+    posted = f"POST {api.url.removeprefix('http://')}/"
+    assert names[1:] == ["python", posted, "POST /v3/volumes", "cast", "process"]

@@ -445,12 +445,14 @@ SENTENCES = {
     "slow": "Try a longer --timeout: {name} at {shown} did not answer within {seconds:g} s.",
     "proxy": "Check the proxy, or add the host to NO_PROXY: it does not lead to {name} at {shown}.",
     "unreachable": "Start {name}, or give {option} its address: nothing answers at {shown}.",
-    "refused": "Add --header 'Authorization: …', or ask for access: {name} at {shown} refused the "
-    "request (HTTP {status}).",
+    "refused": "Add --header 'Authorization: …', or the tenant's (X-Scope-OrgID), or ask for access: "
+    "{name} at {shown} refused the request (HTTP {status}).",
     "redirected": "Give {option} the final address, or log in with --header: {name} at {shown} sends "
     "elsewhere (HTTP {status}).",
     "too_far": "Try fewer --days: {name} at {shown} does not take the question (HTTP {status}: "
     "{text}).",
+    "too_large": "Raise max_bytes_per_trace of {name}, or look at the collector's file: {name} at "
+    "{shown} does not return a trace that large (HTTP {status}: {text}).",
     "failed": "Look into the log of {name}: {name} at {shown} answered HTTP {status} ({text}).",
     "something_else": "Give {option} the address of {name}'s query API: what answers at {shown} is "
     "something else.",

@@ -442,11 +442,13 @@ SENTENCES = {
     "slow": "请加大 --timeout：{shown} 的 {name} 在 {seconds:g} s 内没有回答。",
     "proxy": "请检查代理，或者把该主机加入 NO_PROXY：代理没有通到 {shown} 的 {name}。",
     "unreachable": "请启动 {name}，或者把它的地址给 {option}：{shown} 没有任何程序应答。",
-    "refused": "请加上 --header 'Authorization: …'，或者申请权限：{shown} 的 {name} 拒绝了请求"
+    "refused": "请加上 --header 'Authorization: …' 或租户的头（X-Scope-OrgID），或者申请权限：{shown} 的 {name} 拒绝了请求"
     "（HTTP {status}）。",
     "redirected": "请把最终地址给 {option}，或者用 --header 登录：{shown} 的 {name} 转向了别处"
     "（HTTP {status}）。",
     "too_far": "请减小 --days：{shown} 的 {name} 不接受这个查询（HTTP {status}：{text}）。",
+    "too_large": "请调高 {name} 的 max_bytes_per_trace，或者查看采集器写的文件：{shown} 的 {name} 不返回这么大的"
+    "链路（HTTP {status}：{text}）。",
     "failed": "请查看 {name} 的日志：{shown} 的 {name} 回答了 HTTP {status}（{text}）。",
     "something_else": "请把 {name} 查询 API 的地址给 {option}：在 {shown} 应答的是别的程序。",
     # 写到哪里

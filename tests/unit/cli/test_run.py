@@ -8,20 +8,17 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import requests
 
 from otel_cinder.cli.run import marking
 from otel_cinder.cli.run.arrivals import answers_of
 from otel_cinder.cli.run.child import Child
 from tests.receiver import Receiver
+from tests.unit.cli.traced_api import Api, serving
 
 COMMAND = [sys.executable, "-m", "otel_cinder.cli", "run"]
 ENVIRONMENT = {
@@ -38,70 +35,11 @@ POST = "import requests; print(requests.post({url!r}).status_code)"
 SPAN_ID = "ab" * 8
 
 
-class Api:
-    """What answers a client: as cinder-api does, with spans for whoever is told to receive them."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.traceparents: list[str] = []
-        self.flags: list[str] = ["01"]
-        """Of the answers' `traceresponse`, the last one for all later answers; empty: none."""
-        self.endpoint = ""
-        self.taken_up = True
-        """Whether the message that each request sends has arrived."""
-
-    def answer(self, traceparent: str) -> str:
-        """Take note of a request, and return the `traceresponse`."""
-        self.traceparents.append(traceparent)
-        flags = self.flags.pop(0) if len(self.flags) > 1 else self.flags[0]
-        trace_id, parent_id = traceparent.split("-")[1:3]
-        span_id = f"{len(self.traceparents):016x}"
-        if flags == "01" and self.endpoint:
-            threading.Thread(target=self._export, args=(trace_id, span_id, parent_id)).start()
-        return flags and f"00-{trace_id}-{span_id}-{flags}"
-
-    def _export(self, trace_id: str, span_id: str, parent_id: str) -> None:
-        spans = [("cinder-api", "POST /v3/volumes", 2, span_id, parent_id, {})]
-        cast = {"rpc.method": "cinder-volume/create_volume"}
-        spans.append(("cinder-api", "cast", 4, f"c{span_id[1:]}", span_id, cast))
-        if self.taken_up:
-            spans.append(
-                ("cinder-volume", "process", 5, f"d{span_id[1:]}", f"c{span_id[1:]}", cast)
-            )
-        for service, name, kind, own, parent, attributes in spans:
-            now = time.time_ns()
-            body = marking.export(
-                service, name, kind, (trace_id, own, parent), (now, now), attributes
-            )
-            requests.post(f"{self.endpoint}/v1/traces", json=body, timeout=30)
-
-
 @pytest.fixture
 def api() -> Iterator[Api]:
     """An API on the loopback."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            said = api.answer(self.headers.get("traceparent", "---"))
-            self.send_response(202)
-            if said:
-                self.send_header("traceresponse", said)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Keep the terminal quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        api = Api(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield api
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving() as api:
+        yield api
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Asking Jaeger and Tempo; a real Jaeger is asked in tests/pipeline.
 
-There is no Tempo to run: its answers are made as its documentation has them.
+There is no Tempo to run. traces/create.tempo.json is what the encoder of Tempo 2.10.8 makes of
+create.jsonl; its other answers are made as its documentation has them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import pytest
 from otel_cinder.reading.backends import Asking, Jaeger, Tempo
 from otel_cinder.reading.sources import SourceError
 from tests.unit.answering import NOWHERE, Answer, answering
-from tests.unit.reading.recorded import recorded
-from tests.unit.reading.test_sources import batches, in_base64
+from tests.unit.reading.recorded import TRACES, recorded
+from tests.unit.reading.test_sources import batches
 
 TRACE_ID = "ab" * 16
 VOLUME = "22f8a629-337d-4ef4-9a5f-aa9a698a3de3"
@@ -33,12 +34,28 @@ def test_tempo_is_asked_by_traceql_and_by_id() -> None:
             assert f'span.cinder.volume.id = "{VOLUME}" || ' in said
             assert int(query["end"][0]) - int(query["start"][0]) == 7 * 86_400  # Tempo's bound
             return 200, {"traces": [{"traceID": trace.trace_id.lstrip("0")}]}
-        return 200, {"batches": in_base64(batches())}
+        return 200, (TRACES / "create.tempo.json").read_bytes()
 
     with answering(answer) as url:
         (found,) = Tempo(f"{url}/tempo/", Asking({"X-Scope-OrgID": "one"})).traces(VOLUME)
     assert found.spans == trace.spans
     assert asked == ["/tempo/api/search", f"/tempo/api/traces/{trace.trace_id}"]
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "sentence"),
+    [
+        (401, b"no org id", "Add --header .*refused the request .HTTP 401."),
+        (422, b"trace exceeds max size", "Raise max_bytes_per_trace of Tempo.*HTTP 422: trace exc"),
+    ],
+)
+def test_tempos_own_refusals_have_their_sentences(
+    status: int, content: bytes, sentence: str
+) -> None:
+    """Without a tenant, and a trace larger than it returns."""
+    with answering(lambda *_: (status, content)) as url:
+        with pytest.raises(SourceError, match=sentence):
+            Tempo(url, Asking()).traces(TRACE_ID)
 
 
 def test_an_older_jaeger_is_asked_by_its_older_api() -> None:
