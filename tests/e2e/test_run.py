@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,84 @@ def test_openstack_volume_create_is_one_trace(clients: Path, listen: str, cinder
     )
     assert below[-1] == "CreateVolumeOnFinishTask"
     assert "otel-cinder:" not in done.stderr
+
+
+@pytest.fixture
+def keystone(cinder: str) -> Iterator[tuple[str, list[str]]]:
+    """Keystone's two answers to a password, with a catalog that leads to Cinder: URL, traceparents."""
+    traceparents: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": url}]}
+            self._answer(200, {"version": version})
+
+        def do_POST(self) -> None:
+            assert b"xyzzy" in self.rfile.read(int(self.headers["Content-Length"]))
+            catalog = [
+                {
+                    "id": kind,
+                    "type": kind,
+                    "name": kind,
+                    "endpoints": [
+                        {"id": kind, "interface": "public", "region_id": "r", "url": address}
+                    ],
+                }
+                for kind, address in (("identity", url), ("block-storage", cinder))
+            ]
+            token = {
+                "methods": ["password"],
+                "expires_at": "2999-01-01T00:00:00.000000Z",
+                "issued_at": "2026-01-01T00:00:00.000000Z",
+                "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "Default"}},
+                "project": {"id": PROJECT, "name": "p", "domain": {"id": "default", "name": "D"}},
+                "roles": [{"id": "a", "name": "admin"}],
+                "catalog": catalog,
+            }
+            self._answer(201, {"token": token})
+
+        def _answer(self, status: int, content: object) -> None:
+            traceparents.append(self.headers.get("traceparent", ""))
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("X-Subject-Token", f"admin:{PROJECT}")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the terminal quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/v3"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield url, traceparents
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_keystones_requests_are_in_the_trace(
+    clients: Path, listen: str, cinder: str, keystone: tuple[str, list[str]]
+) -> None:
+    """With a password: Keystone gets the same trace, and neither password nor token is shown."""
+    url, traceparents = keystone
+    access = f"--os-auth-url {url} --os-username u --os-password xyzzy --os-project-name p "
+    access += "--os-user-domain-id default --os-project-domain-id default"
+    command = [str(clients / "openstack"), *access.split(), "volume", "list", "-f", "json"]
+    done = run(listen, command=command)
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), list)
+    trace_id = done.stderr.partition("trace ")[2][:32]
+    assert len(traceparents) >= 2
+    assert {each.split("-")[1] for each in traceparents} == {trace_id}
+    assert f"POST {url.removeprefix('http://')}/auth/tokens" in done.stderr
+    assert "GET /v3/{project_id}/volumes/detail" in done.stderr
+    assert "xyzzy" not in done.stderr
+    assert f"admin:{PROJECT}" not in done.stderr
 
 
 def test_cinder_create_is_told_in_chinese(clients: Path, listen: str, cinder: str) -> None:
