@@ -15,6 +15,9 @@ from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
+from tests.unit.sdk import needs_log_export
+
+pytestmark = needs_log_export
 
 EMITTED = """
 from opentelemetry._logs import LogRecord

@@ -16,6 +16,7 @@ from otel_cinder import conventions
 from otel_cinder.spans.runtime import runtime
 from tests.receiver import Receiver
 from tests.unit.recording import Recorder
+from tests.unit.sdk import EXPORTS_LOGS
 
 WAIT = conventions.RPC_QUEUE_DURATION
 
@@ -38,12 +39,13 @@ def test_every_signal_names_its_conventions(monkeypatch: pytest.MonkeyPatch) -> 
         runtime.measure(WAIT, 1, {}, Context())
         runtime.emit_log(LogRecord(timestamp=5, body="b"), Context())
         otel_cinder.uninstrument()
-        (spans,), (logs,) = receiver.requests, receiver.log_requests
+        (spans,), logs = receiver.requests, receiver.log_requests
         metrics = receiver.metric_requests[-1]
     both = {(conventions.SCHEMA_URL, conventions.SCHEMA_URL)}
     assert urls(spans.resource_spans, "scope_spans") == both
     assert urls(metrics.resource_metrics, "scope_metrics") == both
-    assert urls(logs.resource_logs, "scope_logs") == both
+    assert len(logs) == EXPORTS_LOGS
+    assert all(urls(request.resource_logs, "scope_logs") == both for request in logs)
 
 
 def test_providers_of_the_host_get_the_scopes_url() -> None:
