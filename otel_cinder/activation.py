@@ -81,16 +81,16 @@ def _log_disabled(value: str) -> None:
 
 def _say(error: Exception) -> None:
     advice = _advice(error)
-    said = (
+    message = (
         f"otel-cinder stays off because it could not start ({type(error).__name__}: {error}); "
         f"Cinder is not affected. {advice}"
     )
     try:
         from otel_cinder import notices
 
-        notices.warn("%s", said)
+        notices.warn("%s", message)
     except Exception:
-        print(said, file=sys.stderr)
+        print(message, file=sys.stderr)
 
 
 def _advice(error: Exception) -> str:

@@ -142,10 +142,10 @@ def warn_of_unknown(environ: Mapping[str, str]) -> None:
 def _nearest(name: str) -> str:
     import difflib  # late: it takes its time, and hardly anybody needs it
 
-    known = {each.removeprefix(_PREFIX): each for each in NAMES}
-    found = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, 1)
-    if found:
-        return f", probably to {known[found[0]]}"
+    known = {name.removeprefix(_PREFIX): name for name in NAMES}
+    matches = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, 1)
+    if matches:
+        return f", probably to {known[matches[0]]}"
     return f" (there are {', '.join(sorted(NAMES))})"
 
 
@@ -168,9 +168,9 @@ def _choice(environ: Mapping[str, str], name: str, default: str, known: tuple[st
     value = environ.get(name, "").strip()
     if not value:
         return default
-    for one in known:
-        if value.lower() == one.lower():
-            return one
+    for choice in known:
+        if value.lower() == choice.lower():
+            return choice
     notices.warn(
         "Set %s to one of %s: %r is unknown, so %s is used.",
         name,

@@ -46,10 +46,10 @@ def read_into(environ: MutableMapping[str, str], path: Path) -> None:
 
 def _settings(text: str, path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.splitlines(), 1):
-        said = line.strip().removeprefix("export ")
-        if not said or said.startswith("#"):
+        setting = line.strip().removeprefix("export ")
+        if not setting or setting.startswith("#"):
             continue
-        name, equals, value = (part.strip() for part in said.partition("="))
+        name, equals, value = (part.strip() for part in setting.partition("="))
         if equals and name.startswith("OTEL_") and name.isidentifier() and "\0" not in value:
             yield name, _unquoted(value)
         else:

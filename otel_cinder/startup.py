@@ -12,8 +12,8 @@ import sys
 
 def begin() -> None:
     """Wait for Cinder if a variable or a file may want it traced."""
-    said = os.environ.get("OTEL_CINDER_ENABLED", "unset").strip().lower()
-    if said in ("", "0", "false", "no", "off"):
+    enabled = os.environ.get("OTEL_CINDER_ENABLED", "unset").strip().lower()
+    if enabled in ("", "0", "false", "no", "off"):
         return
     if (
         any(name.startswith("OTEL_CINDER_") for name in os.environ)

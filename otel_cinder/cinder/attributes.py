@@ -10,8 +10,8 @@ from otel_cinder import redaction
 def add(attributes: dict[str, Any], name: str, value: Any) -> None:
     """An id or another name, or a whole number that OTLP can hold."""
     if isinstance(value, str) and value:
-        said = redaction.identifier(value, 128)
-        if said:
-            attributes[name] = said
+        text = redaction.identifier(value, 128)
+        if text:
+            attributes[name] = text
     elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31:
         attributes[name] = value

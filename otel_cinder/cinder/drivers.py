@@ -32,8 +32,8 @@ _NO_BACKENDS: Final = frozenset({"", "DEFAULT", "backend_defaults"})
 def driver_of(manager: Any) -> tuple[type | None, Any]:
     """A manager's driver's class, and the driver: a backup manager makes one for each backup."""
     driver = getattr(manager, "driver", None)
-    found = type(driver) if driver is not None else getattr(manager, "service", None)
-    return found if isinstance(found, type) else None, driver
+    cls = type(driver) if driver is not None else getattr(manager, "service", None)
+    return cls if isinstance(cls, type) else None, driver
 
 
 def backend_of(driver: Any) -> str:

@@ -65,8 +65,10 @@ def failed_resource(resource: Any) -> Resource:
     if kind == "backup" and "fail_reason" in resource.obj_what_changed():
         reason = resource.fail_reason
     around = (field(resource, name) for name in _BELONGS_TO)
-    found = str(resource.id)
-    return Resource(kind, found, reason or None, frozenset([found, *filter(None, around)]))
+    resource_id = str(resource.id)
+    return Resource(
+        kind, resource_id, reason or None, frozenset([resource_id, *filter(None, around)])
+    )
 
 
 def failed_service(service: Any) -> tuple[str, str]:
@@ -107,19 +109,19 @@ def is_settled(status: object) -> bool:
     return isinstance(status, str) and not status.endswith(("ing", "backing-up", "-backup"))
 
 
-def user_message(asked: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+def user_message(arguments: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
     """Return a user message's attributes, and whether it tells of an error.
 
     Args:
-        asked: the arguments of ``message.api.API.create``.
+        arguments: those of ``message.api.API.create``.
     """
     attributes: dict[str, str] = {}
-    level = str(asked.get("level", "ERROR"))
+    level = str(arguments.get("level", "ERROR"))
     add(attributes, conventions.MESSAGE_LEVEL, level)
     fields = sys.modules.get("cinder.message.message_field")
-    action = asked.get("action")
+    action = arguments.get("action")
     if fields is not None:
-        detail_id = fields.translate_detail_id(asked.get("exception"), asked.get("detail"))
+        detail_id = fields.translate_detail_id(arguments.get("exception"), arguments.get("detail"))
         add(attributes, conventions.MESSAGE_DETAIL_ID, str(detail_id))
         text = redaction.text(fields.translate_detail(detail_id), 128)
         if text:

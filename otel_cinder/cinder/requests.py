@@ -55,9 +55,9 @@ def request_attributes(
         action = _action(routing, body) if len(body) == 1 else None
         if whole:
             _add_path_ids(attributes, template, routing)
-            for asked in body.values() if len(body) == 1 else ():
-                if isinstance(asked, dict):
-                    _add_asked(attributes, asked, creates=template.endswith("/volumes"))
+            for parameters in body.values() if len(body) == 1 else ():
+                if isinstance(parameters, dict):
+                    _add_parameters(attributes, parameters, creates=template.endswith("/volumes"))
     except (AttributeError, KeyError, IndexError, TypeError):
         action = None
     if action:
@@ -70,7 +70,7 @@ def request_attributes(
 def _template(route: str) -> str:
     """One of Cinder's routes, of which there are some hundreds, without what a variable matches."""
     template = _OLD_STYLE.sub(
-        lambda found: f"{{{found[1] or found[2]}}}", _PATTERN.sub(r"{\1}", route)
+        lambda match: f"{{{match[1] or match[2]}}}", _PATTERN.sub(r"{\1}", route)
     )
     # The format suffix that Routes appends to each resource: /volumes.{format}
     return "/" + template.lstrip("/").removesuffix(".{format}").removesuffix("{.format}")
@@ -181,10 +181,10 @@ def _body(environ: Mapping[str, Any]) -> dict[str, Any]:
             read = body.read(_BODY_LIMIT)
         finally:
             body.seek(position)
-        found = json.loads(read) if read else {}
+        document = json.loads(read) if read else {}
     except (AttributeError, KeyError, ValueError, OSError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _add_path_ids(attributes: dict[str, Any], template: str, routing: Mapping[str, Any]) -> None:
@@ -197,22 +197,28 @@ def _add_path_ids(attributes: dict[str, Any], template: str, routing: Mapping[st
     add(attributes, name, nested or routing.get("id"))
 
 
-def _add_asked(attributes: dict[str, Any], asked: Mapping[str, Any], *, creates: bool) -> None:
+def _add_parameters(
+    attributes: dict[str, Any], parameters: Mapping[str, Any], *, creates: bool
+) -> None:
     """Add the attributes from a request's body, below its only key."""
     if creates:
-        _add_size(attributes, asked.get("size"))
-        add(attributes, conventions.VOLUME_TYPE, asked.get("volume_type"))
-        add(attributes, conventions.AVAILABILITY_ZONE, asked.get("availability_zone"))
-        name = asked.get("name", asked.get("display_name"))
+        _add_size(attributes, parameters.get("size"))
+        add(attributes, conventions.VOLUME_TYPE, parameters.get("volume_type"))
+        add(attributes, conventions.AVAILABILITY_ZONE, parameters.get("availability_zone"))
+        name = parameters.get("name", parameters.get("display_name"))
         if isinstance(name, str):
             attributes[conventions.VOLUME_NAME_LENGTH] = len(name)
-        _add_source(attributes, asked)
+        _add_source(attributes, parameters)
     else:
-        add(attributes, conventions.VOLUME_ID, asked.get("volume_id", asked.get("volume_uuid")))
-        add(attributes, conventions.SNAPSHOT_ID, asked.get("snapshot_id"))
-        add(attributes, conventions.GROUP_ID, asked.get("group_id"))
-        add(attributes, conventions.VOLUME_NEW_SIZE, _whole(asked.get("new_size")))
-        add(attributes, conventions.VOLUME_TYPE, asked.get("new_type"))
+        add(
+            attributes,
+            conventions.VOLUME_ID,
+            parameters.get("volume_id", parameters.get("volume_uuid")),
+        )
+        add(attributes, conventions.SNAPSHOT_ID, parameters.get("snapshot_id"))
+        add(attributes, conventions.GROUP_ID, parameters.get("group_id"))
+        add(attributes, conventions.VOLUME_NEW_SIZE, _whole(parameters.get("new_size")))
+        add(attributes, conventions.VOLUME_TYPE, parameters.get("new_type"))
 
 
 def _add_size(attributes: dict[str, Any], size: Any) -> None:
@@ -258,10 +264,10 @@ def _add_source(attributes: dict[str, Any], asked: Mapping[str, Any]) -> None:
     places = [part for part in parts if part]
     for source, key in _SOURCES:
         for place in places:
-            found = place.get(key)
-            if isinstance(found, str) and found:
+            source_id = place.get(key)
+            if isinstance(source_id, str) and source_id:
                 attributes[conventions.SOURCE] = source
-                add(attributes, conventions.SOURCE_ID, found)
+                add(attributes, conventions.SOURCE_ID, source_id)
                 # The same argument that names what the volume is made from: not its subject.
                 if key == "snapshot_id":
                     attributes.pop(conventions.SNAPSHOT_ID, None)
@@ -281,11 +287,11 @@ def _add_attempt(attributes: dict[str, Any], topic: str, args: Mapping[str, Any]
         attributes[conventions.ATTEMPT] = 1
 
 
-def _fields(found: Any) -> Mapping[str, Any]:
+def _fields(value: Any) -> Mapping[str, Any]:
     """The fields of a serialized versioned object, or of a dictionary; empty for all else."""
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         return {}
-    data = found.get("versioned_object.data", found)
+    data = value.get("versioned_object.data", value)
     return data if isinstance(data, dict) else {}
 
 

@@ -29,17 +29,17 @@ def secret_options(conf: Any) -> set[str]:
     that promises one: a backend's options are registered by the volume service alone, and by no
     service before it has loaded the driver.
     """
-    found: set[str] = set()
+    secrets: set[str] = set()
     with contextlib.suppress(Exception):  # another release's insides
         for value in _registered_secrets(conf):
-            found.update(_secrets_in(value, True))
+            secrets.update(_secrets_in(value, True))
     with contextlib.suppress(Exception):
         for name, value in _written_options(conf):
             if name.endswith("_uuid") and _UUID.fullmatch(value):
                 continue  # of a secret that is kept elsewhere
             parts = _secrets_in(value, redaction.keeps_secret(name, value))
-            found.update(part for part in parts if "://" in value or not _NUMBER.fullmatch(part))
-    return found
+            secrets.update(part for part in parts if "://" in value or not _NUMBER.fullmatch(part))
+    return secrets
 
 
 def _registered_secrets(conf: Any) -> Iterator[Any]:
@@ -110,7 +110,7 @@ def _secrets_in(value: Any, is_secret: bool) -> Iterator[str]:
         if "://" in value:
             yield from _passwords_in(value)
         elif not is_secret:  # replication_device = backend_id:one,san_password:…
-            for name, _, part in (each.partition(":") for each in value.split(",")):
+            for name, _, part in (pair.partition(":") for pair in value.split(",")):
                 if part and redaction.promises_secret(name):
                     yield part
         elif not _PATH.fullmatch(value):
@@ -125,8 +125,8 @@ def _passwords_in(url: str) -> Iterator[str]:
     logins, at, _ = url.partition("://")[2].rpartition("@")
     for login in _NEXT_HOST.split(logins) if at else ():
         user, _, password = login.partition(":")
-        for said in dict.fromkeys((password, unquote(password))):
-            if redaction.can_be_known(said):
-                yield said
-            elif said and user:
-                yield from (f"{user}:{said}", f"{user}/{said}")
+        for spelling in dict.fromkeys((password, unquote(password))):
+            if redaction.can_be_known(spelling):
+                yield spelling
+            elif spelling and user:
+                yield from (f"{user}:{spelling}", f"{user}/{spelling}")

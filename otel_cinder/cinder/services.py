@@ -93,7 +93,7 @@ _MANAGERS: Final = {
 
 def service_of_manager(manager: Any) -> Service | None:
     """The service whose manager this is, as `service_of` finds it; None if it is no such manager."""
-    names = (_MANAGERS.get(each.__name__) for each in type(manager).__mro__)
+    names = (_MANAGERS.get(cls.__name__) for cls in type(manager).__mro__)
     name = next(filter(None, names), "")
     return service_of(name, [manager])
 

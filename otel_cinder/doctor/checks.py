@@ -120,11 +120,11 @@ def switched_on(sight: Sight) -> Iterator[Finding]:
             "this variable switches otel-cinder off",
         )
     elif sight.on is False:
-        said = sight.facts.get("said") and sight.environ_is_known
+        is_set = sight.facts.get("said") and sight.environ_is_known
         yield Finding(
             "switch",
             f"Set {settings.ENABLED}=true for this service, and restart it",
-            f"{settings.ENABLED} does not say yes" if said else "tracing is not switched on",
+            f"{settings.ENABLED} does not say yes" if is_set else "tracing is not switched on",
         )
 
 
@@ -203,14 +203,14 @@ def other_tracers(sight: Sight) -> Iterator[Finding]:
     for section, option, library, what in _OWN_TRACING:
         if sight.configuration.is_on(section, option):
             advice = f"Set [{section}] {option} = false if otel-cinder is to make these spans"
-            said = f"{library}'s own tracing is on, so otel-cinder leaves {what} to it"
-            yield Finding("other tracers", advice, said, Level.NOTE)
+            reason = f"{library}'s own tracing is on, so otel-cinder leaves {what} to it"
+            yield Finding("other tracers", advice, reason, Level.NOTE)
     environ = (sight.process.environ if sight.process else None) or {}
     if _AUTO in environ.get("PYTHONPATH", ""):
         for name, what in sight.facts.get("others", ()):
             advice = f"Add {name} to OTEL_PYTHON_DISABLED_INSTRUMENTATIONS if otel-cinder is to make these spans"
-            said = f"opentelemetry-instrument switches {name} on, so otel-cinder leaves the {what} to it"
-            yield Finding("other tracers", advice, said, Level.NOTE)
+            reason = f"opentelemetry-instrument switches {name} on, so otel-cinder leaves the {what} to it"
+            yield Finding("other tracers", advice, reason, Level.NOTE)
 
 
 _OWN_TRACING: Final = (
@@ -254,11 +254,11 @@ def endpoint(sight: Sight) -> Iterator[Finding]:
             alike.setdefault(key, []).append(export)
     for (state, advice, what, raw, where), exports in alike.items():
         nouns = " and ".join(dict.fromkeys(export["signal"] for export in exports))
-        said = f"{nouns} can't be exported to {where}" + (f" because {what}" if what else "")
+        problem = f"{nouns} can't be exported to {where}" + (f" because {what}" if what else "")
         if state == "unseen":
             yield Finding("endpoint", "Look into the service's log", what, Level.UNSEEN)
         else:
-            yield Finding("endpoint", advice, said, raw=raw)
+            yield Finding("endpoint", advice, problem, raw=raw)
 
 
 CHECKS: Final[tuple[Callable[[Sight], Iterator[Finding]], ...]] = (

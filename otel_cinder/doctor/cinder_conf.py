@@ -56,9 +56,9 @@ def _files(process: Process, arguments: tuple[str, ...]) -> Iterator[Path]:
     named = [
         *_values(arguments, "--config-file"),
         *(
-            each
+            file
             for folder in _values(arguments, "--config-dir")
-            for each in _of_folder(process, folder)
+            for file in _of_folder(process, folder)
         ),
     ]
     if named:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], program: str = "otel-cinder doctor") -> int:
     text = report.json_of(examined) if options.json else report.text_of(examined)
     encoding = sys.stdout.encoding or "ascii"
     print(text.encode(encoding, "replace").decode(encoding))
-    return status_of([finding for each in examined for finding in each.findings])
+    return status_of([finding for service in examined for finding in service.findings])
 
 
 def _examine(examination: Examination, options: argparse.Namespace) -> list[Examined]:

@@ -64,8 +64,8 @@ class Examination:
 
     def _sight(self, process: Process) -> Sight:
         if process.elsewhere:
-            said = f"{process.service} sees other files: run this in its container (docker exec)"
-            return Sight({}, process=process, unseen=(said,))
+            problem = f"{process.service} sees other files: run this in its container (docker exec)"
+            return Sight({}, process=process, unseen=(problem,))
         options = uwsgi.options_of(process) if processes.is_uwsgi(process.argv) else None
         arguments = options.arguments if options else process.argv
         facts, unseen = self._facts(process, options)
@@ -100,9 +100,9 @@ class Examination:
                 endpoint=endpoint and self._endpoint,
                 send_trace=self._send_trace,
             )
-            found: Facts = {
+            seams: Facts = {
                 name: facts[name] for name in ("places", "unimportable") if name in facts
             }
-            known = self._places.setdefault(question.installation, found)
+            known = self._places.setdefault(question.installation, seams)
             self._answers[key] = {**facts, **known}
         return self._answers[key]

@@ -33,8 +33,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """Advice, problem and raw error in one line."""
-        said = ": ".join(filter(None, (self.advice, self.what)))
-        return f"{said} ({self.raw})." if self.raw else f"{said.removesuffix('.')}."
+        sentence = ": ".join(filter(None, (self.advice, self.what)))
+        return f"{sentence} ({self.raw})." if self.raw else f"{sentence.removesuffix('.')}."
 
 
 def status_of(findings: list[Finding]) -> int:

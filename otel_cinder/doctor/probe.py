@@ -113,15 +113,15 @@ def _version(name: str) -> str | None:
 
 def _missing(requires: Any) -> Iterator[str]:
     for line in requires:
-        said, _, marker = line.partition(";")
-        found = re.match(r"([\w.-]+)\s*\(?(?:>=\s*([\w.]+))?", said.strip())
-        if not found or "extra" in marker:
+        requirement, _, marker = line.partition(";")
+        match = re.match(r"([\w.-]+)\s*\(?(?:>=\s*([\w.]+))?", requirement.strip())
+        if not match or "extra" in marker:
             continue
-        there = _version(found[1])
+        there = _version(match[1])
         if there is None:
-            yield f"{found[1]} is missing"
-        elif found[2] and _numbers(there) < _numbers(found[2]):
-            yield f"{found[1]} {there} is older than {found[2]}"
+            yield f"{match[1]} is missing"
+        elif match[2] and _numbers(there) < _numbers(match[2]):
+            yield f"{match[1]} {there} is older than {match[2]}"
 
 
 def _numbers(version: str) -> list[int]:
@@ -235,9 +235,9 @@ def _names(_request: Request, facts: Facts) -> None:
 def _nearest(name: str, known: set[str]) -> str | None:
     """The nearest name; empty: none is near; None: the name may be another package's."""
     is_free = name.startswith(_FREE)
-    found = difflib.get_close_matches(name.upper(), known, 1, 0.93 if is_free else 0.8)
-    if found and not name.startswith(f"{found[0]}_"):  # Kubernetes' operator adds such names
-        return found[0]
+    matches = difflib.get_close_matches(name.upper(), known, 1, 0.93 if is_free else 0.8)
+    if matches and not name.startswith(f"{matches[0]}_"):  # Kubernetes' operator adds such names
+        return matches[0]
     return None if is_free else ""
 
 

@@ -81,15 +81,15 @@ class Process:
             if ":" in line
         )
         user, group = (int(lines[name].split()[1]) for name in ("Uid", "Gid"))
-        return user, group, tuple(int(each) for each in lines.get("Groups", "").split())
+        return user, group, tuple(int(group_id) for group_id in lines.get("Groups", "").split())
 
-    def path(self, said: str) -> Path:
+    def path(self, path: str) -> Path:
         """A path as the process means it: relative ones begin at its working directory."""
-        if Path(said).is_absolute():
-            return Path(said)
+        if Path(path).is_absolute():
+            return Path(path)
         with contextlib.suppress(OSError):
-            return (self.folder / "cwd").readlink() / said
-        return Path(said)
+            return (self.folder / "cwd").readlink() / path
+        return Path(path)
 
     def python(self, home: str = "") -> Path | None:
         """The Python of its virtualenv; None: not found.
@@ -115,9 +115,9 @@ class Process:
 
     def _python_of_libraries(self) -> Path | None:
         with contextlib.suppress(OSError):
-            found = _SITE.search((self.folder / "maps").read_text())
-            if found:
-                return Path(found[1], "bin", "python3")
+            match = _SITE.search((self.folder / "maps").read_text())
+            if match:
+                return Path(match[1], "bin", "python3")
         return None
 
     def traced(self) -> bool | None:
@@ -145,26 +145,26 @@ class Process:
 def find(proc: Path, pids: Collection[int] = ()) -> list[Process]:
     """Each of Cinder's services that runs, the oldest first; or those with these process ids."""
     boot = _boot(proc)
-    found = {
+    processes = {
         process.pid: process
         for folder in proc.iterdir()
         if folder.name.isdecimal() and (process := _read(folder, boot)) is not None
     }
     workers: dict[int, list[int]] = {}
-    for process in found.values():
-        workers.setdefault(_top(process, found), []).append(process.pid)
+    for process in processes.values():
+        workers.setdefault(_top(process, processes), []).append(process.pid)
     services = [
-        replace(found[top], workers=tuple(sorted(set(family) - {top})))
+        replace(processes[top], workers=tuple(sorted(set(family) - {top})))
         for top, family in workers.items()
         if not pids or not set(pids).isdisjoint(family)
     ]
     return sorted(services, key=lambda process: (process.started, process.pid))
 
 
-def _top(process: Process, found: Mapping[int, Process]) -> int:
+def _top(process: Process, processes: Mapping[int, Process]) -> int:
     """The oldest ancestor that belongs to the same service."""
     seen = {process.pid}
-    while (parent := found.get(process.parent)) and parent.pid not in seen:
+    while (parent := processes.get(process.parent)) and parent.pid not in seen:
         if parent.service != process.service:
             break
         process = parent
@@ -196,9 +196,9 @@ def _read(folder: Path, boot: float) -> Process | None:
 
 def _behind_title(title: str, service: str) -> tuple[str, ...]:
     """The likely command line behind a title; empty: this is none."""
-    found = _TITLE.match(title)
-    if found:
-        return tuple((found[2] or service).split())
+    match = _TITLE.match(title)
+    if match:
+        return tuple((match[2] or service).split())
     if _UWSGI_TITLE.match(title):
         return ("uwsgi", "--ini", str(_UWSGI_INI)) if _UWSGI_INI.exists() else ("uwsgi",)
     return ()

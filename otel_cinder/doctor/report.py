@@ -19,12 +19,14 @@ _HEADS = {
 def text_of(examined: Sequence[Examined]) -> str:
     """The examined services, then each finding once, with its services."""
     lines = ["Looked at:"]
-    lines += [f"  {each.name}: {_state(each)}" for each in examined]
+    lines += [f"  {service.name}: {_state(service)}" for service in examined]
     for level, head in _HEADS.items():
-        found = _grouped(examined, level)
-        if found:
+        findings = _grouped(examined, level)
+        if findings:
             lines += ["", head]
-            lines += [line for finding, names in found.items() for line in _lines(finding, names)]
+            lines += [
+                line for finding, names in findings.items() for line in _lines(finding, names)
+            ]
     if status_of(_all(examined)) == 0:
         lines += ["", "Nothing to mend."]
     lines += list(_traces(examined))
@@ -36,16 +38,16 @@ def _lines(finding: Finding, names: list[str]) -> list[str]:
 
 
 def _all(examined: Sequence[Examined]) -> list[Finding]:
-    return [finding for each in examined for finding in each.findings]
+    return [finding for service in examined for finding in service.findings]
 
 
 def _grouped(examined: Sequence[Examined], level: Level) -> dict[Finding, list[str]]:
-    found: dict[Finding, list[str]] = {}
-    for each in examined:
-        for finding in each.findings:
+    grouped: dict[Finding, list[str]] = {}
+    for service in examined:
+        for finding in service.findings:
             if finding.level is level:
-                found.setdefault(finding, []).append(each.name)
-    return found
+                grouped.setdefault(finding, []).append(service.name)
+    return grouped
 
 
 def _state(examined: Examined) -> str:
@@ -76,10 +78,10 @@ def _traces(examined: Sequence[Examined]) -> Iterator[str]:
 def _sent(examined: Sequence[Examined]) -> dict[str, str]:
     """The ids of traces that were taken, and by whom."""
     return {
-        each.sight.facts["trace_id"]: export["where"]
-        for each in examined
-        if "trace_id" in each.sight.facts
-        for export in each.sight.facts["exports"]
+        service.sight.facts["trace_id"]: export["where"]
+        for service in examined
+        if "trace_id" in service.sight.facts
+        for export in service.sight.facts["exports"]
         if (export["signal"], export["state"]) == ("spans", "taken")
     }
 
@@ -89,7 +91,7 @@ def json_of(examined: Sequence[Examined]) -> str:
     return json.dumps(
         {
             "status": status_of(_all(examined)),
-            "looked_at": [_service(each) for each in examined],
+            "looked_at": [_service(service) for service in examined],
             "sent_traces": _sent(examined),
         },
         indent=2,

@@ -387,10 +387,10 @@ def _tls(signal: Signal, environ: Mapping[str, str]) -> ssl.SSLContext:
 
 def _proxy(url: str) -> str:
     """The proxy's URL, as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say; empty: none."""
-    found: str | None = select_proxy(url, get_environ_proxies(url))
-    if not found:
+    selected: str | None = select_proxy(url, get_environ_proxies(url))
+    if not selected:
         return ""
-    proxy = found if "://" in found else f"http://{found}"
+    proxy = selected if "://" in selected else f"http://{selected}"
     if urlsplit(proxy).scheme not in ("http", "https"):
         raise SettingError(
             "Set HTTP_PROXY and HTTPS_PROXY to a proxy of HTTP, or NO_PROXY to the host"

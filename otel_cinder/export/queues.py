@@ -277,25 +277,25 @@ def flush(queues: Sequence[ExportQueue[Any]], timeout: float) -> bool:
     more time, although they may not have tried yet.
     """
     patience = [min(timeout, queue.patience) for queue in queues]
-    asked = [queue.ask(FAILING_WAIT_S) for queue in queues]
-    return _wait_for_all(queues, asked, patience)
+    events = [queue.ask(FAILING_WAIT_S) for queue in queues]
+    return _wait_for_all(queues, events, patience)
 
 
 def shutdown(queues: Sequence[ExportQueue[Any]], timeout: float) -> None:
     """Export what is in all of ``queues``, as `flush` does, and end their threads."""
     patience = [min(timeout, queue.patience) for queue in queues]
-    asked = [queue.ask_to_end(FAILING_WAIT_S) for queue in queues]
-    _wait_for_all(queues, asked, patience)
+    events = [queue.ask_to_end(FAILING_WAIT_S) for queue in queues]
+    _wait_for_all(queues, events, patience)
     for queue in queues:
         queue.withdraw()
 
 
 def _wait_for_all(
-    queues: Sequence[ExportQueue[Any]], asked: Sequence[Any], patience: Sequence[float]
+    queues: Sequence[ExportQueue[Any]], events: Sequence[Any], patience: Sequence[float]
 ) -> bool:
     begin = time.monotonic()
     in_time = True
-    for queue, done, seconds in zip(queues, asked, patience, strict=True):
+    for queue, done, seconds in zip(queues, events, patience, strict=True):
         if queue is not queues[0] and queue.endpoint == queues[0].endpoint:
             seconds = min(seconds, queues[0].patience)  # noqa: PLW2901 - it's this queue's
         if done is None:

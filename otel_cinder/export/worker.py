@@ -165,14 +165,14 @@ class Worker(abc.ABC):
         while True:
             self._write_failures()
             self._sleep()
-            asked = [self._asked.popleft() for _ in range(len(self._asked))]
+            requests = [self._asked.popleft() for _ in range(len(self._asked))]
             stopping = self._stopping
-            self._deadline = max([self._deadline, *(until for _, until in asked)])
+            self._deadline = max([self._deadline, *(until for _, until in requests)])
             try:
-                self._work(asked=stopping or bool(asked))
+                self._work(asked=stopping or bool(requests))
             finally:
                 self._write_failures()
-                for done, _ in asked:
+                for done, _ in requests:
                     done.set()
             if stopping:
                 self._end()

@@ -164,14 +164,14 @@ class _Databases:
 
 
 def _describe_request(span: Span, attributes: Mapping[str, Any]) -> None:
-    said = _kept(attributes)
-    url = said.get(url_attributes.URL_FULL)
+    kept = _kept(attributes)
+    url = kept.get(url_attributes.URL_FULL)
     if url is not None:
-        said.update(_place(str(url)))
-    status = said.get(http_attributes.HTTP_RESPONSE_STATUS_CODE)
+        kept.update(_place(str(url)))
+    status = kept.get(http_attributes.HTTP_RESPONSE_STATUS_CODE)
     if isinstance(status, int) and status >= 400:
-        said[error_attributes.ERROR_TYPE] = str(status)
-    span.set_attributes(said)
+        kept[error_attributes.ERROR_TYPE] = str(status)
+    span.set_attributes(kept)
 
 
 def _place(url: str) -> dict[str, Any]:
@@ -179,15 +179,15 @@ def _place(url: str) -> dict[str, Any]:
     parts = urlsplit(url[: 4 * URL_LIMIT])
     host = parts.netloc.rpartition("@")[2]
     path = "" if redaction.texts_are_left_out() else parts.path
-    found: dict[str, Any] = {
+    place: dict[str, Any] = {
         url_attributes.URL_FULL: redaction.identifier(f"{parts.scheme}://{host}{path}", URL_LIMIT)
     }
     if parts.hostname:
-        found[server_attributes.SERVER_ADDRESS] = parts.hostname
-        found[server_attributes.SERVER_PORT] = parts.port or (
+        place[server_attributes.SERVER_ADDRESS] = parts.hostname
+        place[server_attributes.SERVER_PORT] = parts.port or (
             443 if parts.scheme == "https" else 80
         )
-    return found
+    return place
 
 
 def _fail_request(span: Span, error: BaseException) -> None:
@@ -199,20 +199,20 @@ def _fail_request(span: Span, error: BaseException) -> None:
 
 
 def _describe_statement(span: Span, attributes: Mapping[str, Any]) -> None:
-    said = _kept(attributes)
-    if DB_TEXT in said:
-        text = _without_values(str(said.pop(DB_TEXT)))
+    kept = _kept(attributes)
+    if DB_TEXT in kept:
+        text = _without_values(str(kept.pop(DB_TEXT)))
         if not redaction.texts_are_left_out():
-            said[DB_TEXT] = _shortened(text)
-        said[DB_SUMMARY] = _summary(text)
-        if said[DB_SUMMARY]:
-            span.update_name(said[DB_SUMMARY])
-    span.set_attributes(said)
+            kept[DB_TEXT] = _shortened(text)
+        kept[DB_SUMMARY] = _summary(text)
+        if kept[DB_SUMMARY]:
+            span.update_name(kept[DB_SUMMARY])
+    span.set_attributes(kept)
 
 
 def _without_values(text: str) -> str:
     """SQLAlchemy sends values apart from the statement; values that are written into one are removed."""
-    return _LITERAL.sub(lambda found: found[0] if found[0][0] == "`" else "?", text)
+    return _LITERAL.sub(lambda match: match[0] if match[0][0] == "`" else "?", text)
 
 
 def _shortened(text: str) -> str:
@@ -227,8 +227,8 @@ def _summary(text: str) -> str:
     operation = words[0].upper() if words else ""
     if not operation.isalpha():
         return ""
-    found = _TABLE.search(text)
-    table = "".join(words[1:2]) if operation == "UPDATE" else found[1] if found else ""
+    match = _TABLE.search(text)
+    table = "".join(words[1:2]) if operation == "UPDATE" else match[1] if match else ""
     return f"{operation[:20]} {table.replace('`', '')[:64]}".strip()
 
 

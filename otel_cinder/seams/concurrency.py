@@ -68,12 +68,12 @@ def _green_thread(
     wrapped: Callable[..., Any], green: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """``GreenThread(parent)``."""
-    made = wrapped(*args, **kwargs)
+    result = wrapped(*args, **kwargs)
     try:
         _give(green)
     except Exception as error:
         log_internal_error(SEAM, error)
-    return made
+    return result
 
 
 def _spawn_n(

@@ -161,8 +161,12 @@ def _fail(args: tuple[Any, ...], span: Span, error: BaseException) -> None:
 
 def _ids(args: tuple[Any, ...]) -> list[str]:
     """Ids of the resources that a call is about: objects, or uuids alone."""
-    found = [getattr(arg, "id", arg) for arg in args]
-    return [each for each in found if isinstance(each, str) and len(each) == _UUID_LENGTH]
+    candidates = [getattr(arg, "id", arg) for arg in args]
+    return [
+        candidate
+        for candidate in candidates
+        if isinstance(candidate, str) and len(candidate) == _UUID_LENGTH
+    ]
 
 
 def _methods(driver: type) -> dict[type, list[str]]:
@@ -170,14 +174,14 @@ def _methods(driver: type) -> dict[type, list[str]]:
 
     By the class in which Python finds each.
     """
-    found: dict[type, list[str]] = {}
+    methods: dict[type, list[str]] = {}
     seen: set[str] = set()
     for owner in driver.__mro__:
         names = [name for name in vars(owner) if name not in seen]
         seen.update(names)
         if not _is_pythons(owner):
-            found[owner] = [name for name in names if _works(name, vars(owner)[name])]
-    return found
+            methods[owner] = [name for name in names if _works(name, vars(owner)[name])]
+    return methods
 
 
 def _is_pythons(owner: type) -> bool:

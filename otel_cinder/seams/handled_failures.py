@@ -189,8 +189,8 @@ def _update_volume(
     wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
     """Update a volume's row. Its own ``save()`` comes here too, and has been told of then."""
-    asked = _named(("context", "volume_id", "values"), args, kwargs)
-    failures = _written(lambda: [(asked["volume_id"], asked["values"])])
+    arguments = _named(("context", "volume_id", "values"), args, kwargs)
+    failures = _written(lambda: [(arguments["volume_id"], arguments["values"])])
     return _then_tell(failures, wrapped, args, kwargs)
 
 
@@ -198,8 +198,8 @@ def _update_volumes(
     wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
     """Update the rows of a group's volumes, as the group's driver has said of each."""
-    asked = _named(("context", "values_list"), args, kwargs)
-    failures = _written(lambda: [(row["id"], row) for row in asked["values_list"]])
+    arguments = _named(("context", "values_list"), args, kwargs)
+    failures = _written(lambda: [(row["id"], row) for row in arguments["values_list"]])
     return _then_tell(failures, wrapped, args, kwargs)
 
 
@@ -210,8 +210,8 @@ def _written(rows: Callable[[], Rows]) -> list[_Failure]:
         # Of a request, it's the administrator's os-reset_status.
         if root is None or root.is_http:
             return []
-        found = [_written_row(root, str(row), values) for row, values in rows()]
-        return [failure for failure in found if failure is not None]
+        failures = [_written_row(root, str(row), values) for row, values in rows()]
+        return [failure for failure in failures if failure is not None]
     except Exception as error:
         log_internal_error(SEAM, error)
         return []
@@ -232,12 +232,12 @@ def _set_volume(
     """Fail to find a backend for a volume, which may go on with the status that it had."""
     failure = None
     try:
-        asked = _named(_SET_VOLUME, args, kwargs)
-        state = asked["updates"]["volume_state"]
+        arguments = _named(_SET_VOLUME, args, kwargs)
+        state = arguments["updates"]["volume_state"]
         error = outcomes.error_status(state)
         status = error or str(state.get("status") or "unchanged")
-        volume_id = str(asked["request_spec"].get("volume_id") or "")
-        failure = _failure("volume", volume_id, status, asked["ex"], counts=bool(error))
+        volume_id = str(arguments["request_spec"].get("volume_id") or "")
+        failure = _failure("volume", volume_id, status, arguments["ex"], counts=bool(error))
     except Exception as problem:
         log_internal_error(SEAM, problem)
     return _then_tell([failure] if failure else [], wrapped, args, kwargs)
@@ -254,7 +254,7 @@ def _look(resource: Any, status: str) -> _Failure | None:
     if root is None:
         return None
     # It has recovered, and may fail again.
-    root.failed = {told for told in root.failed if told[:2] != (kind, resource_id)}
+    root.failed = {failure for failure in root.failed if failure[:2] != (kind, resource_id)}
     again = "" if root.is_http or not own else resource.status
     again = outcomes.not_deleted(root.operation, again)
     return _failure(kind, resource_id, again, account, counts=False) if again else None
@@ -299,10 +299,10 @@ def _failure(
     if root is not None:
         if root.is_http and reason.error_type == local_root.UNKNOWN:
             return None  # nothing failed: the request is to set this very status
-        told = (kind, resource_id, status)
-        if told in root.failed:
+        failure = (kind, resource_id, status)
+        if failure in root.failed:
             return None
-        root.failed.add(told)
+        root.failed.add(failure)
     attributes = {
         conventions.RESOURCE_TYPE: kind,
         conventions.RESOURCE_ID: resource_id,
@@ -425,13 +425,13 @@ def _create_message(
 ) -> Any:
     """Leave the user a message."""
     try:
-        asked = _named(_CREATE_MESSAGE, args, kwargs)
-        attributes, is_error = outcomes.user_message(asked)
+        arguments = _named(_CREATE_MESSAGE, args, kwargs)
+        attributes, is_error = outcomes.user_message(arguments)
         if is_error:
             text = attributes.get(conventions.MESSAGE_TEXT, "")
-            about = str(asked.get("resource_uuid") or "")
+            about = str(arguments.get("resource_uuid") or "")
             # Where nothing better is known, what the user is told has to do.
-            reason = local_root.why(asked.get("exception"), text, about)
+            reason = local_root.why(arguments.get("exception"), text, about)
             root = local_root.current()
             own = root is None or not about or root.is_http or root.is_about([about])
             local_root.fail(conventions.USER_MESSAGE_EVENT, attributes, reason, own=own)
@@ -449,9 +449,9 @@ def _reschedule(
 ) -> Any:
     """Send a volume back to the scheduler. The cast is a span of its own, and no failure."""
     try:
-        asked = _named(_RESCHEDULE, args, kwargs)
-        cause = getattr(asked.get("cause"), "exception", None)  # in TaskFlow's Failure
-        attributes = outcomes.attempt_made(asked.get("filter_properties"))
+        arguments = _named(_RESCHEDULE, args, kwargs)
+        cause = getattr(arguments.get("cause"), "exception", None)  # in TaskFlow's Failure
+        attributes = outcomes.attempt_made(arguments.get("filter_properties"))
         local_root.fail(conventions.RESCHEDULE_EVENT, attributes, cause)
     except Exception as error:
         log_internal_error(SEAM, error)

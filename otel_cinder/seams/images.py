@@ -94,9 +94,9 @@ def _call(
         return runtime.start_span(name, context, attributes=attributes), context
 
     def succeed(span: Span) -> None:
-        found = measure(_bind(wrapped, args, kwargs))
-        if found is not None:
-            span.set_attribute(conventions.IMAGE_BYTES, found)
+        size = measure(_bind(wrapped, args, kwargs))
+        if size is not None:
+            span.set_attribute(conventions.IMAGE_BYTES, size)
 
     return calls.traced(SEAM, begin, wrapped, args, kwargs, succeed=succeed)
 
@@ -125,11 +125,11 @@ def _image(image_id: Any, image_format: Any = None) -> dict[str, Any]:
 def _size(path: Any, *, devices: bool = True) -> int | None:
     """Bytes of a file, or of a block device; None where there is neither."""
     with contextlib.suppress(OSError, TypeError, ValueError):
-        found = Path(path).stat()
-        if stat.S_ISREG(found.st_mode):
-            return found.st_size
-        if devices and stat.S_ISBLK(found.st_mode):
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
+        if devices and stat.S_ISBLK(status.st_mode):
             # From sysfs: to open the device may take privileges that Cinder has not.
-            number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+            number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
             return int(Path(f"/sys/dev/block/{number}/size").read_text()) * _SECTOR
     return None

@@ -152,11 +152,11 @@ def _serving(manager: Any) -> Context:
 
 def _begin(what: str, context: Context, resource: Any, asked_with: Any, status: str = "") -> _Job:
     kind = resources.kind_of(resource)
-    said = resources.attributes_of(resource, asked_with)
+    attributes = resources.attributes_of(resource, asked_with)
     if status:
-        said[conventions.INTERRUPTED] = status
-    span = runtime.start_span(f"{what} {kind}", context, attributes=said)
-    root = LocalRoot(span, said, is_http=False)
+        attributes[conventions.INTERRUPTED] = status
+    span = runtime.start_span(f"{what} {kind}", context, attributes=attributes)
+    root = LocalRoot(span, attributes, is_http=False)
     context = local_root.enter(trace.set_span_in_context(span, context), root)
     if not status or resources.is_resumed(status):
         return _Job(span, context)

@@ -62,7 +62,7 @@ def _watch(
     if not isinstance(filters, list):  # by no release of Cinder's
         return args, kwargs, None
     verdicts = _Verdicts(span)
-    watched = [_WatchedClass(each, verdicts) for each in filters]
+    watched = [_WatchedClass(cls, verdicts) for cls in filters]
     if args:
         return (watched, *args[1:]), kwargs, verdicts
     return args, {**kwargs, "filter_classes": watched}, verdicts
@@ -101,9 +101,9 @@ class _Verdicts:
     def begin(self, name: str, backends: Iterable[Any] = ()) -> None:
         """A filter is given ``backends``."""
         try:
-            found = _listed(backends)
-            self._say(found)
-            self._filter, self._before = name, found
+            listed = _listed(backends)
+            self._say(listed)
+            self._filter, self._before = name, listed
         except Exception as error:
             log_internal_error(SEAM, error)
 
@@ -148,12 +148,12 @@ class _WatchedClass(_Proxy):  # type: ignore[misc]
         self._self_verdicts = verdicts
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        made = self.__wrapped__(*args, **kwargs)
+        instance = self.__wrapped__(*args, **kwargs)
         try:
-            return _WatchedFilter(made, self.__wrapped__.__name__, self._self_verdicts)
+            return _WatchedFilter(instance, self.__wrapped__.__name__, self._self_verdicts)
         except Exception as error:
             log_internal_error(SEAM, error)
-            return made
+            return instance
 
 
 class _WatchedFilter(_Proxy):  # type: ignore[misc]
