@@ -1,1 +1,1 @@
-"""What tracing costs, in ratios of one run: ``python -m benchmarks``. See README.md."""
+"""The cost of tracing, in ratios of one run: ``python -m benchmarks``. See README.md."""

@@ -67,16 +67,16 @@ def benchmark(*, quick: bool = False) -> Report:
         f"create: CPU ms per POST /volumes, eventlet ({count} rounds of {len(VARIANTS) * BATCH} each)",
         ("service", *VARIANTS, f"added to {ROOM!r}", "95 % interval", "on / off", "on / with room"),
     )
-    for service, each in rounds.items():
-        added = estimates.added(each, ON, ROOM)
+    for service, costs in rounds.items():
+        added = estimates.added(costs, ON, ROOM)
         report.rows.append(
             (
                 service,
-                *(f"{estimates.typical(each, variant).value:.1f}" for variant in VARIANTS),
+                *(f"{estimates.typical(costs, variant).value:.1f}" for variant in VARIANTS),
                 f"{added.value:.2f}",
                 interval(added, 2),
-                f"{estimates.times(each, ON, OFF).value:.3f}",
-                f"{estimates.times(each, ON, ROOM).value:.3f}",
+                f"{estimates.times(costs, ON, OFF).value:.3f}",
+                f"{estimates.times(costs, ON, ROOM).value:.3f}",
             )
         )
     report.checks.append(
@@ -111,7 +111,7 @@ def _measure(*, quick: bool) -> dict[str, list[Round]]:
 def _merged(*phases: list[Round]) -> list[Round]:
     """Rounds in which each Cinder has had each role, so that what makes them differ cancels out."""
     return [
-        {name: mean(each[name] for each in rounds) for name in VARIANTS}
+        {name: mean(costs[name] for costs in rounds) for name in VARIANTS}
         for rounds in zip(*phases, strict=False)
     ]
 
@@ -141,13 +141,13 @@ def _turn(stack: CinderStack, count: int) -> dict[str, float]:
     stack.wait_available(answer.volume_id for answer in answers)
     time.sleep(SETTLE_SECONDS)
     ended = _cpu_seconds(stack)
-    used = {each: (ended[each] - started[each]) / count * 1000 for each in SERVICES}
+    used = {service: (ended[service] - started[service]) / count * 1000 for service in SERVICES}
     return {**used, ALL: sum(used.values())}
 
 
 def _cpu_seconds(stack: CinderStack) -> dict[str, float]:
     return {
-        name: sum(_cpu_clock(each.pid) for each in stack.services[name].family())
+        name: sum(_cpu_clock(process.pid) for process in stack.services[name].family())
         for name in SERVICES
     }
 
@@ -164,9 +164,9 @@ def _stacks() -> Iterator[Any]:
         top = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="otel-cinder-bench-")))
 
         def folder(name: str) -> Path:
-            made = top / name
-            made.mkdir()
-            return made
+            folder = top / name
+            folder.mkdir()
+            return folder
 
         installation = Installation(folder("installation"))
         broker = Broker(folder("rabbitmq"))

@@ -11,7 +11,7 @@ RESAMPLES = 500
 CONFIDENCE = 0.95
 
 Round = dict[str, float]
-"""What each variant cost in one round, by its name."""
+"""The cost of each variant in one round, by its name."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,27 @@ class Estimate:
 
 
 def added(rounds: Sequence[Round], variant: str, base: str) -> Estimate:
-    """What ``variant`` costs more than ``base``: the median of each round's own difference."""
+    """The added cost of ``variant`` over ``base``: the median of each round's own difference."""
     return _bootstrap(rounds, lambda some: _added(some, variant, base))
 
 
 def ratio(rounds: Sequence[Round], variant: str, other: str, base: str) -> Estimate:
-    """What ``variant`` adds to ``base``, divided by what ``other`` adds to it."""
+    """The added cost of ``variant`` over ``base``, divided by that of ``other``."""
     return _bootstrap(rounds, lambda some: _added(some, variant, base) / _added(some, other, base))
 
 
 def times(rounds: Sequence[Round], variant: str, base: str) -> Estimate:
     """How many times what ``base`` costs ``variant`` does: the median of each round's own ratio."""
-    return _bootstrap(rounds, lambda some: median(each[variant] / each[base] for each in some))
+    return _bootstrap(rounds, lambda some: median(costs[variant] / costs[base] for costs in some))
 
 
 def typical(rounds: Sequence[Round], variant: str) -> Estimate:
-    """What ``variant`` costs: the median of the rounds."""
-    return _bootstrap(rounds, lambda some: median(each[variant] for each in some))
+    """The cost of ``variant``: the median of the rounds."""
+    return _bootstrap(rounds, lambda some: median(costs[variant] for costs in some))
 
 
 def _added(rounds: Sequence[Round], variant: str, base: str) -> float:
-    return median(each[variant] - each[base] for each in rounds)
+    return median(costs[variant] - costs[base] for costs in rounds)
 
 
 def _bootstrap(rounds: Sequence[Round], statistic: Callable[[Sequence[Round]], float]) -> Estimate:

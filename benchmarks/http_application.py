@@ -57,7 +57,7 @@ def _answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 def environ() -> dict[str, Any]:
-    """What eventlet makes of the request of a client that has a Fernet token."""
+    """The environ that eventlet makes for a client with a Fernet token."""
     return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",

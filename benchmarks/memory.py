@@ -24,23 +24,23 @@ def benchmark(*, quick: bool = False) -> Report:  # quick enough as it is
     )
     if done.returncode:
         raise RuntimeError(f"benchmarks.memory_process failed:\n{done.stderr[-4000:]}")
-    found = json.loads(done.stdout)
-    peak = found["peak_mib"] - found["before_mib"]
+    sizes = json.loads(done.stdout)
+    peak = sizes["peak_mib"] - sizes["before_mib"]
     report = Report(
         f"memory: {SPANS:,} sampled spans, nothing listens at the OTLP endpoint",
         ("", "RSS, MiB"),
         [
-            ("before the first span", f"{found['before_mib']:.1f}"),
-            ("with the exporter built", f"{found['warm_mib']:.1f}"),
-            ("peak", f"{found['peak_mib']:.1f}"),
+            ("before the first span", f"{sizes['before_mib']:.1f}"),
+            ("with the exporter built", f"{sizes['warm_mib']:.1f}"),
+            ("peak", f"{sizes['peak_mib']:.1f}"),
         ],
         [Check("peak added", Estimate(peak, peak, peak), BOUND_MIB, " MiB")],
     )
     report.notes.append(
-        f"{found['dropped']:,} of them were dropped within the {found['seconds']:.1f} s that "
-        f"making them took. The process then stopped in {found['stop_seconds']:.1f} s."
+        f"{sizes['dropped']:,} of them were dropped within the {sizes['seconds']:.1f} s that "
+        f"making them took. The process then stopped in {sizes['stop_seconds']:.1f} s."
     )
-    if found["spans"] != SPANS or not found["dropped"]:
+    if sizes["spans"] != SPANS or not sizes["dropped"]:
         report.failed = True
         report.notes.append("Nothing was dropped: the collector was not away.")
     return report

@@ -29,18 +29,18 @@ def main(count: int) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
     before = _resident("VmRSS")
     otel_cinder.instrument()
-    made = _trace(SPANS_PER_TRACE)
+    count_made = _trace(SPANS_PER_TRACE)
     runtime.flush(FLUSH_TIMEOUT)
     warm = _resident("VmRSS")
     started = time.monotonic()
-    while made < count:
-        made += _trace(min(SPANS_PER_TRACE, count - made))
+    while count_made < count:
+        count_made += _trace(min(SPANS_PER_TRACE, count - count_made))
     seconds = time.monotonic() - started
     dropped = runtime.dropped
     started = time.monotonic()
     otel_cinder.uninstrument()
     found = {
-        "spans": made,
+        "spans": count_made,
         "seconds": seconds,
         "dropped": dropped,
         "stop_seconds": time.monotonic() - started,
@@ -83,10 +83,10 @@ def _trace(spans: int) -> int:
 
 def _resident(key: str) -> float:
     """VmRSS or VmHWM, the most there has been, in MiB."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if match is None:
         raise RuntimeError(f"/proc/self/status has no {key}")
-    return int(found[1]) / 1024
+    return int(match[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def flushed(provider: TracerProvider) -> Iterator[None]:
 
 
 def measuring() -> MeterProvider:
-    """A provider whose metrics are kept, and read by nobody."""
+    """A provider whose metrics are kept and never read."""
     return MeterProvider([InMemoryMetricReader()], _RESOURCE, shutdown_on_exit=False)
 
 
@@ -93,7 +93,7 @@ def _shape(value: object) -> str:
     if isinstance(value, str):
         return f"str({len(value)})"
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(_shape(each) for each in value)}]"
+        return f"[{', '.join(_shape(item) for item in value)}]"
     return type(value).__name__
 
 

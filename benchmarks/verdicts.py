@@ -1,4 +1,4 @@
-"""What a benchmark says: a table, and for each bound whether it holds."""
+"""A benchmark's report: a table, and a verdict on each bound."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the value is within its bound."""
+        """True if the value is within its bound."""
         return self.value.value <= self.bound
 
     @property
     def close(self) -> bool:
-        """Whether the bound lies within the interval: another run may say otherwise."""
+        """True if the bound lies within the interval: another run may decide differently."""
         return self.value.low <= self.bound <= self.value.high
 
 
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every bound holds."""
+        """True if every bound holds."""
         return not self.failed and all(check.holds for check in self.checks)
 
     def print(self, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""What to install beside the Cinder of each OpenStack release, so that nothing of Cinder's moves."""
+"""Packages to add to each OpenStack release's Cinder without changing Cinder's own."""

@@ -21,7 +21,7 @@ def panels(uid: str) -> list[dict[str, Any]]:
 def data_sources() -> dict[str, Any]:
     """Return the provisioned data sources by their uids."""
     path = ROOT / "grafana" / "provisioning" / "datasources" / "otel-cinder.yaml"
-    return {each["uid"]: each for each in yaml.safe_load(path.read_text())["datasources"]}
+    return {source["uid"]: source for source in yaml.safe_load(path.read_text())["datasources"]}
 
 
 def alerts() -> dict[str, str]:

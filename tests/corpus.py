@@ -703,17 +703,17 @@ def survivors(planted: Iterable[Planted], found: str) -> set[Planted]:
     """Return the secrets of which at least half is in a text, in any form."""
     # Looked for by its first characters, so that one walk over a huge text is enough.
     wanted: dict[str, list[tuple[str, Planted]]] = {}
-    for each in planted:
+    for plant in planted:
         # However often it has been escaped, too.
-        for said in {*spellings(each.secret), each.secret.replace("\\", "")}:
+        for said in {*spellings(plant.secret), plant.secret.replace("\\", "")}:
             for part in fragments(said, max(_WINDOW, len(said) // 2)):
-                wanted.setdefault(part[:_WINDOW], []).append((part, each))
+                wanted.setdefault(part[:_WINDOW], []).append((part, plant))
     left = set()
     for text in {found, found.replace("\\", "")}:
         for at in range(len(text) - _WINDOW + 1):
-            for part, each in wanted.get(text[at : at + _WINDOW], ()):
+            for part, plant in wanted.get(text[at : at + _WINDOW], ()):
                 if text.startswith(part, at):
-                    left.add(each)
+                    left.add(plant)
     return left
 
 

@@ -46,14 +46,14 @@ class Place(NamedTuple):
 
 def places(cinder: Path) -> Counter[Place]:
     """All places in a Cinder, and how often each is there."""
-    found: Counter[Place] = Counter()
+    places: Counter[Place] = Counter()
     for pattern in MODULES:
         for path in cinder.glob(pattern):
             module = str(path.relative_to(cinder))
             if module not in LEFT_OUT:
                 tree = ast.parse(path.read_text())
-                found.update(Place(module, *each) for each in _within(tree, ()))
-    return found
+                places.update(Place(module, *handler) for handler in _within(tree, ()))
+    return places
 
 
 def installed() -> Path:
@@ -66,7 +66,7 @@ def installed() -> Path:
 
 def decided() -> dict[Place, tuple[int, str]]:
     """The docs' table: place -> how often, and the decision of its section."""
-    found: dict[Place, tuple[int, str]] = {}
+    decisions: dict[Place, tuple[int, str]] = {}
     decision = module = ""
     for line in DOCS.read_text().splitlines():
         if line.startswith("## "):
@@ -77,9 +77,9 @@ def decided() -> dict[Place, tuple[int, str]]:
             function, exceptions, *_ = (cell.strip() for cell in line.strip("|").split(" | "))
             times = exceptions.partition(" × ")[2]
             place = Place(module, function.strip("`"), exceptions.partition(" × ")[0].strip("`"))
-            assert place not in found, f"twice: {place}"
-            found[place] = (int(times or 1), decision)
-    return found
+            assert place not in decisions, f"twice: {place}"
+            decisions[place] = (int(times or 1), decision)
+    return decisions
 
 
 def _within(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _within(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         if isinstance(child, ast.Try) and any(isinstance(s, ast.Return) for s in child.finalbody):
             yield function, "finally"
         if isinstance(child, ast.With):
-            yield from ((function, each) for each in _suppressed(child))
+            yield from ((function, handler) for handler in _suppressed(child))
         yield from _within(child, inner)
 
 
@@ -133,7 +133,7 @@ def _suppressed(statement: ast.With) -> Iterator[str]:
     for item in statement.items:
         call = item.context_expr
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "contextlib.suppress":
-            yield ", ".join(ast.unparse(each) for each in call.args)
+            yield ", ".join(ast.unparse(argument) for argument in call.args)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A name (a role, what it is, how the words are joined), what leads from it to its value, a quotation,
 what stands around, a language, an encoding: each drawn by a seed, so that a rate can be measured that
-means something for texts that nobody has thought of.
+means something for texts that no rule foresees.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def read(program: Path, file: Path, **environment: str) -> subprocess.CompletedP
 
 @pytest.fixture(scope="session")
 def project(compose_spec: Path) -> dict[str, Any]:
-    """compose.yaml as `docker compose` understands it, defaults filled in."""
+    """compose.yaml as `docker compose` reads it, defaults filled in."""
     done = read(compose_spec, COMPOSE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -117,7 +117,7 @@ def test_a_port_can_be_another(compose_spec: Path) -> None:
 
 
 def test_every_file_that_is_mounted_is_here_and_read_only(services: dict[str, Any]) -> None:
-    """What a container gets of this checkout exists, is tracked, and can't be changed by it."""
+    """A container's files from this checkout exist, are tracked and are read-only."""
     mounts = [m for service in services.values() for m in service["volumes"] if m["type"] == "bind"]
     assert len(mounts) == 8
     for mount in mounts:
@@ -190,7 +190,7 @@ def test_programs_that_need_another_wait_for_its_health(services: dict[str, Any]
 
 
 def targets(folder: Path) -> dict[str, list[str]]:
-    """What Prometheus scrapes, by file, as a list of HOST:PORT."""
+    """Prometheus' targets by file, as a list of HOST:PORT."""
     return {
         file.name: [t for group in yaml.safe_load(file.read_text()) for t in group["targets"]]
         for file in folder.glob("*.yaml")

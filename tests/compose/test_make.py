@@ -62,7 +62,7 @@ def test_up_waits_until_all_are_well_and_prints_where_they_are(tmp_path: Path) -
 
 
 def test_a_program_that_does_not_come_up_is_no_success(tmp_path: Path) -> None:
-    """What docker says of it is what is seen, and no address is printed."""
+    """Docker's own message is shown, and no address is printed."""
     done = make("up", tmp_path, refuses='"compose up"*')
     assert done.returncode == 2
     assert "http://" not in done.stdout

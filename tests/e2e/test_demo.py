@@ -36,7 +36,7 @@ class Ended:
 
     @property
     def leftovers(self) -> list[Path]:
-        """What is left in the folder for temporary files."""
+        """The files that are left in the temporary folder."""
         return list(self.folder.iterdir())
 
     @property
@@ -47,15 +47,15 @@ class Ended:
 
 def running_in(folder: Path) -> list[str]:
     """The command lines of the processes that have ``folder`` in theirs."""
-    found = []
+    left = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has just ended
             continue
         if str(folder) in command:
-            found.append(command)
-    return found
+            left.append(command)
+    return left
 
 
 @pytest.fixture

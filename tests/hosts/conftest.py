@@ -32,7 +32,7 @@ _lines = pytest.StashKey[list[str]]()
 
 @dataclasses.dataclass
 class Report:
-    """What came of a suite's run."""
+    """The results of a suite's run."""
 
     suite: Suite
     ran: Ran
@@ -44,7 +44,7 @@ class Report:
     @property
     def broken(self) -> str:
         """Each test that tracing breaks, with the end of its traceback."""
-        return "\n\n".join(f"{each.test}\n{each.said}" for each in self.verdict.broken)
+        return "\n\n".join(f"{failure.test}\n{failure.said}" for failure in self.verdict.broken)
 
     @property
     def vanished(self) -> list[str]:
@@ -65,9 +65,9 @@ class Report:
             f"    {sum(self.sink.spans.values())} spans, {self.sink.logs} log records and "
             f"{len(self.sink.metrics)} metrics arrived"
         )
-        for each in self.verdict.unsteady:
-            last = each.said.rpartition("\n")[2]
-            yield f"    passed when repeated: {each.test}: {last}"
+        for outcome in self.verdict.unsteady:
+            last = outcome.said.rpartition("\n")[2]
+            yield f"    passed when repeated: {outcome.test}: {last}"
 
 
 def _counts(ran: Ran) -> str:
@@ -94,7 +94,7 @@ def report(suite: Suite, logs: Path, limit_s: float, *, whole: bool) -> Report:
         runner = Runner(suite, modules, tracing, logs, time.monotonic() + limit_s)
         untraced = runner.run(traced=False) if whole else None
         ran = runner.run(traced=True)
-        theirs = {each.test for each in untraced.failures} if untraced else None
+        theirs = {failure.test for failure in untraced.failures} if untraced else None
         return Report(suite, ran, judge(ran.failures, runner, theirs), sink, untraced)
 
 

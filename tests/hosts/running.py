@@ -51,13 +51,13 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether it did."""
+        """True if the test failed."""
         return self.outcome == "failed"
 
 
 @dataclass
 class Ran:
-    """What came of a run."""
+    """The results of a run."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Ran:
 
     def count(self, outcome: str) -> int:
         """Tests that went so."""
-        return sum(each.outcome == outcome for each in self.outcomes.values())
+        return sum(result.outcome == outcome for result in self.outcomes.values())
 
     @property
     def failures(self) -> list[Outcome]:
         """Those that failed, by name."""
-        return sorted((each for each in self.outcomes.values() if each.failed), key=by_name)
+        return sorted((result for result in self.outcomes.values() if result.failed), key=by_name)
 
     def add(self, outcome: Outcome) -> None:
         """Keep it; of a test that several modules have, the worst."""
@@ -207,8 +207,8 @@ class Runner:
                     done.append(outcome.test)
                     ran.add(outcome)
             except DiedError as died:
-                test, said = died.args
-                ran.add(Outcome(test, unit, "failed", said, tuple(before)))
+                test, message = died.args
+                ran.add(Outcome(test, unit, "failed", message, tuple(before)))
                 done.append(test)
                 worker = start()
             else:
@@ -341,8 +341,8 @@ class Worker:
             self._popen.wait(5)
         status = self._popen.returncode
         how = f"ended with status {status}" if status is not None else "said nothing any more"
-        said = f"The process {how}.\n{last_lines(self._log.read_text(errors='replace'))}"
-        raise DiedError(self._test, said)
+        message = f"The process {how}.\n{last_lines(self._log.read_text(errors='replace'))}"
+        raise DiedError(self._test, message)
 
     def _read(self) -> None:
         with contextlib.suppress(ValueError, OSError):

@@ -75,10 +75,10 @@ class Suite:
     without: tuple[str, ...] = ()
     """Parts of the names of those that need what is not here."""
     first: tuple[str, ...] = ()
-    """What is imported before the tests: where they would not import what starts tracing."""
+    """Modules to import first, if the tests do not import one that starts tracing."""
     processes: int = 2
     classes_apart: bool = False
-    """Whether one module's classes may run in several processes."""
+    """True if one module's classes may run in several processes."""
     at_least: int = 1
     """So many tests must run, of those that CI runs."""
     seams: frozenset[str] = frozenset()

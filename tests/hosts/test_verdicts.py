@@ -84,7 +84,7 @@ def suite(folder: Path, first: tuple[str, ...] = (), **modules: str) -> Suite:
 
 
 def runner(suite: Suite, logs: Path, limit_s: float = 600) -> Runner:
-    """What runs it, traced without any export."""
+    """A runner that traces without any export."""
     tracing = {
         "OTEL_CINDER_ENABLED": "true",
         "OTEL_TRACES_EXPORTER": "none",
@@ -101,16 +101,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def run(**modules: str) -> tuple[Ran, Verdict]:
-        made = runner(suite(tmp_path, **modules), tmp_path / "logs")
-        ran = made.run(traced=True)
-        return ran, judge(ran.failures, made)
+        running = runner(suite(tmp_path, **modules), tmp_path / "logs")
+        ran = running.run(traced=True)
+        return ran, judge(ran.failures, running)
 
     return run
 
 
 def names(outcomes) -> list[str]:
     """Their names without the package's."""
-    return sorted(each.test.replace("hostlike.", "") for each in outcomes)
+    return sorted(outcome.test.replace("hostlike.", "") for outcome in outcomes)
 
 
 def test_what_passes_is_counted(run) -> None:
@@ -129,7 +129,7 @@ def test_what_tracing_breaks_is_named(run) -> None:
         "test_b.Ours.test_hangs",
         "test_b.Ours.test_subtest",
     ]
-    crash, failure, hang, subtest = (each.said for each in verdict.broken)
+    crash, failure, hang, subtest = (outcome.said for outcome in verdict.broken)
     assert "ended with status -9" in crash
     assert "AssertionError: True is not false : it is traced" in failure
     assert "in test_hangs" in hang
@@ -139,7 +139,7 @@ def test_what_tracing_breaks_is_named(run) -> None:
 
 
 def test_what_fails_anyhow_or_by_chance_is_not_ours(run) -> None:
-    """What fails untraced too is the host's, what passes when it's repeated is chance."""
+    """A test that also fails untraced is the host's; one that passes when repeated is chance."""
     missing = "import no_such_package"
     ran, verdict = run(test_a=STEADY, test_b=OTHERS_FAULTS, test_c=missing)
     assert verdict.broken == []

@@ -13,7 +13,7 @@ Repeat = Callable[[list[Outcome], bool], set[str]]
 
 @dataclass
 class Verdict:
-    """What became of the tests that failed while traced."""
+    """The verdict on the tests that failed while traced."""
 
     broken: list[Outcome]
     """They fail whenever they are traced, and pass otherwise."""
@@ -36,17 +36,19 @@ def judge(failures: list[Outcome], runner: Runner, theirs: set[str] | None = Non
     repeats = Repeats(runner)
     if theirs is None:
         theirs = repeats.together(failures, traced=False)
-    suspects = [each for each in failures if each.test not in theirs]
+    suspects = [failure for failure in failures if failure.test not in theirs]
     broken: list[Outcome] = []
     for repeat in (repeats.alone, repeats.replayed):
         again = _fail_twice(suspects, repeat)
         innocent = repeat(again, traced=False) if again else set()
-        broken += [each for each in again if each.test not in innocent]
+        broken += [failure for failure in again if failure.test not in innocent]
         theirs |= innocent
-        known = {each.test for each in again}
-        suspects = [each for each in suspects if each.test not in known]
+        known = {failure.test for failure in again}
+        suspects = [suspect for suspect in suspects if suspect.test not in known]
     return Verdict(
-        sorted(broken, key=by_name), [each for each in failures if each.test in theirs], suspects
+        sorted(broken, key=by_name),
+        [failure for failure in failures if failure.test in theirs],
+        suspects,
     )
 
 
@@ -54,7 +56,7 @@ def _fail_twice(suspects: list[Outcome], repeat: Repeat) -> list[Outcome]:
     for _ in range(2):
         if suspects:
             failing = repeat(suspects, traced=True)
-            suspects = [each for each in suspects if each.test in failing]
+            suspects = [suspect for suspect in suspects if suspect.test in failing]
     return suspects
 
 
@@ -79,8 +81,8 @@ class Repeats:
     def replayed(self, outcomes: list[Outcome], *, traced: bool) -> set[str]:
         """Behind all that ran before them in their processes."""
         longest: dict[Unit, tuple[Unit, ...]] = {}
-        for each in outcomes:
-            history = (*each.before, each.unit)
+        for outcome in outcomes:
+            history = (*outcome.before, outcome.unit)
             # One that begins as another is a part of it.
             if len(history) > len(longest.get(history[0], ())):
                 longest[history[0]] = history
@@ -93,16 +95,16 @@ class Repeats:
         if not outcomes:
             return set()
         ran = self._runner.run_feeds(feeds, traced=traced)
-        failed = {each.test for each in ran.failures}
-        return failed & {each.test for each in outcomes}
+        failed = {failure.test for failure in ran.failures}
+        return failed & {outcome.test for outcome in outcomes}
 
 
 def _units(outcomes: Iterable[Outcome]) -> list[Unit]:
-    return sorted({each.unit for each in outcomes})
+    return sorted({outcome.unit for outcome in outcomes})
 
 
 def _only(outcomes: Iterable[Outcome]) -> dict[Unit, set[str]]:
     only: dict[Unit, set[str]] = {}
-    for each in outcomes:
-        only.setdefault(each.unit, set()).add(each.test)
+    for outcome in outcomes:
+        only.setdefault(outcome.unit, set()).add(outcome.test)
     return only

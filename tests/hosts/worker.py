@@ -31,7 +31,7 @@ class Answers:
     def __init__(self) -> None:
         self._fd = os.dup(1)
         os.dup2(2, 1)
-        self._write = os.write  # eventlet's would try for ever where nobody listens any more
+        self._write = os.write  # eventlet's would try for ever if the reader is gone
 
     def say(self, event: str, **more: Any) -> None:
         # Not buffered: a test may fork.
@@ -133,14 +133,14 @@ def load(modules: list[str], answers: Answers, *, apart: bool) -> Units:
         try:
             imported.append(importlib.import_module(name))
         except (Exception, SystemExit):
-            said = last_lines(traceback.format_exc())
-            answers.say("ended", test=f"{name} (import)", outcome="failed", said=said)
-    found: Units = {}
+            message = last_lines(traceback.format_exc())
+            answers.say("ended", test=f"{name} (import)", outcome="failed", said=message)
+    units: Units = {}
     for module in imported:
         for test in each(loader.loadTestsFromModule(module)):
             kind = f"{type(test).__module__}.{type(test).__qualname__}" if apart else ""
-            found.setdefault((module.__name__, kind), []).append(test)
-    return found
+            units.setdefault((module.__name__, kind), []).append(test)
+    return units
 
 
 def each(tests: Any) -> Iterator[unittest.TestCase]:
@@ -169,7 +169,7 @@ def warm_up() -> None:
 
 
 def state() -> dict[str, Any]:
-    """What the process has cost, and how its seams fare: none where it's untraced."""
+    """The process's CPU time and the states of its seams; none if it is untraced."""
     seams, complaints = [], []
     if "otel_cinder.instrumentor" in sys.modules:
         from otel_cinder.instrumentor import CinderInstrumentor
@@ -185,10 +185,10 @@ def main() -> None:
     """Answer to what stdin asks for, until it ends."""
     answers = Answers()
     questions = os.fdopen(os.dup(0), encoding="utf-8")  # a test of Cinder's closes stdin
-    asked = json.loads(questions.readline())
-    for name in asked["first"]:
+    request = json.loads(questions.readline())
+    for name in request["first"]:
         importlib.import_module(name)
-    found = load(asked["modules"], answers, apart=asked["apart"])
+    found = load(request["modules"], answers, apart=request["apart"])
     warm_up()
     answers.say("loaded", units=[[*unit, len(tests)] for unit, tests in found.items()])
     for line in questions:
@@ -198,7 +198,7 @@ def main() -> None:
             # None is of these names where it was the class's own setUp that failed.
             tests = [test for test in tests if test.id() in wanted["only"]] or tests
         left = [test for test in tests if test.id() not in wanted["skip"]]
-        unittest.TestSuite(left).run(Result(answers, asked["limit"]))
+        unittest.TestSuite(left).run(Result(answers, request["limit"]))
         answers.say("done")
     answers.say("finished", **state())
 

@@ -25,7 +25,7 @@ def settle(receiver: Receiver, timeout: float = 20) -> list[SpanRecord]:
 
 
 def _more_than(receiver: Receiver, count: int) -> bool:
-    # In slices: a moment in which the whole machine stands still is part of one alone.
+    # In slices: a pause of the whole machine is part of only one.
     return any(
         receiver.wait_for(lambda spans: len(spans) > count, QUIET_SECONDS / 10) for _ in range(10)
     )

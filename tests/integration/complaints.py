@@ -1,4 +1,4 @@
-"""What must not be in a service's log because of us."""
+"""Lines that must not be in a service's log because of us."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,14 +35,14 @@ def complaints(logs: Mapping[str, str]) -> list[str]:
     A traceback of Cinder's own that merely passes through a wrapper of ours is none: the
     innermost frame, or the logger, says whose it is.
     """
-    found = []
+    lines = []
     for service, log in logs.items():
-        found += [f"{service}: {s}" for s in log.splitlines() if MONKEY_PATCHING in s]
+        lines += [f"{service}: {s}" for s in log.splitlines() if MONKEY_PATCHING in s]
         for block in tracebacks(log):
             frames = [line for line in block if 'File "' in line]
             if OUR_LOGGER.search(block[0]) or (frames and OURS.search(frames[-1])):
-                found.append(f"{service}:\n" + "\n".join(block))
-    return found
+                lines.append(f"{service}:\n" + "\n".join(block))
+    return lines
 
 
 def _framed(first: str, following: str) -> bool:

@@ -115,14 +115,14 @@ def _own_lines(trace: Trace, span: SpanRecord, depth: int) -> list[str]:
     for link in span.links:
         if link.span_id == span.parent_id:
             continue  # as the conventions ask of a message's handling
-        linked = [each.name for each in trace.spans if each.span_id == link.span_id]
+        linked = [span.name for span in trace.spans if span.span_id == link.span_id]
         lines.append(f"{indent}    > {''.join(linked) or 'elsewhere'}\n")
     for event in span.events:
         level = event.attributes.get("log.level")
         if level in HIDDEN_LEVELS:
             continue
-        told = [text for text in (event.name, level, _attributes(event.attributes)) if text]
-        line = f"{indent}    ! {' '.join(told)}\n"
+        parts = [text for text in (event.name, level, _attributes(event.attributes)) if text]
+        line = f"{indent}    ! {' '.join(parts)}\n"
         if line != lines[-1]:
             lines.append(line)
     return lines

@@ -1,4 +1,4 @@
-"""Whether what arrived is on the list in `docs/reference.md`, by the tables it is made from."""
+"""Compares received names with the tables from which `docs/reference.md` is made."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from otel_cinder import conventions
 from otel_cinder.reading.trace import SpanRecord
 from tests.receiver import Receiver
 
-# What an angle-bracketed part of a listed name stands for.
+# The patterns of the angle-bracketed parts of listed names.
 PARTS = {
     "METHOD": "CONNECT|DELETE|GET|HEAD|HTTP|OPTIONS|PATCH|POST|PUT|QUERY|TRACE",
     "route": r"/\S*(?: [\w-]+)?",
@@ -34,14 +34,14 @@ SIGNS = {
 
 def unlisted(receiver: Receiver) -> list[str]:
     """Name everything that arrived and is not on the list, each once."""
-    found = [*_of_spans(receiver.spans()), *_of_metrics(receiver)]
+    names = [*_of_spans(receiver.spans()), *_of_metrics(receiver)]
     for line in receiver.logs():
-        found += _of_attributes({**line.resource, **line.attributes}, f"log {line.body}")
-    return sorted(set(found))
+        names += _of_attributes({**line.resource, **line.attributes}, f"log {line.body}")
+    return sorted(set(names))
 
 
 def _pattern(listed: str) -> tuple[re.Pattern[str], str | None]:
-    """What a listed name matches, and the attribute that a span of such a name has."""
+    """A listed name's pattern, and the attribute that a span of such a name has."""
     parts = re.split(r"<(\w+)>", listed)
     signs = [SIGNS[part] for part in parts[1::2] if part in SIGNS]
     regex = "".join(

@@ -165,10 +165,10 @@ class Operations:
         """Wait until a resource has this status, and whatever else; an error ends it at once."""
         wanted = (status, *more.values())
         deadline = time.monotonic() + timeout
-        while (found := self.row(kind, ident, "status", *more)) != wanted:
-            failed = str(found[0]).startswith("error") and found[0] != status
+        while (row := self.row(kind, ident, "status", *more)) != wanted:
+            failed = str(row[0]).startswith("error") and row[0] != status
             if failed or time.monotonic() > deadline:
-                raise AssertionError(f"{kind} {ident}: {found}, not {wanted}")
+                raise AssertionError(f"{kind} {ident}: {row}, not {wanted}")
             time.sleep(0.1)
 
 

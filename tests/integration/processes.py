@@ -57,8 +57,8 @@ def listens(port: int) -> bool:
 def server_binary(name: str, package: str) -> Path:
     """Find a server's program; without it the test is skipped, or in CI failed."""
     path = os.pathsep.join([*reversed(SERVER_FOLDERS), os.environ.get("PATH", "")])
-    found = shutil.which(name, path=path)
-    return Path(found) if found else missing(f"{name} is not installed (Debian: {package}).")
+    program = shutil.which(name, path=path)
+    return Path(program) if program else missing(f"{name} is not installed (Debian: {package}).")
 
 
 def root_access() -> None:

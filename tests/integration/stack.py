@@ -38,7 +38,7 @@ from tests.integration.processes import Process, free_port, listens, wait_until
 
 @dataclass(frozen=True)
 class Answer:
-    """What one POST /volumes was answered, and after how long."""
+    """The answer to one POST /volumes, and its duration."""
 
     status: int
     volume_id: str
@@ -146,7 +146,7 @@ class CinderStack:
         return requests.request(method, url, headers=self._headers(), json=body, timeout=90)
 
     def query(self, statement: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Ask the database, so that no request is traced; `{name}` stands for the schema."""
+        """Ask the database, so that no request is traced; `{name}` is replaced by the schema."""
         return self._database.query(statement.format(name=self.name), arguments)
 
     def locked(self, table: str) -> contextlib.AbstractContextManager[None]:
@@ -162,8 +162,12 @@ class CinderStack:
         wanted = set(volume_ids)
         deadline = time.monotonic() + timeout
         while True:
-            found = self.statuses()
-            others = {each: found.get(each) for each in wanted if found.get(each) != "available"}
+            statuses = self.statuses()
+            others = {
+                volume_id: statuses.get(volume_id)
+                for volume_id in wanted
+                if statuses.get(volume_id) != "available"
+            }
             if not others:
                 return
             if "error" in others.values() or time.monotonic() > deadline:
@@ -176,10 +180,10 @@ class CinderStack:
         before: dict[str, str] = {}
         since = time.monotonic()
         while time.monotonic() - since < quiet:
-            found = {key: status for key, status in self.statuses().items() if key in wanted}
-            if found != before:
-                before, since = found, time.monotonic()
-            if set(found.values()) == {"available"}:
+            statuses = {key: status for key, status in self.statuses().items() if key in wanted}
+            if statuses != before:
+                before, since = statuses, time.monotonic()
+            if set(statuses.values()) == {"available"}:
                 break
             time.sleep(0.1)
         return before
@@ -363,8 +367,8 @@ def _log_mutex_held(pid: int) -> Iterator[None]:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             target = os.readlink(descriptor)
-            said = Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text()
-            access = int(said.split("flags:")[1].split()[0], 8) & os.O_ACCMODE
+            flags = Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text()
+            access = int(flags.split("flags:")[1].split()[0], 8) & os.O_ACCMODE
             if target.startswith("pipe:"):
                 ends.setdefault(target, {})[access] = descriptor
     (mutex,) = (pipe for pipe in ends.values() if pipe.keys() == {os.O_RDONLY, os.O_WRONLY})
@@ -372,7 +376,7 @@ def _log_mutex_held(pid: int) -> Iterator[None]:
         mutex[os.O_RDONLY].open("rb", buffering=0) as acquire,
         mutex[os.O_WRONLY].open("wb", buffering=0) as release,
     ):
-        byte = acquire.read(1)  # waits until nobody has it
+        byte = acquire.read(1)  # waits until it is free
         try:
             yield
         finally:

@@ -67,8 +67,8 @@ def test_statement_is_a_span_without_its_values(
     """A statement is a span as SQLAlchemy sends it, with the server and schema, and no value."""
     with spans.tracer.start_as_current_span("task"), engine.begin() as connection:
         connection.execute(ROWS.insert().values(id=SECRET, size=47114711))
-        found = connection.execute(ROWS.select().where(ROWS.c.id == SECRET)).all()
-    assert found == [(SECRET, 47114711)]
+        rows = connection.execute(ROWS.select().where(ROWS.c.id == SECRET)).all()
+    assert rows == [(SECRET, 47114711)]
     inserted, selected = sql(spans)
     assert inserted == (
         "INSERT client_rows",
@@ -126,7 +126,9 @@ def test_failing_statement(spans: Recorder, engine: sqlalchemy.Engine) -> None:
     assert not span.events
 
 
-def test_statement_of_nobody_is_no_span(spans: Recorder, engine: sqlalchemy.Engine) -> None:
+def test_statement_outside_of_a_trace_is_no_span(
+    spans: Recorder, engine: sqlalchemy.Engine
+) -> None:
     """Outside of a trace a statement is no span, periodic work or not."""
     with engine.begin() as connection:
         connection.execute(ROWS.select())
@@ -202,9 +204,9 @@ def test_statements_stand_below_the_tasks(trace: Trace) -> None:
 def test_no_value_is_in_a_statement(trace: Trace, answer: Answer) -> None:
     """Neither the volume's id and name nor its project are in any span of a statement."""
     for span in statements(trace):
-        said = str(span.attributes)
+        attributes = str(span.attributes)
         for value in (answer.volume_id, "'tested'", "c1de000000000000", "__DEFAULT__"):
-            assert value not in said
+            assert value not in attributes
         assert len(str(span.attributes["db.query.text"])) <= 1024
 
 

@@ -81,7 +81,7 @@ def typical(answers: list[Answer]) -> float:
 def test_requests_and_memory_stay_as_they_were(
     stack: CinderStack, receiver: Receiver, before: list[Answer], fault: str
 ) -> None:
-    """Answers come as before, memory is bounded, and exporting resumes by itself."""
+    """Answers come as before, memory is bounded, and exports resume without help."""
     memory = {service: stack.services[service].resident_bytes() for service in SERVICES}
     FAULTS[fault](receiver)
     during = make(stack, COUNT) + make(stack, COUNT)

@@ -47,7 +47,7 @@ def stack(
 
 @pytest.fixture(scope="module")
 def from_start(stack: CinderStack, receiver: Receiver) -> list[SpanRecord]:
-    """What was recorded while Cinder started and the tests asked whether it is ready."""
+    """Spans from Cinder's start, and from the tests' questions whether it is ready."""
     return settle(receiver)
 
 
@@ -228,19 +228,21 @@ def test_stop_under_load_loses_nothing(stack: CinderStack, receiver: Receiver) -
     # Cinder itself, traced or not, drops a few of the messages that a stopping service had taken.
     # Under its experimental threading it even ends in the midst of a flow, whose span never ends;
     # what that flow had cast by then may well make the volume.
-    made = {answer.request_id for answer in answers if statuses[answer.volume_id] == "available"}
-    assert made
+    available = {
+        answer.request_id for answer in answers if statuses[answer.volume_id] == "available"
+    }
+    assert available
     traces = create_traces(settle(receiver))
     assert_no_span_twice(receiver.spans())
     assert {request_id(trace) for trace in traces} == {answer.request_id for answer in answers}
     for trace in traces:
         if stack.mode == "threading" and not trace.is_whole:
             assert {span.service for span in trace.orphans} <= {SCHEDULER, VOLUME}, draw(trace)
-        elif request_id(trace) in made:
+        elif request_id(trace) in available:
             assert_whole_create(trace)
         else:
             assert trace.is_whole or stack.mode == "threading", draw(trace)
-    assert any(trace.is_whole for trace in traces if request_id(trace) in made)
+    assert any(trace.is_whole for trace in traces if request_id(trace) in available)
 
 
 def test_logs_never_warn_of_monkey_patching(stack: CinderStack) -> None:

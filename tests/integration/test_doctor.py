@@ -33,9 +33,11 @@ def doctor(installation: Installation, *arguments: object) -> dict[str, Any]:
         "import sys, contextlib; from otel_cinder.doctor.command import main\n"
         "status = main(sys.argv[1:]); sys.stderr.write(f'status {status}')"
     )
-    said = run([installation.python, "-c", code, "--json", *arguments], installation.environment())
-    assert SECRET not in said
-    return json.loads(said)
+    output = run(
+        [installation.python, "-c", code, "--json", *arguments], installation.environment()
+    )
+    assert SECRET not in output
+    return json.loads(output)
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +55,15 @@ def test_healthy_cinder_has_no_findings(
     """Each service is found once, with its workers; all places fit, and an empty export is taken."""
     assert stack.create()[0].status == 202  # uWSGI's workers begin with their first request
     pids = {service: stack.services[service].pid for service in SERVICES}
-    asked = [word for pid in pids.values() for word in ("--pid", pid)]
+    arguments = [word for pid in pids.values() for word in ("--pid", pid)]
     before = {service: len(process.family()) for service, process in stack.services.items()}
-    report = doctor(installation, *asked)
-    assert [each["findings"] for each in report["looked_at"]] == [[], [], []]
+    report = doctor(installation, *arguments)
+    assert [service["findings"] for service in report["looked_at"]] == [[], [], []]
     assert report["status"] == 0
-    seen = {each["name"].split()[0]: each for each in report["looked_at"]}
-    assert {name: each["pid"] for name, each in seen.items()} == pids
-    assert all(each["on"] is each["traced_now"] is True for each in seen.values())
-    assert {name: len(each["workers"]) + 1 for name, each in seen.items()} == before
+    seen = {service["name"].split()[0]: service for service in report["looked_at"]}
+    assert {name: service["pid"] for name, service in seen.items()} == pids
+    assert all(service["on"] is service["traced_now"] is True for service in seen.values())
+    assert {name: len(service["workers"]) + 1 for name, service in seen.items()} == before
     for each in seen.values():
         assert each["places"]["fit"] >= 40
         exports = {(e["signal"], e["where"], e["state"]) for e in each["exports"]}
@@ -228,7 +230,7 @@ def test_each_planted_fault_is_found_and_none_is_invented(
     receiver.respond(404, path="/v1/traces/v1/traces")  # as a collector does
     report = doctor(installation, *(word for pid in pids.values() for word in ("--pid", pid)))
     receiver.respond()
-    found = {each["pid"]: each["findings"] for each in report["looked_at"]}
+    found = {service["pid"]: service["findings"] for service in report["looked_at"]}
     assert report["status"] == 1
     for name, fault in every.items():
         findings = found[pids[name]]
@@ -249,8 +251,10 @@ def test_old_process_and_missing_package_are_found(
     old = planted.plant(Fault(""), receiver.endpoint)
     with installed_later(installation):
         report = doctor(installation, "--pid", without, "--pid", old)
-    found = {each["pid"]: [told(f) for f in each["findings"]] for each in report["looked_at"]}
-    [missing], [restart] = found[without], found[old]
+    findings = {
+        service["pid"]: [told(f) for f in service["findings"]] for service in report["looked_at"]
+    }
+    [missing], [restart] = findings[without], findings[old]
     assert missing.startswith("Install it there: pip install --no-deps -r https://")
     assert "/requirements/20" in missing
     assert restart.startswith("Restart the service: it has been running since before otel-cinder")

@@ -1,4 +1,4 @@
-"""What can go wrong with an operation on real services, and what its trace says then."""
+"""Failures of operations on real services, and their traces."""
 
 import secrets
 from collections.abc import Callable, Sequence

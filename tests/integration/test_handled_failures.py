@@ -1,4 +1,4 @@
-"""What Cinder handles by itself on real services: red is what failed for the user, and only that.
+"""Failures that Cinder handles itself, on real services: red is what failed for the user, only that.
 
 `docs/handled-failures.md` has the decision for every place in Cinder; here is one of each kind.
 """
@@ -80,8 +80,8 @@ def failures(trace: Trace) -> list[tuple[str, Any, Any]]:
 
 
 def lines(span: SpanRecord) -> str:
-    """What a span says was logged, with what was being handled."""
-    said = [event.attributes for event in span.events if event.name == "log"]
+    """The log events of a span that have an exception."""
+    lines = [event.attributes for event in span.events if event.name == "log"]
     return "\n".join(
         f"{one['log.level']} {one['log.message']} {one.get('log.reason', '')}" for one in said
     )
@@ -253,8 +253,8 @@ def test_target_that_could_not_be_updated(
     cinder.wait("volumes", volume, "available", size=2)
     trace = only(watch)
     assert red(trace) == set()
-    said = lines(handling(trace, "cinder-volume/extend_volume"))
-    assert "WARNING Volume extended but failed to update target. no session" in said
+    events = lines(handling(trace, "cinder-volume/extend_volume"))
+    assert "WARNING Volume extended but failed to update target. no session" in events
 
 
 def test_export_that_could_not_be_removed(
@@ -283,9 +283,9 @@ def test_retype_by_the_generic_way(stack: CinderStack, cinder: Operations, watch
     cinder.wait("volumes", volume, "available", migration_status="success")
     trace = only(watch)
     assert red(trace) == set()
-    said = lines(handling(trace, "cinder-volume/retype"))
-    assert "falling back to generic mechanism" in said
-    assert DISK in said
+    events = lines(handling(trace, "cinder-volume/retype"))
+    assert "falling back to generic mechanism" in events
+    assert DISK in events
 
 
 def test_source_of_a_migration_that_stays(
@@ -304,7 +304,7 @@ def test_source_of_a_migration_that_stays(
 
 
 def test_rest_of_a_reschedule(stack: CinderStack, cinder: Operations, watch: Watch) -> None:
-    """What the first backend could not make it can't delete either: the second attempt is fine."""
+    """The first backend can neither create nor delete the volume: the second attempt succeeds."""
     for method in ("create_volume", "delete_volume"):
         stack.fail(DISK, method, "one")
     watch.begin()

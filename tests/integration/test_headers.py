@@ -1,4 +1,4 @@
-"""What a client's trace headers may decide, and what they may not."""
+"""The effects that a client's trace headers may have, and those that they may not."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ def stack(new_stack: Callable[[Mode], CinderStack], receiver: Receiver) -> Cinde
 
 @pytest.fixture
 def wiretap(stack: CinderStack, broker: Broker) -> Iterator[Wiretap]:
-    """What cinder-api sends to cinder-scheduler."""
+    """The messages from cinder-api to cinder-scheduler."""
     wiretap = Wiretap(broker, stack.name, "cinder-scheduler")
     yield wiretap
     wiretap.close()
@@ -115,18 +115,18 @@ def test_malformed_traceparent_is_ignored(stack: CinderStack, receiver: Receiver
 
 def test_tracestate_is_bounded(stack: CinderStack, receiver: Receiver, wiretap: Wiretap) -> None:
     """A tracestate travels on only where it is valid and has at most 512 characters."""
-    each = [
+    requests = [
         {"traceparent": f"00-{secrets.token_hex(16)}-{SPAN_ID}-01", "tracestate": sent}
         for sent, _ in STATES.values()
     ]
-    traces = create_with(stack, receiver, *each)
+    traces = create_with(stack, receiver, *requests)
     for trace in traces:
         assert_whole_create(trace, parent_id=SPAN_ID)
-    contexts = [context_of(message) for message in wiretap.read(len(each))]
+    contexts = [context_of(message) for message in wiretap.read(len(requests))]
     travelled = {context["traceparent"][3:35]: callers_state(context) for context in contexts}
     actual = {
         case: travelled[headers["traceparent"][3:35]]
-        for case, headers in zip(STATES, each, strict=True)
+        for case, headers in zip(STATES, requests, strict=True)
     }
     # What is left of a malformed one may be anything that is short and clean.
     for case in ("malformed", "hostile", "33 members"):
@@ -137,10 +137,10 @@ def test_tracestate_is_bounded(stack: CinderStack, receiver: Receiver, wiretap: 
 
 def test_baggage_stays_outside(stack: CinderStack, receiver: Receiver, wiretap: Wiretap) -> None:
     """No baggage of a client reaches the broker, or a span."""
-    each = [{"traceparent": VALID, "baggage": sent} for sent in BAGGAGE.values()]
-    each += [{"baggage": sent} for sent in BAGGAGE.values()]
-    create_with(stack, receiver, *each)
-    for message in wiretap.read(len(each)):
+    requests = [{"traceparent": VALID, "baggage": sent} for sent in BAGGAGE.values()]
+    requests += [{"baggage": sent} for sent in BAGGAGE.values()]
+    create_with(stack, receiver, *requests)
+    for message in wiretap.read(len(requests)):
         assert "baggage" not in context_of(message)
         assert SECRET not in str(message)
         assert context_of(message)["traceparent"]
@@ -159,7 +159,7 @@ def test_everything_bad_at_once(stack: CinderStack, receiver: Receiver) -> None:
 
 
 def test_bad_headers_leave_no_line(stack: CinderStack, receiver: Receiver) -> None:
-    """Nobody can fill a service's log with what OpenTelemetry thinks of his headers."""
+    """Malformed headers cause no warning of OpenTelemetry in a service's log."""
     bad = [{"traceparent": VALID, "tracestate": sent} for sent, _ in STATES.values()]
     bad += [{"traceparent": sent} for sent in MALFORMED.values()]
     create_with(stack, receiver, *bad)

@@ -43,7 +43,7 @@ class Endpoint:
 
 
 class Messages:
-    """A sender that reaches the broker by a relay, a worker that does so by itself, their spans."""
+    """A sender that reaches the broker through a relay, a worker without one, and their spans."""
 
     def __init__(self, broker: Broker, relay: Relay) -> None:
         self._spans = InMemorySpanExporter()

@@ -29,15 +29,15 @@ def stack(new_stack: Callable[..., CinderStack], receiver: Receiver) -> CinderSt
 
 def told(broker: Broker, stack: CinderStack) -> dict[str, tuple[str, str]]:
     """Read what lies in the queue: each event's trace and span ids, by its type."""
-    found = {}
+    payloads = {}
     with broker.connection(stack.name) as connection:
         channel = connection.default_channel
         while (raw := channel.basic_get(QUEUE, no_ack=True)) is not None:
             message = json.loads(json.loads(raw.body)["oslo.message"])
             parent = context_of(message).get("traceparent", "")
             _, trace_id, span_id, _ = parent.split("-") if parent else ("", "", "", "")
-            found[message["event_type"]] = (trace_id, span_id)
-    return found
+            payloads[message["event_type"]] = (trace_id, span_id)
+    return payloads
 
 
 def notified(spans: list[SpanRecord]) -> dict[str, tuple[str, str]]:
@@ -75,9 +75,9 @@ def test_notifications_are_not_among_the_casts(
     cinder.volume()
 
     def counted() -> dict[tuple[object, ...], int]:
-        found = totals(receiver.metrics(), "messaging.operation.name", "rpc.method")
+        counted = totals(receiver.metrics(), "messaging.operation.name", "rpc.method")
         sent = "messaging.client.sent.messages"
-        return {key[1:]: count for key, count in found.items() if key[0] == sent}
+        return {key[1:]: count for key, count in counted.items() if key[0] == sent}
 
     wait_until(lambda: counted().get(("notify", None), 0) >= 2, 30, f"{counted()}")
     assert all(method for operation, method in counted() if operation == "cast")

@@ -1,4 +1,4 @@
-"""Traced services beside untraced ones: Cinder works as ever, and nobody complains."""
+"""Traced services beside untraced ones: Cinder works as before, and no log has an error."""
 
 from collections.abc import Callable
 

@@ -276,7 +276,7 @@ def everything(stack: CinderStack, glance: Glance) -> None:
 
 
 def _copy(cinder: Operations, glance: Glance) -> None:
-    """What is downloaded, uploaded, moved to another backend and back, saved and restored."""
+    """Downloads, uploads, migrations to another backend and back, backups and restores."""
     image = glance.add_image("tested", b"bootable" * (1 << 20), admin_password=IMAGE.secret)
     volume = cinder.volume(imageRef=image)
     cinder.upload(volume)
@@ -317,9 +317,9 @@ def exported(
     settle(receiver)
     stack.terminate(services)
     stack.wait_ended(60, services)
-    found = b"\n".join(receiver.bodies).decode(errors="replace")
-    (stack.folder / "exported").write_text(found)  # to look at when something is in it
-    return found
+    bodies = b"\n".join(receiver.bodies).decode(errors="replace")
+    (stack.folder / "exported").write_text(bodies)  # to look at when something is in it
+    return bodies
 
 
 def passed_over(receiver: Receiver) -> str:
@@ -345,11 +345,11 @@ def planted_in_logs(stack: CinderStack) -> set[Planted]:
 def test_no_secret_is_exported(
     stack: CinderStack, receiver: Receiver, glance: Glance, env: dict[str, str]
 ) -> None:
-    """Whatever is traced, and wherever a secret stands, no span, metric or log record has it."""
-    found = exported(stack, receiver, env, lambda: everything(stack, glance))
+    """In every operation, and at every place of a secret, no span, metric or log record has it."""
+    exported_text = exported(stack, receiver, env, lambda: everything(stack, glance))
     for reached in REACHED:
-        assert reached in found
-    left = survivors([*CORPUS, *REQUESTED], found)
+        assert reached in exported_text
+    left = survivors([*CORPUS, *REQUESTED], exported_text)
     assert sorted(planted.name for planted in left) == []
 
 

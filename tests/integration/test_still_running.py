@@ -1,4 +1,4 @@
-"""What has not ended is in its trace while it runs: real services, a threshold of two seconds."""
+"""Open spans are in their trace while they run: real services, a threshold of two seconds."""
 
 import threading
 from collections.abc import Callable, Iterator

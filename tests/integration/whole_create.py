@@ -1,4 +1,4 @@
-"""What the trace of one POST /volumes looks like, and how an actual one is held against it."""
+"""The trace of one POST /volumes, and the comparison of an actual one with it."""
 
 import difflib
 import re

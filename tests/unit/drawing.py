@@ -40,10 +40,10 @@ def draw(spans: Iterable[ReadableSpan], *, parallel: bool = False) -> str:
         for link in span.links:
             lines.append(f"{indent}  -> link to #{link.context.span_id}")
         for event in span.events:
-            said = event.attributes or {}
+            attributes = event.attributes or {}
             lines.append(
-                f"{indent}  ! {event.name} {said.get('exception.type')}: "
-                f"{said.get('exception.message')}"
+                f"{indent}  ! {event.name} {attributes.get('exception.type')}: "
+                f"{attributes.get('exception.message')}"
             )
         below = [s for s in everything if s.parent and s.parent.span_id == span.context.span_id]
         for child in sorted(below, key=key):

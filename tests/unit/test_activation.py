@@ -255,10 +255,10 @@ def test_broken_installation_never_raises(broken: str) -> None:
         "import taskflow.engines, oslo_messaging; print('\"alive\"')",
     )
     assert ran.said == "alive"
-    said = [line for line in ran.stderr.splitlines() if line.startswith("otel-cinder")]
-    assert len(said) == 1
-    assert said[0].startswith("otel-cinder stays off because it could not start (")
-    assert said[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("otel-cinder")]
+    assert len(lines) == 1
+    assert lines[0].startswith("otel-cinder stays off because it could not start (")
+    assert lines[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
 
 
 def test_package_that_is_too_old_is_told() -> None:
@@ -270,8 +270,8 @@ def test_package_that_is_too_old_is_told() -> None:
         "import taskflow.engines, oslo_messaging; print('1')",
     )
     assert ran.said == 1
-    (said,) = ran.stderr.splitlines()
-    assert said.endswith(
+    (line,) = ran.stderr.splitlines()
+    assert line.endswith(
         "The installed typing_extensions does not fit: for this OpenStack release, install what "
         "https://github.com/otel-cinder/otel-cinder/tree/main/requirements lists."
     )
@@ -290,10 +290,10 @@ def test_setting_that_the_sdk_refuses_is_told(variable: str, value: str) -> None
         env={variable: value},
     )
     assert ran.said == "alive"
-    (said,) = ran.stderr.splitlines()
-    assert said.startswith("otel-cinder stays off because it could not start (ValueError: ")
-    assert value in said
-    assert said.endswith(
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("otel-cinder stays off because it could not start (ValueError: ")
+    assert value in line
+    assert line.endswith(
         "Correct the OTEL_* variable that this names; if it names none, please report it."
     )
 

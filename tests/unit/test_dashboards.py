@@ -171,11 +171,11 @@ def test_the_stages_are_those_of_a_real_create() -> None:
 
 def test_alerts_know_the_same_names() -> None:
     """An alert asks for no series that the boards do not know: it would never fire."""
-    known = {each.name for each in series.ALL}
+    known = {metric.name for metric in series.ALL}
     known |= {
-        f"{each.name}{suffix}"
-        for each in series.ALL
-        if each.kind == "histogram"
+        f"{metric.name}{suffix}"
+        for metric in series.ALL
+        if metric.kind == "histogram"
         for suffix in ("_bucket", "_count", "_sum")
     }
     for name, expression in alerts().items():

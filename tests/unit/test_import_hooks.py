@@ -18,9 +18,9 @@ from tests.unit import scripts
 @pytest.fixture
 def hooks() -> Iterator[ImportHooks]:
     """Cleared at the end."""
-    made = ImportHooks()
-    yield made
-    made.clear()
+    hooks = ImportHooks()
+    yield hooks
+    hooks.clear()
 
 
 @pytest.fixture

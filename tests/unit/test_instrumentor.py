@@ -239,8 +239,8 @@ def test_broken_seam_leaves_the_others(
 
 def test_entry_point_is_found() -> None:
     """importlib.metadata finds the instrumentor under its name in opentelemetry_instrumentor."""
-    (found,) = metadata.entry_points(group="opentelemetry_instrumentor", name="otel_cinder")
-    assert found.load() is CinderInstrumentor
+    (entry_point,) = metadata.entry_points(group="opentelemetry_instrumentor", name="otel_cinder")
+    assert entry_point.load() is CinderInstrumentor
 
 
 def test_dependencies_are_met() -> None:

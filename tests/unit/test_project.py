@@ -136,5 +136,5 @@ def test_a_release_needs_the_tag_of_its_version() -> None:
 def test_make_builds_only_what_the_named_tests_run(arguments: str, *, builds: bool) -> None:
     """The collector and Jaeger, which take ten minutes, are built for their own tests alone."""
     make = shutil.which("make") or "make"
-    said = run(make, "--no-print-directory", "--dry-run", "test", f"ARGS={arguments}")
-    assert (" programs" in said) is builds
+    output = run(make, "--no-print-directory", "--dry-run", "test", f"ARGS={arguments}")
+    assert (" programs" in output) is builds

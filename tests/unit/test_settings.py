@@ -50,8 +50,8 @@ def test_no(value: str, caplog: pytest.LogCaptureFixture) -> None:
 def test_bad_flag_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """A value that is neither counts as no; the warning says what, why and what to do, cut short."""
     assert not Settings.from_environ({"OTEL_CINDER_PERIODIC": "maybe" * 100}).periodic
-    (said,) = caplog.messages
-    assert said == (
+    (message,) = caplog.messages
+    assert message == (
         f"Set OTEL_CINDER_PERIODIC to true or false: {('maybe' * 8)!r} is neither, so it counts as "
         "false."
     )
@@ -67,8 +67,8 @@ def test_unknown_seam_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """A seam that does not exist is ignored; the warning names those that do."""
     settings = Settings.from_environ({"OTEL_CINDER_DISABLED_SEAMS": "flows,sql"})
     assert settings.disabled_seams == {"flows"}
-    (said,) = caplog.messages
-    assert said == (
+    (message,) = caplog.messages
+    assert message == (
         "Correct OTEL_CINDER_DISABLED_SEAMS: there is no seam 'sql', so it is ignored. "
         f"The seams are {', '.join(SEAMS)}."
     )

@@ -188,8 +188,8 @@ def test_what_other_requests_ask_for(
 @pytest.mark.parametrize("size", [True, -1, 0, 1 << 40, None, [], "many", 1.5])
 def test_sizes_that_are_none(size: Any) -> None:
     """Values that can't be a size, or can't be exported as a number, are left out."""
-    said = said_of("/{project_id}/volumes", {}, {"volume": {"size": size}})
-    assert said == {"cinder.volume.source": "blank"}
+    attributes = said_of("/{project_id}/volumes", {}, {"volume": {"size": size}})
+    assert attributes == {"cinder.volume.source": "blank"}
 
 
 def an_object(**fields: Any) -> dict[str, Any]:
@@ -214,14 +214,14 @@ def test_what_a_create_message_is_about() -> None:
         volume_type=an_object(name="gold"),
         snapshot_id="s-1",
     )
-    said = of_message(
+    attributes = of_message(
         "cinder-volume",
         "create_volume",
         volume=volume,
         snapshot_id="s-1",
         filter_properties={"retry": {"num_attempts": 2}},
     )
-    assert said == {
+    assert attributes == {
         "cinder.schedule.attempt": 2,
         "cinder.volume.availability_zone": "nova",
         "cinder.volume.host": "h@lvm#pool",
@@ -245,10 +245,10 @@ def test_what_a_create_message_is_about() -> None:
 )
 def test_attempts(topic: str, filter_properties: Any, attempt: int) -> None:
     """Cinder counts when it schedules, so the scheduler's message is one behind."""
-    said = of_message(
+    attributes = of_message(
         topic, "create_volume", volume=an_object(id="v"), filter_properties=filter_properties
     )
-    assert said["cinder.schedule.attempt"] == attempt
+    assert attributes["cinder.schedule.attempt"] == attempt
 
 
 @pytest.mark.parametrize(

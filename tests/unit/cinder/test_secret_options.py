@@ -48,8 +48,8 @@ def test_secrets_of_the_configuration(configured: cfg.ConfigOpts, tmp_path: Path
     """
     assert secret_options.secret_options(configured) == set()
     configured(["--config-file", str(tmp_path / "cinder.conf")])
-    found = secret_options.secret_options(configured)
-    assert found == {
+    secrets = secret_options.secret_options(configured)
+    assert secrets == {
         "R4bb%21t",
         "R4bb!t",
         "sec0ndpw",

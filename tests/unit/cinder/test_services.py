@@ -46,9 +46,9 @@ def test_chatter(method: str, chatter: bool) -> None:
 
 def test_resource_attributes_without_a_service() -> None:
     """Where the work does not say which service it is, the process does."""
-    found = services.resource_attributes(None)
-    assert found["service.namespace"] == "cinder"
-    assert found["service.instance.id"]
+    attributes = services.resource_attributes(None)
+    assert attributes["service.namespace"] == "cinder"
+    assert attributes["service.instance.id"]
 
 
 @pytest.mark.parametrize(

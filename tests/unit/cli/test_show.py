@@ -98,7 +98,7 @@ def test_not_a_terminal_nothing_is_cut(form: str) -> None:
     """A pipe has no width: long lines stay whole, and nothing is coloured."""
     status, output, _ = invoke("show", RESCHEDULE, "--format", form)
     assert status == 0
-    (line,) = [each for each in output.splitlines() if "Error scheduling" in each]
+    (line,) = [line for line in output.splitlines() if "Error scheduling" in line]
     assert "flows/manager/create_volume.py" in line
     assert "told the user: Driver failed to create the volume." in output
     assert "\x1b" not in output
@@ -271,9 +271,11 @@ def test_a_page_is_whole_and_loads_nothing(name: str, language: str) -> None:
     assert not page.tags & {"script", "img", "link", "iframe", "object"}
     assert "@import" not in text
     assert "url(" not in text
-    links = {each for each in page.addresses if not each.startswith("#")}
-    assert all(each.startswith("https://opendev.org/openstack/cinder/src/tag/") for each in links)
-    assert {each[1:] for each in page.addresses if each.startswith("#")} == set(page.ids)
+    links = {address for address in page.addresses if not address.startswith("#")}
+    assert all(
+        address.startswith("https://opendev.org/openstack/cinder/src/tag/") for address in links
+    )
+    assert {address[1:] for address in page.addresses if address.startswith("#")} == set(page.ids)
     assert len(page.ids) == len(set(page.ids)) == len(Story(recorded(name)).stages)
     assert "default-src 'none'" in text
 
@@ -322,10 +324,10 @@ def test_markdown_is_tables_and_nothing_else() -> None:
     rows = "".join({"tr_open": "\n", "td_open": "."}.get(token.type, "") for token in tokens)
     assert set(rows.split()) == {"..", "...."}
     inside = [child for token in tokens for child in token.children or ()]
-    assert {each.type for each in inside} <= {
+    assert {token.type for token in inside} <= {
         *("text", "text_special", "html_inline", "strong_open", "strong_close")
     }
-    assert {each.content for each in inside if each.type == "html_inline"} == {"<br>"}
+    assert {token.content for token in inside if token.type == "html_inline"} == {"<br>"}
     assert "<script" not in text
 
 

@@ -63,7 +63,9 @@ def test_requirements_are_compared(
 ) -> None:
     """The package's metadata sets the lowest versions; extras are not required."""
     version = str(probe._version("wrapt"))
-    assert [each.replace(version, "VERSION") for each in probe._missing([required])] == missing
+    assert [
+        requirement.replace(version, "VERSION") for requirement in probe._missing([required])
+    ] == missing
 
 
 def test_versions_are_numbers() -> None:

@@ -61,10 +61,10 @@ def test_workers_belong_to_the_process_that_started_them(proc: Proc) -> None:
     proc.add(21, argv, {}, parent=20)
     proc.add(9, argv, {}, parent=21)
     proc.add(30, [VENV, "/opt/venv/bin/cinder-api"], {}, parent=20)
-    found = processes.find(proc.folder)
-    assert [(p.pid, p.workers) for p in found] == [(20, (9, 21)), (30, ())]
+    services = processes.find(proc.folder)
+    assert [(p.pid, p.workers) for p in services] == [(20, (9, 21)), (30, ())]
     assert [p.pid for p in processes.find(proc.folder, [9])] == [20]
-    assert found[0].started == BOOT + 50
+    assert services[0].started == BOOT + 50
 
 
 def test_environment_that_cannot_be_read_is_none(proc: Proc) -> None:
@@ -109,15 +109,15 @@ def test_python_is_that_of_the_virtualenv(proc: Proc, tmp_path: Path) -> None:
     proc.add(13, ["(wsgi:cinder)"], {}, maps=library)
     proc.add(14, ["python3", script], {}, maps=library)
     proc.add(15, ["/nowhere/cinder-backup"], {})
-    found = {p.pid: p for p in processes.find(proc.folder)}
-    assert [str(found[pid].python()) for pid in sorted(found)] == [
+    services = {p.pid: p for p in processes.find(proc.folder)}
+    assert [str(services[pid].python()) for pid in sorted(services)] == [
         "/a/bin/python",
         VENV,
         "/opt/lib/bin/python3",
         VENV,
         "None",
     ]
-    assert found[13].python("/home") == Path("/home/bin/python")
+    assert services[13].python("/home") == Path("/home/bin/python")
 
 
 def test_socket_tells_a_traced_process(proc: Proc) -> None:

@@ -32,8 +32,8 @@ class Listener:
     def header(self, name: str, number: int = -1) -> str:
         """A header of a request; of the last one if no other is wanted."""
         head = self.requests[number].partition(b"\r\n\r\n")[0].decode()
-        found = [line.partition(":") for line in head.split("\r\n")[1:]]
-        return next((value.strip() for key, _, value in found if key.lower() == name), "")
+        headers = [line.partition(":") for line in head.split("\r\n")[1:]]
+        return next((value.strip() for key, _, value in headers if key.lower() == name), "")
 
 
 @contextlib.contextmanager

@@ -129,12 +129,12 @@ def test_too_large_batch_arrives_in_halves(caplog: pytest.LogCaptureFixture) -> 
 
 def test_later_batches_fit_at_once(make: Make) -> None:
     """A size that was too large once is not tried again."""
-    told = Told(lambda batch: TOO_LARGE if len(batch) > 150 else results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(lambda batch: TOO_LARGE if len(batch) > 150 else results.TAKEN)
+    queue = make(exporter, delay=60)
     for _ in range(2):
         end(queue, *["a"] * 512, text="x" * 2000)
         assert queue.force_flush(30_000)
-    sizes = [len(batch) for batch in told.batches]
+    sizes = [len(batch) for batch in exporter.batches]
     assert max(sizes[:1]) > 150
     assert max(sizes[-4:]) <= 150
     assert queue.sent == 1024
@@ -142,8 +142,10 @@ def test_later_batches_fit_at_once(make: Make) -> None:
 
 def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """It is counted by the collector's status, and reported once, with advice."""
-    told = Told(lambda b: TOO_LARGE if any(len(one[0]) > 19_000 for one in b) else results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(
+        lambda b: TOO_LARGE if any(len(one[0]) > 19_000 for one in b) else results.TAKEN
+    )
+    queue = make(exporter, delay=60)
     for _ in range(2):
         end(queue, "a")
         end(queue, "b", text="x" * 20_000)
@@ -160,12 +162,12 @@ def test_one_that_is_too_large_is_lost_alone(make: Make, caplog: pytest.LogCaptu
 
 def test_collector_that_takes_nothing_is_not_asked_for_each_span(make: Make) -> None:
     """If even a small batch is too large, the rest is not halved further."""
-    told = Told(TOO_LARGE)
-    queue = make(told, delay=60)
+    exporter = Told(TOO_LARGE)
+    queue = make(exporter, delay=60)
     end(queue, *["a"] * 512)
     assert queue.force_flush(30_000)
     assert queue.failed == {"413": 512}
-    assert len(told.batches) < 100
+    assert len(exporter.batches) < 100
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["", "busy"])
@@ -214,26 +216,26 @@ def receiver() -> Iterator[Receiver]:
 
 def test_batches_are_bounded_in_bytes(make: Make) -> None:
     """A batch stays below gRPC's limit, and leaves at once when it is full by its bytes."""
-    told = Told(results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(results.TAKEN)
+    queue = make(exporter, delay=60)
     end(queue, *["a"] * 100, text="x" * 100_000)
-    assert wait(lambda: told.batches)
+    assert wait(lambda: exporter.batches)
     assert queue.force_flush(30_000)
-    sizes = [sum(len(one[0]) for one in batch) for batch in told.batches]
-    assert sum(len(batch) for batch in told.batches) == 100
+    sizes = [sum(len(one[0]) for one in batch) for batch in exporter.batches]
+    assert sum(len(batch) for batch in exporter.batches) == 100
     assert max(sizes) < 4 * 1024 * 1024
     assert sizes[0] > 1024 * 1024
 
 
 def test_span_larger_than_a_batch_leaves_alone(make: Make) -> None:
     """It is not the queue that keeps it back."""
-    told = Told(results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(results.TAKEN)
+    queue = make(exporter, delay=60)
     end(queue, "a")
     end(queue, "b", text="x" * 5_000_000)
     end(queue, "c")
     assert queue.force_flush(30_000)
-    assert [len(batch) for batch in told.batches] == [1, 1, 1]
+    assert [len(batch) for batch in exporter.batches] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -241,15 +243,15 @@ def test_queue_is_bounded_in_bytes(
     make: Make, packed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The bytes of few but large spans are bounded: more are dropped, counted and reported."""
-    told = Told(results.TAKEN)
-    told.takes_packed = packed
-    told.may_go.clear()
-    queue = make(told, delay=60, queue_bytes=8 << 20)
+    exporter = Told(results.TAKEN)
+    exporter.takes_packed = packed
+    exporter.may_go.clear()
+    queue = make(exporter, delay=60, queue_bytes=8 << 20)
     end(queue, *["a"] * 100, text="x" * 200_000)
     assert queue._bytes <= 8 << 20
     assert 30 < queue.taken < 80
     assert queue.taken + queue.overflowed == 100
-    told.may_go.set()
+    exporter.may_go.set()
     assert queue.force_flush(30_000)
     assert queue._bytes == 0
     end(queue, "again")
@@ -279,35 +281,35 @@ def test_log_records_are_bounded_in_bytes() -> None:
 
 def test_what_is_not_taken_now_arrives_later(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A collector that is busy for a moment gets all, in order; one such moment is not reported."""
-    told = Told(AGAIN, results.TAKEN)
-    queue = make(told)
+    exporter = Told(AGAIN, results.TAKEN)
+    queue = make(exporter)
     end(queue, "a", "b")
     assert wait(lambda: queue.sent == 2)
-    assert told.batches[0] == told.batches[1]
+    assert exporter.batches[0] == exporter.batches[1]
     assert (queue.waiting, queue.failed, caplog.messages) == (0, {}, [])
 
 
 def test_tries_are_spread(make: Make) -> None:
     """Each wait is longer than the last; spans that end meanwhile do not hasten it."""
-    told = Told(AGAIN, AGAIN, results.TAKEN)
-    queue = make(told, batch_size=1)
+    exporter = Told(AGAIN, AGAIN, results.TAKEN)
+    queue = make(exporter, batch_size=1)
     end(queue, "a")
-    while queue.sent < 1 and len(told.times) < 3:
+    while queue.sent < 1 and len(exporter.times) < 3:
         end(queue, "b")
         time.sleep(0.01)
-    assert wait(lambda: len(told.times) >= 3)
-    first, second, third = told.times[:3]
+    assert wait(lambda: len(exporter.times) >= 3)
+    first, second, third = exporter.times[:3]
     assert second - first > 0.7
     assert third - second > 1.5
 
 
 def test_retry_after_is_honoured(make: Make) -> None:
     """The collector says when."""
-    told = Told(AGAIN._replace(wait=2.0), results.TAKEN)
-    queue = make(told)
+    exporter = Told(AGAIN._replace(wait=2.0), results.TAKEN)
+    queue = make(exporter)
     end(queue, "a")
     assert wait(lambda: queue.sent == 1)
-    assert told.times[1] - told.times[0] >= 2
+    assert exporter.times[1] - exporter.times[0] >= 2
 
 
 def test_what_is_kept_is_bounded_in_time(
@@ -315,12 +317,12 @@ def test_what_is_kept_is_bounded_in_time(
 ) -> None:
     """After a minute a batch is lost, counted by its error; the next one has a minute of its own."""
     monkeypatch.setattr(delivery, "_KEPT_S", 1.5)
-    told = Told(REFUSED)
-    queue = make(told)
+    exporter = Told(REFUSED)
+    queue = make(exporter)
     end(queue, "a", "b")
     assert wait(lambda: queue.failed)
     assert queue.failed == {"ConnectionRefusedError": 2}
-    told.told = [results.TAKEN]
+    exporter.told = [results.TAKEN]
     end(queue, "c")
     assert wait(lambda: queue.sent == 1)
     assert caplog.messages == [
@@ -334,10 +336,10 @@ def test_what_is_kept_is_bounded_in_time(
 
 def test_what_waits_behind_is_bounded(make: Make) -> None:
     """While a batch is kept, the queue fills up to its size and no more."""
-    told = Told(REFUSED)
-    queue = make(told, queue_size=20, batch_size=5)
+    exporter = Told(REFUSED)
+    queue = make(exporter, queue_size=20, batch_size=5)
     end(queue, *["a"] * 100)
-    assert wait(lambda: told.batches)
+    assert wait(lambda: exporter.batches)
     end(queue, *["a"] * 100)
     assert queue.waiting <= 25
     assert queue.waiting + queue.overflowed == 200
@@ -345,12 +347,12 @@ def test_what_waits_behind_is_bounded(make: Make) -> None:
 
 def test_part_of_a_batch_may_be_left(make: Make) -> None:
     """Of a batch in halves, what was taken is not sent again."""
-    told = Told(TOO_LARGE, results.TAKEN, AGAIN, results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(TOO_LARGE, results.TAKEN, AGAIN, results.TAKEN)
+    queue = make(exporter, delay=60)
     end(queue, *["a"] * 10, text="x" * 5000)
     assert queue.force_flush(30_000)
-    assert [len(batch) for batch in told.batches] == [10, 5, 5, 5]
-    assert told.batches[2] == told.batches[3] != told.batches[1]
+    assert [len(batch) for batch in exporter.batches] == [10, 5, 5, 5]
+    assert exporter.batches[2] == exporter.batches[3] != exporter.batches[1]
     assert queue.sent == 10
 
 
@@ -378,22 +380,22 @@ def test_other_exporters_do_not_wait(make: Make) -> None:
 
 def test_flush_does_not_wait_where_nothing_listens(make: Make) -> None:
     """A flush returns False at once if nothing listens, and the spans stay for later."""
-    told = Told(REFUSED)
-    queue = make(told, batch_size=1, delay=60)
+    exporter = Told(REFUSED)
+    queue = make(exporter, batch_size=1, delay=60)
     end(queue, "a", "b", "c")
     begin = time.monotonic()
     assert not queue.force_flush(5000)
     assert time.monotonic() - begin < 2.5
     assert queue.waiting == 3
-    told.told = [results.TAKEN]
+    exporter.told = [results.TAKEN]
     assert queue.force_flush(5000)
     assert queue.sent == 3
 
 
 def test_flush_tries_again_where_something_answers(make: Make) -> None:
     """A collector that is busy for a second gets what a stop would lose."""
-    told = Told(AGAIN, results.TAKEN)
-    queue = make(told, delay=60)
+    exporter = Told(AGAIN, results.TAKEN)
+    queue = make(exporter, delay=60)
     end(queue, "a")
     assert queue.force_flush(5000)
     assert queue.sent == 1
@@ -482,10 +484,10 @@ def test_thread_that_hangs_beyond_uninstrument_goes_on_well(
 
 def test_other_reason_is_reported_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """After the collector is started the next mistake is reported; each once."""
-    told = Told(LOST)
-    queue = make(told, delay=60)
+    exporter = Told(LOST)
+    queue = make(exporter, delay=60)
     for said in (LOST, LOST, LOST._replace(kind="404", what="it takes none there"), LOST):
-        told.told = [said]
+        exporter.told = [said]
         end(queue, "a")
         queue.force_flush()
     assert [message.partition(": ")[2][:19] for message in caplog.messages] == [
@@ -511,8 +513,8 @@ def test_partial_success_is_counted_and_reported_once(
                 runtime.start_span("a", Context()).end()
             assert runtime.flush()
         otel_cinder.uninstrument()
-        found = last(receiver, conventions.SPANS_EXPORTED)
-    assert found == {"{}": 6, '{"error.type": "rejected"}': 4}
+        counts = last(receiver, conventions.SPANS_EXPORTED)
+    assert counts == {"{}": 6, '{"error.type": "rejected"}': 4}
     (message,) = caplog.messages
     assert message == (
         "Look at what the collector says, and at its log. otel-cinder exports spans to "
@@ -535,8 +537,8 @@ def test_advice_comes_first(endpoint: str, advice: str) -> None:
         "span('a'); flush(); span('b'); flush()",
         env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRICS_EXPORTER": "none"},
     )
-    (said,) = ran.stderr.splitlines()
-    assert said.startswith(advice)
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(advice)
 
 
 def test_losses_without_an_exporter_are_counted(make: Make) -> None:

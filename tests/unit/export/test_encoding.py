@@ -46,13 +46,13 @@ REMOTE = SpanContext(
 @pytest.fixture(scope="module")
 def spans() -> Sequence[ReadableSpan]:
     """Spans of two services and two scopes, with whatever a span can have."""
-    found = InMemorySpanExporter()
+    kept = InMemorySpanExporter()
     for service in ("cinder-api", "cinder-volume"):
         resource = Resource({"service.name": service, "worker": 3}, "https://schema.example/1")
         provider = TracerProvider(
             resource=resource, span_limits=SpanLimits(max_events=2, max_links=1, max_attributes=9)
         )
-        provider.add_span_processor(SimpleSpanProcessor(found))
+        provider.add_span_processor(SimpleSpanProcessor(kept))
         for tracer in (
             provider.get_tracer("otel_cinder", "1.2"),
             provider.get_tracer(
@@ -60,7 +60,7 @@ def spans() -> Sequence[ReadableSpan]:
             ),
         ):
             _make(tracer)
-    return found.get_finished_spans()
+    return kept.get_finished_spans()
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> Any:
@@ -225,15 +225,15 @@ def test_what_it_does_not_know_is_left_to_the_exporters_own(
 @pytest.mark.parametrize("more", [{}, {"bytes": b"\x00"}], ids=["ours", "the exporter's own"])
 def test_no_attribute_is_nan_or_infinite(number: float, more: dict[str, Any]) -> None:
     """Such a number is left out of spans, events and links, and counted; the rest is there."""
-    found = InMemorySpanExporter()
+    kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(found))
-    said = {"number": number, "numbers": [1.5, number], "half": 0.5}
-    span = provider.get_tracer("test").start_span("s", links=[Link(REMOTE, said)])
-    span.set_attributes({**said, **more})
-    span.add_event("cinder.scheduler.choice", said)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    attributes = {"number": number, "numbers": [1.5, number], "half": 0.5}
+    span = provider.get_tracer("test").start_span("s", links=[Link(REMOTE, attributes)])
+    span.set_attributes({**attributes, **more})
+    span.add_event("cinder.scheduler.choice", attributes)
     span.end()
-    (made,) = found.get_finished_spans()
+    (made,) = kept.get_finished_spans()
     request = encoding.encode_spans([made])
     packed = encoding.encode_spans([encoding.pack(made)])  # type: ignore[list-item]
     assert request == packed

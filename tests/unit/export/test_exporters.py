@@ -12,30 +12,30 @@ from tests.unit.sdk import needs_log_export
 
 def test_defaults(caplog: pytest.LogCaptureFixture) -> None:
     """Without a variable: OTLP to localhost:4318 and the SDK's own sizes."""
-    made = exporters.spans({})
-    assert made.endpoint == "http://localhost:4318"
-    assert (made.queue_size, made._batch_size, made._delay) == (2048, 512, 5.0)
+    queue = exporters.spans({})
+    assert queue.endpoint == "http://localhost:4318"
+    assert (queue.queue_size, queue._batch_size, queue._delay) == (2048, 512, 5.0)
     assert not exporters.disabled(SPANS, {})
     assert caplog.messages == []
 
 
 def test_sizes_are_honoured() -> None:
     """The OTEL_BSP_* variables are; a batch is never larger than the queue."""
-    made = exporters.spans(
+    queue = exporters.spans(
         {
             "OTEL_BSP_MAX_QUEUE_SIZE": "100",
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "200",
             "OTEL_BSP_SCHEDULE_DELAY": "250",
         }
     )
-    assert (made.queue_size, made._batch_size, made._delay) == (100, 100, 0.25)
+    assert (queue.queue_size, queue._batch_size, queue._delay) == (100, 100, 0.25)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "1e3"])
 def test_bad_sizes_are_warned_of(value: str, caplog: pytest.LogCaptureFixture) -> None:
     """A size that is no positive whole number: its default, and one warning."""
-    made = exporters.spans({"OTEL_BSP_MAX_QUEUE_SIZE": value})
-    assert made.queue_size == 2048
+    queue = exporters.spans({"OTEL_BSP_MAX_QUEUE_SIZE": value})
+    assert queue.queue_size == 2048
     assert caplog.messages == [
         (
             f"Set OTEL_BSP_MAX_QUEUE_SIZE to a positive whole number: {value!r} is none, so the "
@@ -201,17 +201,17 @@ def test_grpc_is_refused_under_eventlet() -> None:
 )
 def test_exporters_by_name(signal: Signal, name: str, kind: str) -> None:
     """`otlp` and `console`, and any exporter that is installed as an entry point."""
-    made = exporters.factory(signal, name, "http/protobuf")()
-    assert type(made).__name__ == kind
-    made.shutdown()
+    exporter = exporters.factory(signal, name, "http/protobuf")()
+    assert type(exporter).__name__ == kind
+    exporter.shutdown()
 
 
 @pytest.mark.parametrize("signal", [SPANS, METRICS, LOGS], ids=lambda signal: signal.noun)
 def test_grpc_exporter(signal: Signal) -> None:
     """With protocol grpc the exporter is gRPC's."""
-    made = exporters.factory(signal, "otlp", "grpc")()
-    assert "grpc" in type(made).__module__
-    made.shutdown()
+    exporter = exporters.factory(signal, "otlp", "grpc")()
+    assert "grpc" in type(exporter).__module__
+    exporter.shutdown()
 
 
 @pytest.mark.parametrize("name", ["", "TRACES_"])
@@ -253,8 +253,8 @@ def test_log_queue_sizes() -> None:
         "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "10",
         "OTEL_BLRP_SCHEDULE_DELAY": "250",
     }
-    made = exporters.logs(environ, lambda _: None)
-    assert (made.queue_size, made._batch_size, made._delay) == (100, 10, 0.25)
+    queue = exporters.logs(environ, lambda _: None)
+    assert (queue.queue_size, queue._batch_size, queue._delay) == (100, 10, 0.25)
 
 
 def test_unknown_exporter_is_reported() -> None:

@@ -176,9 +176,9 @@ def test_second_signal_does_not_end_a_uwsgi_worker_that_exports(
     ]
     with log.open("w") as output, started(receiver, argv, output) as master:
         assert eventually(lambda: PORT.search(log.read_text()) or master.poll() is not None)
-        found = PORT.search(log.read_text())
-        assert found, log.read_text()
-        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=60) as answer:
+        match = PORT.search(log.read_text())
+        assert match, log.read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/", timeout=60) as answer:
             worker = int(answer.read())
         assert eventually(lambda: is_idle(tmp_path / "stats"))
         os.kill(worker, first)

@@ -91,11 +91,11 @@ def test_every_metric_of_the_table_has_its_instrument(meters: Meters) -> None:
     """Each metric is recorded under its name, with its unit, its meaning and as its kind."""
     for name in conventions.METRICS:
         meters.instruments.record(name, 2, {}, Context())
-    found = meters.data
-    assert set(found) == set(conventions.METRICS)
+    exported = meters.data
+    assert set(exported) == set(conventions.METRICS)
     kinds = {"histogram": "Histogram", "gauge": "Gauge"}
     for name, (kind, unit, meaning, _) in conventions.METRICS.items():
-        metric = found[name]
+        metric = exported[name]
         assert (metric.unit, metric.description) == (unit, meaning)
         assert type(metric.data).__name__ == kinds.get(kind, "Sum")
         if kind in ("counter", "updowncounter"):
@@ -186,11 +186,11 @@ def queue(**more: Any) -> MetricQueue:
 
 def test_overflow_is_counted_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     """10,000 measurements may wait; more are dropped and counted, without blocking anybody."""
-    made = queue()
-    made._started = True  # but it does not run
+    processor = queue()
+    processor._started = True  # but it does not run
     for _ in range(metrics.QUEUE_SIZE + 7):
-        made.put((None, WAIT, 1.0, {}, Context()))
-    assert (made.waiting, made.overflowed) == (metrics.QUEUE_SIZE, 7)
+        processor.put((None, WAIT, 1.0, {}, Context()))
+    assert (processor.waiting, processor.overflowed) == (metrics.QUEUE_SIZE, 7)
     failure_log.write()
     assert caplog.messages == [
         (
@@ -202,11 +202,11 @@ def test_overflow_is_counted_and_reported_once(caplog: pytest.LogCaptureFixture)
 
 def test_queue_is_emptied_without_exporters() -> None:
     """Without an exporter, measurements do not pile up."""
-    made = queue()
-    made.put((None, WAIT, 1.0, {}, Context()))
-    assert made.ask().wait(5)
-    assert made.waiting == 0
-    assert made.ask_to_end().wait(5)
+    processor = queue()
+    processor.put((None, WAIT, 1.0, {}, Context()))
+    assert processor.ask().wait(5)
+    assert processor.waiting == 0
+    assert processor.ask_to_end().wait(5)
 
 
 # This process
@@ -634,10 +634,10 @@ def test_collector_that_takes_no_metrics_is_reported_once(receiver: Receiver) ->
         env=to(receiver),
     )
     assert len(receiver.spans()) == 1
-    (said,) = ran.stderr.splitlines()
-    assert f"can't export metrics to {receiver.endpoint}: it takes none there." in said
-    assert "they are dropped. (404 Not Found)" in said
-    assert said.startswith(
+    (line,) = ran.stderr.splitlines()
+    assert f"can't export metrics to {receiver.endpoint}: it takes none there." in line
+    assert "they are dropped. (404 Not Found)" in line
+    assert line.startswith(
         "Check that OTEL_EXPORTER_OTLP_ENDPOINT names a collector's port for OTLP over HTTP "
         "(4318), or set OTEL_METRICS_EXPORTER=none if it takes none. otel-cinder "
     )

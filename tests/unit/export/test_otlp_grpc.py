@@ -54,15 +54,15 @@ class Server(TraceServiceServicer):
 @contextlib.contextmanager
 def serving(respond: Respond) -> Iterator[Server]:
     """A server of gRPC on a free port."""
-    made = grpc.server(ThreadPoolExecutor(2))
+    listener = grpc.server(ThreadPoolExecutor(2))
     server = Server(respond)
-    add_TraceServiceServicer_to_server(server, made)
-    server.port = made.add_insecure_port("127.0.0.1:0")
-    made.start()
+    add_TraceServiceServicer_to_server(server, listener)
+    server.port = listener.add_insecure_port("127.0.0.1:0")
+    listener.start()
     try:
         yield server
     finally:
-        made.stop(None).wait()
+        listener.stop(None).wait()
 
 
 def aborting(code: grpc.StatusCode, details: str = "", *metadata: tuple[str, bytes]) -> Respond:
@@ -82,9 +82,9 @@ def taking(_request: Any, _context: Any) -> ExportTraceServiceResponse:
 
 def span(**attributes: str) -> ReadableSpan:
     provider = TracerProvider(shutdown_on_exit=False)
-    made: Any = provider.get_tracer("test").start_span("a", attributes=attributes)
-    made.end()
-    return made
+    span: Any = provider.get_tracer("test").start_span("a", attributes=attributes)
+    span.end()
+    return span
 
 
 @pytest.fixture
@@ -238,14 +238,14 @@ def test_later_export_meets_a_collector_that_came_back(monkeypatch: pytest.Monke
     exporter = exporters.factory(SPANS, "otlp", "grpc")()
     for _ in range(4):
         assert exporter.deliver([span()]).verdict is Verdict.AGAIN
-    made = grpc.server(ThreadPoolExecutor(2))
-    add_TraceServiceServicer_to_server(Server(taking), made)
-    assert made.add_insecure_port(f"127.0.0.1:{port}") == port
-    made.start()
+    listener = grpc.server(ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(Server(taking), listener)
+    assert listener.add_insecure_port(f"127.0.0.1:{port}") == port
+    listener.start()
     try:
         assert exporter.deliver([span()]) is TAKEN
     finally:
-        made.stop(None).wait()
+        listener.stop(None).wait()
         exporter.shutdown()
 
 

@@ -43,9 +43,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def span(name: str = "a", **attributes: str) -> ReadableSpan:
     provider = TracerProvider(shutdown_on_exit=False)
-    made: Any = provider.get_tracer("test").start_span(name, attributes=attributes)
-    made.end()
-    return made
+    span: Any = provider.get_tracer("test").start_span(name, attributes=attributes)
+    span.end()
+    return span
 
 
 def deliver(endpoint: str, *, grpc: bool = True, batch: Any = None, **settings: str) -> Result:

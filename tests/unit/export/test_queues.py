@@ -78,12 +78,12 @@ def keeps() -> Keeps:
 @pytest.fixture
 def queue(keeps: Keeps) -> Iterator[BatchSpanProcessor]:
     """A queue of 20 spans, exported four at a time."""
-    made = BatchSpanProcessor(
+    processor = BatchSpanProcessor(
         [lambda: lambda: keeps], "http://collector:4318", queue_size=20, batch_size=4, delay=60
     )
-    yield made
+    yield processor
     keeps.may_go.set()
-    made.shutdown()
+    processor.shutdown()
 
 
 def end(queue: BatchSpanProcessor, *names: str) -> None:
@@ -162,8 +162,8 @@ def test_queue_is_bounded_and_says_so_once(
     keeps.may_go.set()
     assert queue.force_flush()
     assert len(keeps.names) + queue.dropped == 200
-    (said,) = caplog.messages
-    assert said == (
+    (message,) = caplog.messages
+    assert message == (
         "Raise OTEL_BSP_MAX_QUEUE_SIZE, or find out why the collector is slow or down. otel-cinder "
         "drops spans because 20 wait to be sent to http://collector:4318."
     )
@@ -231,8 +231,8 @@ def test_exporter_that_cannot_be_created_is_reported_once(caplog: pytest.LogCapt
     end(queue, "a")
     assert queue.force_flush()
     queue.shutdown()
-    (said,) = caplog.messages
-    assert said == (
+    (message,) = caplog.messages
+    assert message == (
         "Check OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*. otel-cinder could not create an "
         "exporter, so its spans are not exported; Cinder is not affected. "
         "(FileNotFoundError: /no/such/cert.pem)"
@@ -619,9 +619,9 @@ def test_malformed_headers_are_reported_without_their_value(
     )
     assert ran.said == "alive"
     assert "uncovered" not in ran.stderr
-    said = ran.stderr.strip().splitlines()
-    assert len(said) == 2, ran.stderr
-    for noun, line in zip(("metrics", "spans"), sorted(said), strict=True):
+    lines = ran.stderr.strip().splitlines()
+    assert len(lines) == 2, ran.stderr
+    for noun, line in zip(("metrics", "spans"), sorted(lines), strict=True):
         assert line.startswith("Check OTEL_EXPORTER_OTLP_HEADERS")
         assert (
             f"otel-cinder exports {noun}, but ignores a malformed setting (Header format invalid!"

@@ -55,9 +55,9 @@ def library(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 @pytest.fixture
 def patches() -> Iterator[PatchSet]:
     """Undone at the end."""
-    made = PatchSet()
-    yield made
-    made.undo()
+    patches = PatchSet()
+    yield patches
+    patches.undo()
 
 
 def plus_one(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -102,12 +102,12 @@ def test_missing_place_is_skipped_and_reported(
     skipped, on = patches.status()
     assert skipped.state.startswith("skipped: AttributeError: ")
     assert on.state == "on"
-    (said,) = caplog.messages
-    assert said.startswith(
+    (message,) = caplog.messages
+    assert message.startswith(
         "otel-cinder leaves a_library:Library.no_such.method unpatched because this version has "
         "no such place (AttributeError: "
     )
-    assert said.endswith("; its flows spans will be missing.")
+    assert message.endswith("; its flows spans will be missing.")
 
 
 def test_factory_that_raises_is_skipped(library: Any, patches: PatchSet) -> None:
@@ -466,10 +466,10 @@ def test_what_is_no_function_is_what_it_was(wrapped: Any) -> None:
 @pytest.mark.parametrize("name", ["built_in", "Called", "called", "decorated"])
 def test_what_is_no_function_is_copied_and_pickled(wrapped: Any, name: str) -> None:
     """It is found in its place by pickle, and copied as itself."""
-    found = getattr(wrapped, name)
-    assert pickle.loads(pickle.dumps(found)) is found
-    assert copy.copy(found) is copy.deepcopy([found])[0] is found
-    assert weakref.ref(found)() is found
+    attribute = getattr(wrapped, name)
+    assert pickle.loads(pickle.dumps(attribute)) is attribute
+    assert copy.copy(attribute) is copy.deepcopy([attribute])[0] is attribute
+    assert weakref.ref(attribute)() is attribute
 
 
 def test_c_function_in_a_class_is_not_bound(wrapped: Any) -> None:

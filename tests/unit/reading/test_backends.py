@@ -37,8 +37,8 @@ def test_tempo_is_asked_by_traceql_and_by_id() -> None:
         return 200, (TRACES / "create.tempo.json").read_bytes()
 
     with answering(answer) as url:
-        (found,) = Tempo(f"{url}/tempo/", Asking({"X-Scope-OrgID": "one"})).traces(VOLUME)
-    assert found.spans == trace.spans
+        (read,) = Tempo(f"{url}/tempo/", Asking({"X-Scope-OrgID": "one"})).traces(VOLUME)
+    assert read.spans == trace.spans
     assert asked == ["/tempo/api/search", f"/tempo/api/traces/{trace.trace_id}"]
 
 

@@ -54,9 +54,9 @@ def test_points_of_every_kind() -> None:
         ("g", "gauge", "unspecified", 7, None),
         ("h", "histogram", "cumulative", None, 2),
     ]
-    found = points_of(request)[-1]
-    assert (found.sum, found.bounds, found.buckets) == (1.5, (1,), (1, 1))
-    assert found.exemplar_trace_ids == ("01" * 16,)
+    points = points_of(request)[-1]
+    assert (points.sum, points.bounds, points.buckets) == (1.5, (1,), (1, 1))
+    assert points.exemplar_trace_ids == ("01" * 16,)
 
 
 def test_log_lines() -> None:

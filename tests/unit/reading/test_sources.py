@@ -26,8 +26,8 @@ def rounded(trace: Trace) -> list[SpanRecord]:
 
 def _rounded(span: SpanRecord) -> SpanRecord:
     start = span.start_ns // 1000 * 1000
-    events = [replace(each, time_ns=each.time_ns // 1000 * 1000) for each in span.events]
-    links = [each for each in span.links if each.span_id != span.parent_id]
+    events = [replace(event, time_ns=event.time_ns // 1000 * 1000) for event in span.events]
+    links = [link for link in span.links if link.span_id != span.parent_id]
     length = span.duration_ns // 1000 * 1000
     return replace(
         span, start_ns=start, end_ns=start + length, events=tuple(events), links=tuple(links)

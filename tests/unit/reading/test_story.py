@@ -43,7 +43,7 @@ def test_every_stage_of_a_create_has_words_in_both_languages() -> None:
 def test_a_task_tells_states_results_and_place() -> None:
     """States from the first to the last, keys of its results, file and line at the release's tag."""
     (stage,) = [
-        each for each in Story(recorded("create")).stages if each.name == "QuotaReserveTask"
+        stage for stage in Story(recorded("create")).stages if stage.name == "QuotaReserveTask"
     ]
     assert stage.kind == "task"
     assert stage.words == "Reserve quota for the size and type"

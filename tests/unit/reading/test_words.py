@@ -27,10 +27,10 @@ NO_MESSAGES = {
 
 def cinder() -> Path:
     """The folder of the installed Cinder."""
-    found = importlib.util.find_spec("cinder")
-    assert found is not None
-    assert found.submodule_search_locations
-    return Path(found.submodule_search_locations[0])
+    spec = importlib.util.find_spec("cinder")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
 
 
 def classes(*files: Path) -> Iterator[tuple[Path, ast.ClassDef]]:

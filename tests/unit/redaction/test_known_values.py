@@ -51,10 +51,10 @@ def test_known_value_is_masked_in_every_form(said: str) -> None:
     """A learned secret is masked as it is, URL-encoded, escaped and in base64."""
     assert text(said) == said  # nothing else gives it away
     add_known_values([SECRET])
-    found = text(said)
-    assert "***" in found
-    assert "S3cr3t" not in found
-    assert "S3cr3t" not in base64.b64decode(found.split()[-1] + "===", validate=False).decode(
+    masked = text(said)
+    assert "***" in masked
+    assert "S3cr3t" not in masked
+    assert "S3cr3t" not in base64.b64decode(masked.split()[-1] + "===", validate=False).decode(
         errors="replace"
     )
 
@@ -104,8 +104,8 @@ def test_long_secret_is_masked_to_its_end() -> None:
     source = random.Random(7)
     secret = "".join(source.choices(string.ascii_letters + "+/\n", k=1700))
     add_known_values([secret])
-    found = text(f"key {secret} end")
-    assert set(found.removeprefix("key ").removesuffix(" end")) == {"*"}
+    masked = text(f"key {secret} end")
+    assert set(masked.removeprefix("key ").removesuffix(" end")) == {"*"}
 
 
 def test_secret_at_the_cut_is_masked() -> None:
@@ -113,8 +113,10 @@ def test_secret_at_the_cut_is_masked() -> None:
     secret = "".join(random.Random(8).choices(string.ascii_letters, k=100))
     add_known_values([secret])
     for before in range(300, 520, 10):
-        found = text("password=" + "y" * 450 + " " + "x" * (before - 450) + f" {secret} " * 30, 128)
-        assert not any(secret[at : at + 8] in found for at in range(92))
+        masked = text(
+            "password=" + "y" * 450 + " " + "x" * (before - 450) + f" {secret} " * 30, 128
+        )
+        assert not any(secret[at : at + 8] in masked for at in range(92))
 
 
 def test_number_of_known_values_is_bounded() -> None:

@@ -59,10 +59,10 @@ from tests.corpus import CORPUS, HARMLESS, Planted, survives
 )
 def test_secrets_are_masked(said: str, kept: str | None) -> None:
     """Values whose name promises a secret are replaced; what surrounds them stays."""
-    found = text(said)
+    masked = text(said)
     if kept is not None:
-        assert found == kept
-    assert "hunter" not in found
+        assert masked == kept
+    assert "hunter" not in masked
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def test_harmless_text_is_kept(said: str) -> None:
 
 def test_long_text_is_cut() -> None:
     """At most so many characters are kept, with a sign that there were more."""
-    found = text("x" * 10_000)
-    assert len(found) == MESSAGE_LIMIT
-    assert found.endswith("x…")
+    masked = text("x" * 10_000)
+    assert len(masked) == MESSAGE_LIMIT
+    assert masked.endswith("x…")
     assert text("abcdef", 4) == "abc…"
     assert text("abcd", 4) == "abcd"
 
@@ -454,10 +454,10 @@ def test_names_of_any_length_are_not_kept() -> None:
 def test_tail_keeps_the_end() -> None:
     """Of a stack trace the end is kept, where the failure is."""
     assert tail("abc") == "abc"
-    found = tail("x" * 10_000 + "end")
-    assert len(found) == STACKTRACE_LIMIT
-    assert found.startswith("…x")
-    assert found.endswith("end")
+    masked = tail("x" * 10_000 + "end")
+    assert len(masked) == STACKTRACE_LIMIT
+    assert masked.startswith("…x")
+    assert masked.endswith("end")
 
 
 def test_command_is_masked_to_the_ends_of_its_words() -> None:

@@ -304,7 +304,7 @@ def recorded():
 
 def test_privileged_function_is_a_span() -> None:
     """A function in the daemon is a span here by its name, without arguments, and none there."""
-    said = scripts.run(
+    result = scripts.run(
         scripts.RECORDED,
         DAEMON,
         """
@@ -327,8 +327,8 @@ def test_privileged_function_is_a_span() -> None:
         privileges.stop()
         """,
     ).said
-    assert said[:3] == [True, {}, 5]
-    ok, failed, _request = said[3]
+    assert result[:3] == [True, {}, 5]
+    ok, failed, _request = result[3]
     assert ok == ["privsep umount", "INTERNAL", {"code.function.name": "__main__.umount"}, None]
     assert failed == [
         "privsep fails",
@@ -344,7 +344,7 @@ def test_privileged_function_is_a_span() -> None:
 
 def test_os_bricks_command_as_root_is_one_span() -> None:
     """A command of os-brick's in the daemon is a span here, with its exit code if that is certain."""
-    said = scripts.run(
+    result = scripts.run(
         scripts.RECORDED,
         DAEMON,
         """
@@ -364,7 +364,7 @@ def test_os_bricks_command_as_root_is_one_span() -> None:
         """,
     ).said
     function = {"code.function.name": "os_brick.privileged.rootwrap.execute_root"}
-    assert [(name, attributes, why) for name, _kind, attributes, why in said[:-1]] == [
+    assert [(name, attributes, why) for name, _kind, attributes, why in result[:-1]] == [
         (
             "execute true",
             {

@@ -121,9 +121,9 @@ class Odd(SparseFileDriver):
 
 def test_call_is_a_span(spans: Recorder, make: Callable[..., Any]) -> None:
     """A call on the driver is a span below the current one, with its backend and function."""
-    made = make()
+    driver = make()
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
+        driver.create_volume(VOLUME)
     span = spans["SparseFileDriver.create_volume"]
     assert dict(span.attributes) == {
         "cinder.backend": "one",
@@ -132,16 +132,18 @@ def test_call_is_a_span(spans: Recorder, make: Callable[..., Any]) -> None:
     }
     assert spans.children(spans["request"]) == ["SparseFileDriver.create_volume"]
     assert span.status.status_code is StatusCode.UNSET
-    assert (made._folder / "volume-1").stat().st_size == 1 << 30
+    assert (driver._folder / "volume-1").stat().st_size == 1 << 30
 
 
 def test_result_and_arguments_pass(spans: Recorder, make: Callable[..., Any]) -> None:
     """The driver gets what it was given, by position or keyword, and its result comes back."""
-    made = make()
+    driver = make()
     with spans.tracer.start_as_current_span("request"):
-        answer = made.initialize_connection(VOLUME, connector={"host": "h"})
+        answer = driver.initialize_connection(VOLUME, connector={"host": "h"})
         assert answer["driver_volume_type"] == "local"
-        assert SparseFileDriver.get_volume_stats(made, refresh=True)["vendor_name"] == "otel-cinder"
+        assert (
+            SparseFileDriver.get_volume_stats(driver, refresh=True)["vendor_name"] == "otel-cinder"
+        )
     assert spans.children(spans["request"]) == [
         "SparseFileDriver.initialize_connection",
         "SparseFileDriver.get_volume_stats",
@@ -152,9 +154,9 @@ def test_inherited_method_names_the_class_that_defines_it(
     spans: Recorder, make: Callable[..., Any]
 ) -> None:
     """The span bears the driver's name, the function that of the base class it was written in."""
-    made = make()
+    driver = make()
     with spans.tracer.start_as_current_span("request"):
-        made.clone_image(None, VOLUME, None, None, None)
+        driver.clone_image(None, VOLUME, None, None, None)
     span = spans["SparseFileDriver.clone_image"]
     assert span.attributes["code.function.name"] == f"{BASE}.VolumeDriver.clone_image"
 
@@ -170,18 +172,18 @@ def test_nothing_is_traced_in_an_unsampled_request(
 ) -> None:
     """A request that is not sampled has no spans of calls."""
     spans = instrumented(ALWAYS_OFF)
-    made = make()
+    driver = make()
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
+        driver.create_volume(VOLUME)
     assert len(spans) == 0
 
 
 def test_driver_calling_itself_is_one_span(spans: Recorder, make: Callable[..., Any]) -> None:
     """super(), self and a pool's thread within a call are parts of it."""
-    made = make(Odd)
+    driver = make(Odd)
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
-        made.extend_volume(VOLUME, 2)
+        driver.create_volume(VOLUME)
+        driver.extend_volume(VOLUME, 2)
     assert spans.children(spans["request"]) == ["Odd.create_volume", "Odd.extend_volume"]
     assert len(spans) == 3
 
@@ -225,10 +227,10 @@ def is_ours(entry: Any) -> bool:
 def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[..., Any]) -> None:
     """One backend's class may be another's base: a call is one span all the same."""
     make()
-    made = make(Odd)
+    driver = make(Odd)
     with spans.tracer.start_as_current_span("request"):
-        made.extend_volume(VOLUME, 2)
-        made.clone_image(None, VOLUME, None, None, None)
+        driver.extend_volume(VOLUME, 2)
+        driver.clone_image(None, VOLUME, None, None, None)
     assert spans.children(spans["request"]) == ["Odd.extend_volume", "Odd.clone_image"]
     assert len(spans) == 3
     found = [s.attributes["code.function.name"] for s in spans if s.name != "request"]
@@ -237,26 +239,26 @@ def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[...
 
 def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> None:
     """Accessors, private and class methods, and generators make no spans."""
-    made = make(Odd)
+    driver = make(Odd)
     with spans.tracer.start_as_current_span("request"):
-        made.set_initialized()
-        assert made.initialized
-        assert made.get_version() == "1.0.0"
-        assert (made.static(), made.of_class(), made.field) == ("static", "Odd", "field")
-        assert (list(made.lines()), made._private()) == (["line"], "private")
-        with made.locked() as found:
+        driver.set_initialized()
+        assert driver.initialized
+        assert driver.get_version() == "1.0.0"
+        assert (driver.static(), driver.of_class(), driver.field) == ("static", "Odd", "field")
+        assert (list(driver.lines()), driver._private()) == (["line"], "private")
+        with driver.locked() as found:
             assert found == "locked"
     assert spans.names == ["request"]
 
 
 def test_failure_is_recorded(spans: Recorder, make: Callable[..., Any]) -> None:
     """A driver's exception is on its span, masked, and reaches the manager unchanged."""
-    made = make(Odd)
+    driver = make(Odd)
     with (
         spans.tracer.start_as_current_span("request", record_exception=False),
         contextlib.suppress(ValueError),
     ):
-        made.delete_volume(VOLUME)
+        driver.delete_volume(VOLUME)
     span = spans["Odd.delete_volume"]
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes["error.type"] == "ValueError"
@@ -265,9 +267,9 @@ def test_failure_is_recorded(spans: Recorder, make: Callable[..., Any]) -> None:
 
 def test_not_implemented_is_no_failure(spans: Recorder, make: Callable[..., Any]) -> None:
     """NotImplementedError is no failure: it makes Cinder use another way."""
-    made = make(Odd)
+    driver = make(Odd)
     with spans.tracer.start_as_current_span("request"), contextlib.suppress(NotImplementedError):
-        made.revert_to_snapshot(None, VOLUME, None)
+        driver.revert_to_snapshot(None, VOLUME, None)
     span = spans["Odd.revert_to_snapshot"]
     assert span.status.status_code is StatusCode.UNSET
     assert (span.events, "error.type" in span.attributes) == ((), False)
@@ -371,9 +373,9 @@ def test_patched_driver_hides_no_method_of_a_sibling(
     before = set(vars(Plain))
     make(Plain)
     assert set(vars(Plain)) == before
-    made = make(Both)
+    driver = make(Both)
     with spans.tracer.start_as_current_span("request"):
-        assert made.ensure_export(None, VOLUME) == ["Replicated", None]
+        assert driver.ensure_export(None, VOLUME) == ["Replicated", None]
     assert spans.children(spans["request"]) == ["Both.ensure_export"]
     assert len(spans) == 2
     function = spans["Both.ensure_export"].attributes["code.function.name"]
@@ -411,10 +413,10 @@ def test_base_class_of_others_is_left_alone_for_them(
     spans: Recorder, make: Callable[..., Any]
 ) -> None:
     """A mixin's methods make spans on the driver, and none on an object that is no driver."""
-    made = make(Connecting)
+    driver = make(Connecting)
     with spans.tracer.start_as_current_span("request"):
         assert Connector().connect(VOLUME) == "connected volume-1"
-        assert made.connect(VOLUME) == "connected volume-1"
+        assert driver.connect(VOLUME) == "connected volume-1"
     assert spans.names == ["request", "Connecting.connect"]
 
 
@@ -431,10 +433,12 @@ def test_patched_method_says_what_it_said(make: Callable[..., Any]) -> None:
     assert inspect.getsource(replacement) == inspect.getsource(original)
     for name in ("__name__", "__qualname__", "__module__", "__doc__", "__dict__"):
         expected = getattr(original, name)
-        found = getattr(replacement, name)
+        attribute = getattr(replacement, name)
         if name == "__dict__":
-            found = {k: v for k, v in found.items() if k not in ("__wrapped__", "__signature__")}
-        assert found == expected
+            attribute = {
+                k: v for k, v in attribute.items() if k not in ("__wrapped__", "__signature__")
+            }
+        assert attribute == expected
 
 
 def test_abstract_methods_stay_abstract(make: Callable[..., Any]) -> None:
@@ -462,14 +466,14 @@ def test_mock_as_a_driver_is_left_alone(spans: Recorder, make_mock: Callable[[],
     """A mock, as Cinder's tests use them, is no driver and is not patched."""
     classes = type(make_mock()).__mro__[1:]
     before = [dict(vars(cls)) for cls in classes]
-    made = make_mock()
-    volume_manager.VolumeManager(made)
+    driver = make_mock()
+    volume_manager.VolumeManager(driver)
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
-        made.configure_mock(host="node@one")
+        driver.create_volume(VOLUME)
+        driver.configure_mock(host="node@one")
     assert [dict(vars(cls)) for cls in classes] == before
     assert spans.names == ["request"]
-    assert made.create_volume.call_count == 1
+    assert driver.create_volume.call_count == 1
 
 
 def test_driver_on_top_of_a_mock(spans: Recorder) -> None:
@@ -479,10 +483,10 @@ def test_driver_on_top_of_a_mock(spans: Recorder) -> None:
         def create_volume(self, volume: Any) -> str:
             return f"made {volume.name}"
 
-    made = Fake()
-    volume_manager.VolumeManager(made)
+    driver = Fake()
+    volume_manager.VolumeManager(driver)
     with spans.tracer.start_as_current_span("request"):
-        assert made.create_volume(VOLUME) == "made volume-1"
+        assert driver.create_volume(VOLUME) == "made volume-1"
     assert spans.names == ["request", "Fake.create_volume"]
 
 
@@ -502,9 +506,9 @@ def test_driver_whose_properties_call_its_methods(
         def find_backend(self) -> str:
             return "found"
 
-    made = make(Asking)
+    driver = make(Asking)
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
+        driver.create_volume(VOLUME)
     assert spans.names == ["request", "Asking.create_volume"]
     assert spans["Asking.create_volume"].attributes["cinder.backend"] == "found"
 
@@ -520,9 +524,9 @@ def test_method_that_is_wrapped_in_itself(spans: Recorder, make: Callable[..., A
             return "second"
 
     Circular.first.__wrapped__ = Circular.first  # type: ignore[attr-defined]
-    made = make(Circular)
+    driver = make(Circular)
     with spans.tracer.start_as_current_span("request"):
-        assert (made.first(), made.second()) == ("first", "second")
+        assert (driver.first(), driver.second()) == ("first", "second")
     assert spans.names == ["request", "Circular.first", "Circular.second"]
 
 
@@ -538,12 +542,12 @@ def test_broken_describing_does_not_hurt(spans: Recorder, make: Callable[..., An
         @host.setter
         def host(self, value: str) -> None: ...
 
-    made = make(Broken)
+    driver = make(Broken)
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
+        driver.create_volume(VOLUME)
     assert spans.names == ["request"]
     assert ("driver", RuntimeError) in internal_errors._logged
-    assert (made._folder / "volume-1").exists()
+    assert (driver._folder / "volume-1").exists()
 
 
 def test_manager_without_a_driver(spans: Recorder) -> None:
@@ -597,8 +601,8 @@ print(json.dumps({s.name: dict(s.attributes) for s in spans}))
 def test_real_managers() -> None:
     """Cinder's own managers: the volume manager's driver, and the drivers a backup manager makes."""
     with tempfile.TemporaryDirectory() as folder:
-        said = scripts.run(f"folder = {folder!r}", MANAGERS).said
-    assert said == {
+        result = scripts.run(f"folder = {folder!r}", MANAGERS).said
+    assert result == {
         "SparseFileDriver.get_volume_stats": {
             "cinder.backend": "one",
             "code.function.name": f"{BASE}.BaseVD.get_volume_stats",

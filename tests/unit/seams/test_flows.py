@@ -707,9 +707,9 @@ def test_green_threads_under_eventlet() -> None:
         }))
         """,
     )
-    said = ran.said
-    short, long = said.pop("ms")
-    assert said == {"children": ["A", "Long", "Short"], "current": True, "left": [0, 0, 0]}
+    result = ran.said
+    short, long = result.pop("ms")
+    assert result == {"children": ["A", "Long", "Short"], "current": True, "left": [0, 0, 0]}
     assert 50 <= short < 1900
     assert 2000 <= long
 

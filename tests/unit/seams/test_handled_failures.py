@@ -75,7 +75,7 @@ def test_reason_does_not_outlive_error_out(cinder: Cinder, spans: Recorder) -> N
         volume = cinder.volume()
         volume.status = "error"
         volume.save()
-    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+    assert [event["cinder.reason"] for event in events(spans["process"], ERROR)] == [
         "first",
         "no reason given",
     ]
@@ -176,7 +176,7 @@ def test_every_kind_of_resource(cinder: Cinder, spans: Recorder, measured: list[
             resource.save()
     found = ["snapshot", "backup", "group", "group_snapshot"]
     assert told(spans["process"]) == [(kind, "error", "unknown") for kind in found]
-    assert [said["cinder.resource.type"] for said in measured] == found
+    assert [measurement["cinder.resource.type"] for measurement in measured] == found
 
 
 def test_backup_says_why_itself(cinder: Cinder, spans: Recorder) -> None:
@@ -189,8 +189,8 @@ def test_backup_says_why_itself(cinder: Cinder, spans: Recorder) -> None:
     backup.create()
     with work(spans):
         volume_utils.update_backup_error(backup, "no target, password=hunter2")
-    (said,) = events(spans["process"], ERROR)
-    assert said["cinder.reason"] == "no target, password=***"
+    (event,) = events(spans["process"], ERROR)
+    assert event["cinder.reason"] == "no target, password=***"
     assert "hunter2" not in spans["process"].to_json()
 
 
@@ -337,7 +337,7 @@ def test_unsampled_failures_count(
         database.flows.common.error_out(volume, reason=LookupError("none"))
         database.flows.common.error_out(volume)
     assert len(spans) == 0
-    assert [said["error.type"] for said in measured] == ["LookupError"]
+    assert [measurement["error.type"] for measurement in measured] == ["LookupError"]
 
 
 def test_failures_outside_a_trace_count(
@@ -346,7 +346,7 @@ def test_failures_outside_a_trace_count(
     """A failure while a service starts is counted, and is a trace of its own."""
     volume = cinder.volume()
     cinder.flows.common.error_out(volume, reason=LookupError("none"))
-    assert [said["error.type"] for said in measured] == ["LookupError"]
+    assert [measurement["error.type"] for measurement in measured] == ["LookupError"]
     (span,) = spans
     assert (span.name, span.parent) == ("set volume to error", None)
     assert span.status.description == "LookupError: none"
@@ -382,9 +382,9 @@ def test_another_volume_that_fails(cinder: Cinder, spans: Recorder, measured: li
     with work(spans, volume=volume.id), spans.tracer.start_as_current_span("task"):
         cinder.flows.common.error_out(for_the_cache, reason=LookupError("no room"))
     untouched_but_for(spans, "task")
-    (said,) = events(spans["task"], ERROR)
-    assert said["cinder.resource.id"] == for_the_cache.id
-    assert said["cinder.reason"] == "no room"
+    (event,) = events(spans["task"], ERROR)
+    assert event["cinder.resource.id"] == for_the_cache.id
+    assert event["cinder.reason"] == "no room"
     assert len(measured) == 1, "the cache's volume is in error"
 
 
@@ -407,8 +407,8 @@ def test_message_about_another_volume(cinder: Cinder, spans: Recorder) -> None:
             exception=LookupError("no room"),
         )
     assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
-    (said,) = events(spans["task"], MESSAGE)
-    assert said["cinder.reason"] == "no room"
+    (event,) = events(spans["task"], MESSAGE)
+    assert event["cinder.reason"] == "no room"
 
 
 def test_what_failed_beside_is_no_reason_for_what_fails_later(
@@ -421,7 +421,7 @@ def test_what_failed_beside_is_no_reason_for_what_fails_later(
         cinder.flows.common.error_out(for_the_cache)
         cinder.flows.common.error_out(volume)
         assert span.is_recording()
-    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+    assert [event["cinder.reason"] for event in events(spans["process"], ERROR)] == [
         "no room",
         "no reason given",
     ]
@@ -436,7 +436,7 @@ def test_reason_is_what_failed_last_with_that_resource(cinder: Cinder, spans: Re
         for volume in (first, second):
             volume.status = "error"
             volume.save()
-    assert [said["cinder.reason"] for said in events(spans["process"], ERROR)] == [
+    assert [event["cinder.reason"] for event in events(spans["process"], ERROR)] == [
         "first",
         "second",
     ]
@@ -471,12 +471,12 @@ BUSY = "VolumeIsBusy: deleting volume v that has snapshot"
 @pytest.fixture
 def volumes(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A volume manager without a driver."""
-    made = object.__new__(cinder.volume_manager.VolumeManager)
-    made.host = "node-1@lvm"
-    made.cluster = None
-    made.db = cinder.db
+    manager = object.__new__(cinder.volume_manager.VolumeManager)
+    manager.host = "node-1@lvm"
+    manager.cluster = None
+    manager.db = cinder.db
     monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
-    return made
+    return manager
 
 
 def test_busy_volume(cinder: Cinder, volumes: Any, spans: Recorder, measured: list[Any]) -> None:
@@ -598,7 +598,7 @@ class _BackendDriver:
 @pytest.fixture
 def service(cinder: Cinder, volumes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The manager's service."""
-    made = cinder.objects.Service(
+    service = cinder.objects.Service(
         cinder.context,
         host="node-1@lvm",
         binary="cinder-volume",
@@ -606,14 +606,14 @@ def service(cinder: Cinder, volumes: Any, monkeypatch: pytest.MonkeyPatch) -> An
         replication_status="enabled",
         report_count=0,
     )
-    made.create()
-    monkeypatch.setattr(volumes, "_get_service", lambda *_: made, raising=False)
+    service.create()
+    monkeypatch.setattr(volumes, "_get_service", lambda *_: service, raising=False)
     monkeypatch.setattr(volumes, "_get_my_volumes", lambda *_: cinder.listed, raising=False)
     monkeypatch.setattr(
         volumes, "_get_cluster_or_host_filters", lambda: {"host": "h"}, raising=False
     )
     cinder.listed = []
-    return made
+    return service
 
 
 @pytest.mark.parametrize(
@@ -629,8 +629,8 @@ def test_failover_that_fails(
         volumes.failover(cinder.context, "array-2")
     assert service.replication_status == status
     assert told(spans["process"]) == [("service", status, error)]
-    (said,) = events(spans["process"], ERROR)
-    assert said["cinder.resource.id"] == "node-1@lvm"
+    (event,) = events(spans["process"], ERROR)
+    assert event["cinder.resource.id"] == "node-1@lvm"
     assert spans["process"].status.status_code is StatusCode.ERROR
 
 
@@ -730,12 +730,12 @@ class _Driver:
 @pytest.fixture
 def manager(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A scheduler that finds no backend for anything."""
-    made = object.__new__(cinder.scheduler.manager.SchedulerManager)
-    made.driver = _Driver(cinder.exception.NoValidBackend(reason="too small"))
-    made.message_api = cinder.messages
-    made._startup_delay = False
+    manager = object.__new__(cinder.scheduler.manager.SchedulerManager)
+    manager.driver = _Driver(cinder.exception.NoValidBackend(reason="too small"))
+    manager.message_api = cinder.messages
+    manager._startup_delay = False
     monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
-    return made
+    return manager
 
 
 def test_create_that_finds_no_backend(
@@ -754,9 +754,9 @@ def test_create_that_finds_no_backend(
         assert description is not None
         assert description.startswith("NoValidBackend: No valid backend was found. too small")
         assert told(spans[name]) == [("volume", "error", "NoValidBackend")]
-        (said,) = events(spans[name], MESSAGE)
-        assert said.pop("cinder.reason") == "No valid backend was found. too small"
-        assert said == {
+        (event,) = events(spans[name], MESSAGE)
+        assert event.pop("cinder.reason") == "No valid backend was found. too small"
+        assert event == {
             "cinder.user_message.action": "schedule allocate volume",
             "cinder.user_message.detail_id": "003",
             "cinder.user_message.text": "Could not find any available weighted backend.",
@@ -795,7 +795,9 @@ def test_migration_that_finds_no_backend(
             filter_properties={},
         )
     assert told(spans["process"]) == [("volume", "migration_error", "NoValidBackend")]
-    assert [said["cinder.resource.status"] for said in measured] == ["migration_error"]
+    assert [measurement["cinder.resource.status"] for measurement in measured] == [
+        "migration_error"
+    ]
 
 
 def test_manage_that_finds_no_backend(
@@ -853,9 +855,9 @@ def test_message_from_the_request_context(cinder: Cinder, spans: Recorder) -> No
         cinder.messages.create_from_request_context(
             context, detail=cinder.field.Detail.BACKUP_SERVICE_DOWN
         )
-    (said,) = events(spans["process"], MESSAGE)
-    assert said["cinder.user_message.action"] == "create backup"
-    assert said["cinder.user_message.detail_id"] == "018"
+    (event,) = events(spans["process"], MESSAGE)
+    assert event["cinder.user_message.action"] == "create backup"
+    assert event["cinder.user_message.detail_id"] == "018"
     assert spans["process"].status.description == "unknown: Backup service is down."
 
 
@@ -868,8 +870,8 @@ def test_message_that_is_no_error(cinder: Cinder, spans: Recorder) -> None:
             detail=cinder.field.Detail.INCREMENTAL_BACKUP_FORCES_FULL_BACKUP,
             level="WARNING",
         )
-    (said,) = events(spans["task"], MESSAGE)
-    assert said["cinder.user_message.level"] == "WARNING"
+    (event,) = events(spans["task"], MESSAGE)
+    assert event["cinder.user_message.level"] == "WARNING"
     assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
     assert not spans["process"].events
 
@@ -885,8 +887,8 @@ def test_message_does_not_hide_the_failure(cinder: Cinder, spans: Recorder) -> N
             resource_uuid=volume.id,
             detail=cinder.field.Detail.DRIVER_FAILED_EXTEND,
         )
-    (said,) = events(spans["process"], MESSAGE)
-    assert said["cinder.reason"] == "LUN 3 is full"
+    (event,) = events(spans["process"], MESSAGE)
+    assert event["cinder.reason"] == "LUN 3 is full"
     assert spans["process"].status.description == "LookupError: LUN 3 is full"
 
 
@@ -1063,10 +1065,10 @@ def test_services_import_what_is_patched(service: str, modules: list[str]) -> No
         """,
         env={"OTEL_CINDER_ENABLED": "true", "OTEL_TRACES_EXPORTER": "none"},
     )
-    found, missed = ran.said
+    names, missed = ran.said
     assert missed == []
     assert "otel-cinder" not in ran.stderr
-    states = {target.partition("cinder.")[2]: state for target, state in found.items()}
+    states = {target.partition("cinder.")[2]: state for target, state in names.items()}
     assert set(states.values()) <= {"on", "waiting"}
     import cinder.db
 

@@ -127,9 +127,9 @@ def served(
         stack.callback(process.wait, 60)
         stack.callback(os.killpg, process.pid, signal.SIGKILL)
         assert eventually(lambda: PORT.search(log.read_text()) or process.poll() is not None)
-        found = PORT.search(log.read_text())
-        assert found, log.read_text()
-        yield Served(int(found[1] or found[2]), receiver)
+        match = PORT.search(log.read_text())
+        assert match, log.read_text()
+        yield Served(int(match[1] or match[2]), receiver)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -28,23 +28,23 @@ HOST = "node-1@lvm"
 @pytest.fixture
 def manager(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A volume manager whose driver does nothing."""
-    made = object.__new__(cinder.volume_manager.VolumeManager)
-    made.host, made.cluster, made.db = HOST, None, cinder.db
-    made.driver = SimpleNamespace(clear_download=lambda *_: None)
+    manager = object.__new__(cinder.volume_manager.VolumeManager)
+    manager.host, manager.cluster, manager.db = HOST, None, cinder.db
+    manager.driver = SimpleNamespace(clear_download=lambda *_: None)
     monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
-    return made
+    return manager
 
 
 @pytest.fixture
 def backups(cinder: Cinder, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A backup manager."""
-    made = object.__new__(cinder.backup.manager.BackupManager)
-    made.host, made.db = "node-1", cinder.db
-    made.volume_rpcapi = SimpleNamespace(
+    manager = object.__new__(cinder.backup.manager.BackupManager)
+    manager.host, manager.db = "node-1", cinder.db
+    manager.volume_rpcapi = SimpleNamespace(
         delete_volume=lambda *_: None, delete_snapshot=lambda *_: None
     )
     monkeypatch.setattr("cinder.rpc.get_notifier", Notifier)
-    return made
+    return manager
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def pool(manager: Any) -> Iterator[Any]:
 
 
 def a_backup(cinder: Cinder, **fields: Any) -> Any:
-    made = cinder.objects.Backup(
+    backup = cinder.objects.Backup(
         cinder.context, user_id="u", project_id=PROJECT, host="node-1", **fields
     )
-    made.create()
-    return cinder.objects.Backup.get_by_id(cinder.context, made.id)
+    backup.create()
+    return cinder.objects.Backup.get_by_id(cinder.context, backup.id)
 
 
 def status(span: ReadableSpan) -> tuple[StatusCode, str | None]:
@@ -88,8 +88,8 @@ def test_interrupted_create(cinder: Cinder, manager: Any, spans: Recorder) -> No
         "Interrupted: its service ended while it was creating",
     )
     assert told(span) == [("volume", "error", "Interrupted")]
-    said = dict(span.attributes or {})
-    assert said == {
+    attributes = dict(span.attributes or {})
+    assert attributes == {
         "cinder.interrupted": "creating",
         "cinder.volume.id": volume.id,
         "cinder.volume.size": 3,
@@ -228,15 +228,15 @@ def test_start_itself_is_not_traced(
         raise Stopped
 
     if what == "VolumeManager":
-        made = object.__new__(cinder.volume_manager.VolumeManager)
-        made.driver = SimpleNamespace(supported=True)
-        monkeypatch.setattr(made, "_init_host", stop, raising=False)
+        manager = object.__new__(cinder.volume_manager.VolumeManager)
+        manager.driver = SimpleNamespace(supported=True)
+        monkeypatch.setattr(manager, "_init_host", stop, raising=False)
     else:
-        made = object.__new__(cinder.backup.manager.BackupManager)
-        monkeypatch.setattr(made, "setup_backup_backend", stop, raising=False)
-    made.host = HOST
+        manager = object.__new__(cinder.backup.manager.BackupManager)
+        monkeypatch.setattr(manager, "setup_backup_backend", stop, raising=False)
+    manager.host = HOST
     with pytest.raises(Stopped):
-        made.init_host()
+        manager.init_host()
     service = "cinder-volume" if what == "VolumeManager" else "cinder-backup"
     assert seen == [(service, HOST)]
     assert not list(spans)
@@ -266,8 +266,8 @@ def test_interrupted_backup(cinder: Cinder, backups: Any, spans: Recorder) -> No
     (span,) = spans
     assert (span.name, span.parent) == ("clean up backup", None)
     assert told(span) == [("backup", "error", "Interrupted")]
-    (said,) = events(span, "cinder.resource.error")
-    assert said["cinder.reason"] == "incomplete backup reset on manager restart"
+    (event,) = events(span, "cinder.resource.error")
+    assert event["cinder.reason"] == "incomplete backup reset on manager restart"
     attributes = span.attributes or {}
     assert attributes["cinder.backup.id"] == backup.id
     assert attributes["cinder.volume.id"] == volume.id

@@ -97,7 +97,7 @@ def test_line_is_an_event_of_the_current_span(spans: Recorder) -> None:
         LOG.info("Volume %s: %d GiB", "v-1", 3)
     span = spans["request"]
     (event,) = lines(span)
-    said = dict(event.attributes or {})
+    attributes = dict(event.attributes or {})
     assert span.start_time <= event.timestamp + 1000 <= span.end_time + 1000
     assert re.fullmatch(r"test_logs\.py:\d+", str(said.pop("log.source")))
     assert said == {
@@ -283,9 +283,9 @@ def test_warnings_and_errors_have_room_of_their_own(spans: Recorder) -> None:
         *(f"warning {number}" for number in range(16)),
         *(f"error {number}" for number in range(16)),
     ]
-    said = span.attributes or {}
+    attributes = span.attributes or {}
     # 36 and 1 at INFO, 4 warnings, 4 errors and a critical one.
-    assert (said["log.dropped"], said["log.dropped.warnings"]) == (46, 9)
+    assert (attributes["log.dropped"], attributes["log.dropped.warnings"]) == (46, 9)
 
 
 def test_error_after_many_lines(spans: Recorder) -> None:
@@ -308,9 +308,9 @@ def test_all_lines_leave_room_for_other_events(spans: Recorder) -> None:
                 LOG.log(level, "line")
         for _ in range(20):
             span.add_event("exception")
-    found = spans["request"].events
-    assert len(found) == 96 + 21
-    assert found[0].name == "cinder.scheduler.filter"
+    events = spans["request"].events
+    assert len(events) == 96 + 21
+    assert events[0].name == "cinder.scheduler.filter"
 
 
 def test_line_waits_for_another_thread_at_its_span(spans: Recorder) -> None:
@@ -333,9 +333,9 @@ def test_finalizer_that_logs_in_the_midst_of_its_spans_work(spans: Recorder) -> 
         with vars(span)["_lock"]:
             LOG.error("from a finalizer")
         LOG.error("afterwards")
-    found = lines(spans["request"])
+    events = lines(spans["request"])
     assert messages(spans["request"]) == ["from a finalizer", "afterwards"]
-    assert found[0].timestamp <= found[1].timestamp
+    assert events[0].timestamp <= events[1].timestamp
 
 
 def test_late_line_without_a_successor_comes_with_the_end(spans: Recorder) -> None:
@@ -409,11 +409,11 @@ def test_stack_of_a_line_that_does_not_fit_ends_at_the_caller(
     logger.addHandler(logging.StreamHandler())
     with spans.tracer.start_as_current_span("request"):
         logger.error("pid of first child is %(foo)s", 1)
-    said = capsys.readouterr().err
-    stack = said.partition("Call stack:\n")[2].partition("Message: ")[0].splitlines()
+    output = capsys.readouterr().err
+    stack = output.partition("Call stack:\n")[2].partition("Message: ")[0].splitlines()
     assert stack[-1].strip() == 'logger.error("pid of first child is %(foo)s", 1)'
     assert f'File "{__file__}"' in stack[-2]
-    assert "otel_cinder" not in said
+    assert "otel_cinder" not in output
 
 
 def test_line_names_its_caller(spans: Recorder, written: list[logging.LogRecord]) -> None:
@@ -432,16 +432,16 @@ def test_patched_methods_are_functions_by_their_names(
     spans: Recorder, owner: Any, name: str
 ) -> None:
     """They are pickled, inspected and called by keywords as the originals are."""
-    found = getattr(owner, name)
-    assert pickle.loads(pickle.dumps(found)) is found
-    assert inspect.signature(found) == inspect.signature(found.__wrapped__)
-    assert (found.__qualname__, found.__module__) == (
+    attribute = getattr(owner, name)
+    assert pickle.loads(pickle.dumps(attribute)) is attribute
+    assert inspect.signature(attribute) == inspect.signature(attribute.__wrapped__)
+    assert (attribute.__qualname__, attribute.__module__) == (
         f"{owner.__qualname__}.{name}",
         owner.__module__,
     )
     record = logging.makeLogRecord({"name": CINDER, "levelno": logging.INFO})
     arguments = {"self": logging.getLogger(CINDER), "record": record}
-    found(**arguments if owner is logging.Logger else {"self": RequestContext()})
+    attribute(**arguments if owner is logging.Logger else {"self": RequestContext()})
 
 
 def test_argument_that_can_not_be_printed(spans: Recorder) -> None:
@@ -877,8 +877,8 @@ def test_json_names_the_trace(tmp_path: Any) -> None:
     """oslo.log's JSON has the ids in its context."""
     path = configuration(tmp_path, use_json="true")
     ran = scripts.run(path, scripts.RECORDED, CONFIGURED, IN_SPAN)
-    said = json.loads(ran.stdout.splitlines()[1])
-    assert said["context"]["otelTraceID"] == TRACE
+    answer = json.loads(ran.stdout.splitlines()[1])
+    assert answer["context"]["otelTraceID"] == TRACE
 
 
 GREEN = """
@@ -911,9 +911,9 @@ def test_greenthreads_and_tpool_share_a_span(tmp_path: Any, setup: str) -> None:
         else "import logging; logging.basicConfig(level=20); LOG = logging.getLogger('x')"
     )
     ran = scripts.run(scripts.EVENTLET, path, scripts.RECORDED, setup, log, GREEN)
-    found, dropped = ran.said
-    assert found[:5] == ["green", "native", "spawned 0", "spawned 1", "spawned 2"]
-    assert (len(found), dropped) == (64, 11)
+    names, dropped = ran.said
+    assert names[:5] == ["green", "native", "spawned 0", "spawned 1", "spawned 2"]
+    assert (len(names), dropped) == (64, 11)
 
 
 def test_signal_handler_may_log(spans: Recorder) -> None:

@@ -90,23 +90,23 @@ def run(*tasks: Any) -> None:
 def test_flow_and_its_tasks(meters: Meters) -> None:
     """Flow and tasks are measured by name and final state, each once."""
     run(Succeeds(name="one"), Succeeds(name="two"))
-    found = meters.read()
+    measured = meters.read()
     flow = {"taskflow.flow.name": "volume_create_api"}
-    assert found["taskflow.flow.duration"] == [({**flow, "taskflow.flow.state": "SUCCESS"}, 1)]
+    assert measured["taskflow.flow.duration"] == [({**flow, "taskflow.flow.state": "SUCCESS"}, 1)]
     task = {"taskflow.task.class": "Succeeds", "taskflow.task.state": "SUCCESS", **flow}
-    assert found["taskflow.task.duration"] == [(task, 2)]
+    assert measured["taskflow.task.duration"] == [(task, 2)]
 
 
 def test_flow_that_fails(meters: Meters) -> None:
     """A flow that reverts is measured as such, and so is each task that did."""
     with pytest.raises(ValueError, match="no space"):
         run(Succeeds(), Fails())
-    found = meters.read()
-    ((flow, _),) = found["taskflow.flow.duration"]
+    measured = meters.read()
+    ((flow, _),) = measured["taskflow.flow.duration"]
     assert flow["taskflow.flow.state"] == "REVERTED"
     tasks = {
-        (said["taskflow.task.class"], said["taskflow.task.state"]): count
-        for said, count in found["taskflow.task.duration"]
+        (attributes["taskflow.task.class"], attributes["taskflow.task.state"]): count
+        for attributes, count in measured["taskflow.task.duration"]
     }
     assert tasks == {
         ("Succeeds", "SUCCESS"): 1,
@@ -120,8 +120,8 @@ def test_request(meters: Meters, tmp_path: pathlib.Path) -> None:
     """A request is measured by its route, without an id, and by how it was answered."""
     app = load(Api(), tmp_path)
     webob.Request.blank(VOLUMES).get_response(app)
-    ((said, count),) = meters.read()["http.server.request.duration"]
-    assert said == {
+    ((attributes, count),) = meters.read()["http.server.request.duration"]
+    assert attributes == {
         "http.request.method": "GET",
         "http.response.status_code": 200,
         "http.route": "/v3/{project_id}/volumes",
@@ -139,15 +139,15 @@ def test_request_that_raises(meters: Meters, tmp_path: pathlib.Path) -> None:
     app = load(Api(raises), tmp_path)
     with pytest.raises(KeyError):
         webob.Request.blank(VOLUMES).get_response(app)
-    ((said, _),) = meters.read()["http.server.request.duration"]
-    assert (said["http.response.status_code"], said["error.type"]) == (500, "KeyError")
+    ((attributes, _),) = meters.read()["http.server.request.duration"]
+    assert (attributes["http.response.status_code"], attributes["error.type"]) == (500, "KeyError")
 
 
 def test_made_up_method(meters: Meters, tmp_path: pathlib.Path) -> None:
     """A method that a client invented is _OTHER."""
     webob.Request.blank(VOLUMES, method="BREW").get_response(load(Api(), tmp_path))
-    ((said, _),) = meters.read()["http.server.request.duration"]
-    assert said["http.request.method"] == "_OTHER"
+    ((attributes, _),) = meters.read()["http.server.request.duration"]
+    assert attributes["http.request.method"] == "_OTHER"
 
 
 def in_request(meters: Meters, work: Callable[[], Any]) -> None:
@@ -166,7 +166,7 @@ def wait_for(meters: Meters, *names: str) -> Found:
 def test_cast(meters: Meters, wire: Wire) -> None:
     """A cast is measured where it is sent and where it is handled, and so is its wait."""
     in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
-    found = wait_for(meters, "messaging.process.duration", "messaging.client.consumed.messages")
+    measured = wait_for(meters, "messaging.process.duration", "messaging.client.consumed.messages")
     said = {
         "messaging.system": "fake",
         "messaging.destination.template": "cinder-volume",
@@ -174,11 +174,11 @@ def test_cast(meters: Meters, wire: Wire) -> None:
     }
     sent = {**said, "messaging.operation.name": "cast"}
     handled = {**said, "messaging.operation.name": "process"}
-    assert found["messaging.client.operation.duration"] == [(sent, 1)]
-    assert found["messaging.client.sent.messages"] == [(sent, 1)]
-    assert found["messaging.process.duration"] == [(handled, 1)]
-    assert found["messaging.client.consumed.messages"] == [(handled, 1)]
-    assert found["cinder.rpc.queue.duration"] == [({"rpc.method": said["rpc.method"]}, 1)]
+    assert measured["messaging.client.operation.duration"] == [(sent, 1)]
+    assert measured["messaging.client.sent.messages"] == [(sent, 1)]
+    assert measured["messaging.process.duration"] == [(handled, 1)]
+    assert measured["messaging.client.consumed.messages"] == [(handled, 1)]
+    assert measured["cinder.rpc.queue.duration"] == [({"rpc.method": said["rpc.method"]}, 1)]
 
 
 def test_message_counts_when_it_is_taken_up(
@@ -195,7 +195,7 @@ def test_message_counts_when_it_is_taken_up(
     monkeypatch.setattr(Endpoint, "create_volume", create_volume)
     in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
     assert begun.wait(30)
-    found = meters.read()
+    measured = meters.read()
     go_on.set()
     taken = {
         "messaging.system": "fake",
@@ -203,12 +203,12 @@ def test_message_counts_when_it_is_taken_up(
         "messaging.destination.template": "cinder-volume",
         "rpc.method": "cinder-volume/create_volume",
     }
-    assert found["messaging.client.consumed.messages"] == [(taken, 1)]
-    assert found["cinder.rpc.queue.duration"] == [({"rpc.method": taken["rpc.method"]}, 1)]
-    assert "messaging.process.duration" not in found
-    found = wait_for(meters, "messaging.process.duration")
-    assert found["messaging.process.duration"] == [({**taken, "error.type": "ValueError"}, 1)]
-    assert found["messaging.client.consumed.messages"] == [(taken, 1)]
+    assert measured["messaging.client.consumed.messages"] == [(taken, 1)]
+    assert measured["cinder.rpc.queue.duration"] == [({"rpc.method": taken["rpc.method"]}, 1)]
+    assert "messaging.process.duration" not in measured
+    measured = wait_for(meters, "messaging.process.duration")
+    assert measured["messaging.process.duration"] == [({**taken, "error.type": "ValueError"}, 1)]
+    assert measured["messaging.client.consumed.messages"] == [(taken, 1)]
 
 
 def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> None:
@@ -218,13 +218,13 @@ def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> N
     in_request(meters, lambda: client.cast({}, "create_volume"))
     for _ in range(2):
         wire.next_handled()
-    found = wait_for(meters, "messaging.client.consumed.messages")
+    measured = wait_for(meters, "messaging.client.consumed.messages")
     for name, count in (
         ("messaging.client.sent.messages", 1),
         ("messaging.client.consumed.messages", 2),
     ):
-        ((said, counted),) = found[name]
-        assert (said["cinder.rpc.fanout"], counted) == (True, count)
+        ((attributes, counted),) = measured[name]
+        assert (attributes["cinder.rpc.fanout"], counted) == (True, count)
 
 
 def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> None:
@@ -234,10 +234,10 @@ def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> N
     in_request(meters, lambda: client.cast({}, "report_state"))
     for _ in range(2):
         wire.next_handled()
-    found = wait_for(meters, "messaging.client.consumed.messages")
+    measured = wait_for(meters, "messaging.client.consumed.messages")
     for name in ("messaging.client.sent.messages", "messaging.client.consumed.messages"):
-        ((said, count),) = found[name]
-        assert (said["rpc.method"], count) == ("cinder-volume/create_volume", 1)
+        ((attributes, count),) = measured[name]
+        assert (attributes["rpc.method"], count) == ("cinder-volume/create_volume", 1)
 
 
 def test_call_that_fails(meters: Meters, wire: Wire) -> None:
@@ -253,9 +253,9 @@ def test_call_that_fails(meters: Meters, wire: Wire) -> None:
         "rpc.method": "cinder-volume/get_volume",
         "error.type": "KeyError",
     }
-    found = wait_for(meters, "rpc.server.call.duration")
-    assert found["rpc.client.call.duration"] == [(said, 1)]
-    assert found["rpc.server.call.duration"] == [(said, 1)]
+    measured = wait_for(meters, "rpc.server.call.duration")
+    assert measured["rpc.client.call.duration"] == [(said, 1)]
+    assert measured["rpc.server.call.duration"] == [(said, 1)]
 
 
 def test_wait_by_clocks_that_disagree(
@@ -265,9 +265,11 @@ def test_wait_by_clocks_that_disagree(
     ahead = f"{time.time_ns() // 1000 + 60_000_000:016d}"
     monkeypatch.setattr(carrier, "_now", lambda: ahead)
     in_request(meters, lambda: wire.client("cinder-volume").call({}, "create_volume"))
-    found = meters.read()
-    assert found["cinder.rpc.clock_skews"] == [({"rpc.method": "cinder-volume/create_volume"}, 1)]
-    assert "cinder.rpc.queue.duration" not in found
+    measured = meters.read()
+    assert measured["cinder.rpc.clock_skews"] == [
+        ({"rpc.method": "cinder-volume/create_volume"}, 1)
+    ]
+    assert "cinder.rpc.queue.duration" not in measured
 
 
 @pytest.mark.parametrize("stamp", [0, 10**16 - 1, 10**19])
@@ -279,8 +281,8 @@ def test_time_that_no_clock_says(meters: Meters, wire: Wire, stamp: int) -> None
         "tracestate": f"otelcinder={span_id}:{stamp:016d}",
     }
     wire.client("cinder-volume").call(context, "create_volume")
-    found = wait_for(meters, "rpc.server.call.duration")
-    assert not {"cinder.rpc.queue.duration", "cinder.rpc.clock_skews"}.intersection(found)
+    measured = wait_for(meters, "rpc.server.call.duration")
+    assert not {"cinder.rpc.queue.duration", "cinder.rpc.clock_skews"}.intersection(measured)
 
 
 def test_chatter_is_not_measured(meters: Meters, wire: Wire) -> None:
@@ -300,6 +302,6 @@ def test_exemplars_name_the_trace(meters: Meters, tmp_path: pathlib.Path) -> Non
         meters.recorder[name].context.trace_id
         for name in ("GET /v3/{project_id}/volumes", "volume_create_api")
     )
-    found = meters.exemplars()
-    assert found["http.server.request.duration"] == {request}
-    assert found["taskflow.task.duration"] == {flow}
+    exported = meters.exemplars()
+    assert exported["http.server.request.duration"] == {request}
+    assert exported["taskflow.task.duration"] == {flow}

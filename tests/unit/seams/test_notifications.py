@@ -354,12 +354,12 @@ def test_notifications_are_measured_apart_from_messages(meters: Meters, world: W
     deadline = time.monotonic() + 30
     while "messaging.process.duration" not in meters.read() and time.monotonic() < deadline:
         time.sleep(0.01)
-    found = meters.read()
+    measured = meters.read()
     place = {"messaging.system": "fake", "messaging.destination.template": "notifications.info"}
     sent = {**place, "messaging.operation.name": "notify"}
     handled = {**place, "messaging.operation.name": "process"}
-    assert found["messaging.client.sent.messages"] == [(sent, 1)]
-    assert found["messaging.client.operation.duration"] == [(sent, 1)]
-    assert found["messaging.client.consumed.messages"] == [(handled, 1)]
-    assert found["messaging.process.duration"] == [(handled, 1)]
-    assert "cinder.rpc.queue.duration" not in found
+    assert measured["messaging.client.sent.messages"] == [(sent, 1)]
+    assert measured["messaging.client.operation.duration"] == [(sent, 1)]
+    assert measured["messaging.client.consumed.messages"] == [(handled, 1)]
+    assert measured["messaging.process.duration"] == [(handled, 1)]
+    assert "cinder.rpc.queue.duration" not in measured

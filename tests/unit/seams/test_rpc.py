@@ -307,8 +307,8 @@ def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
         otel_context.detach(token)
     settle(volume, spans, 3)
     for name in ("request", "cast cinder-volume/create_volume"):
-        said = dict(spans[name].attributes or {})
-        assert (said["cinder.volume.id"], said["cinder.volume.size"]) == ("v-1", 1)
+        attributes = dict(spans[name].attributes or {})
+        assert (attributes["cinder.volume.id"], attributes["cinder.volume.size"]) == ("v-1", 1)
     handled = dict(spans["process cinder-volume/create_volume"].attributes or {})
     assert handled["cinder.volume.id"] == "v-1"
 
@@ -675,9 +675,9 @@ def test_wait_in_the_queue_is_told(volume: Wire, spans: Recorder) -> None:
     """A message sent 2 s ago has waited for 2 s."""
     volume.client("cinder-volume").cast(stamped(2), "create_volume")
     settle(volume, spans, 1)
-    said = spans["process cinder-volume/create_volume"].attributes
-    assert said["cinder.rpc.queue.duration"] == pytest.approx(2, abs=0.5)
-    assert "cinder.rpc.clock_skew" not in said
+    attributes = spans["process cinder-volume/create_volume"].attributes
+    assert attributes["cinder.rpc.queue.duration"] == pytest.approx(2, abs=0.5)
+    assert "cinder.rpc.clock_skew" not in attributes
 
 
 def test_handling_begins_where_the_wait_ends(
@@ -726,9 +726,9 @@ def test_negative_wait_is_clock_skew(volume: Wire, spans: Recorder) -> None:
     """A message from the future records how far the sender's clock is ahead, and no wait."""
     volume.client("cinder-volume").cast(stamped(-5), "create_volume")
     settle(volume, spans, 1)
-    said = spans["process cinder-volume/create_volume"].attributes
-    assert said["cinder.rpc.clock_skew"] == pytest.approx(5, abs=0.5)
-    assert "cinder.rpc.queue.duration" not in said
+    attributes = spans["process cinder-volume/create_volume"].attributes
+    assert attributes["cinder.rpc.clock_skew"] == pytest.approx(5, abs=0.5)
+    assert "cinder.rpc.queue.duration" not in attributes
 
 
 def test_stale_mark_of_a_peer_is_ignored(volume: Wire, spans: Recorder) -> None:

@@ -103,8 +103,8 @@ def test_each_filter_says_what_it_let_pass(
 
     capacity = cinder.scheduler.filters.capacity_filter.CapacityFilter
     with spans.tracer.start_as_current_span("task"):
-        found = handler.get_filtered_objects([capacity, NotCFilter], backends, {"size": 10})
-    assert names(found) == ["a@lvm#p"]
+        passed = handler.get_filtered_objects([capacity, NotCFilter], backends, {"size": 10})
+    assert names(passed) == ["a@lvm#p"]
     assert verdicts(spans) == [
         ("CapacityFilter", 3, 2, ("b@lvm#p",)),
         ("NotCFilter", 2, 1, ("c@lvm#p",)),
@@ -114,10 +114,10 @@ def test_each_filter_says_what_it_let_pass(
 def test_arguments_by_name(handler: Any, backends: list[Any], base: Any, spans: Recorder) -> None:
     """The handler may be called by keyword, and with an iterator of backends."""
     with spans.tracer.start_as_current_span("task"):
-        found = handler.get_filtered_objects(
+        passed = handler.get_filtered_objects(
             filter_classes=[base], objs=iter(backends), filter_properties={}, index=0
         )
-    assert found == backends
+    assert passed == backends
     assert verdicts(spans) == [("BaseFilter", 3, 3, None)]
 
 
@@ -132,8 +132,8 @@ def test_filter_of_all_at_once(
             return filter_obj_list
 
     with spans.tracer.start_as_current_span("task"):
-        found = handler.get_filtered_objects([FirstFilter, base], backends, {})
-    assert names(found) == ["a@lvm#p"]
+        passed = handler.get_filtered_objects([FirstFilter, base], backends, {})
+    assert names(passed) == ["a@lvm#p"]
     assert verdicts(spans) == [
         ("FirstFilter", 3, 1, ("b@lvm#p", "c@lvm#p")),
         ("BaseFilter", 1, 1, None),

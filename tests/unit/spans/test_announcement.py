@@ -39,7 +39,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> S
             runtime.announce(VOLUME)
         finally:
             otel_cinder.uninstrument()
-        (record,) = (each for each in caplog.records if each.levelno == logging.INFO)
+        (record,) = (record for record in caplog.records if record.levelno == logging.INFO)
         return record.getMessage()
 
     return say

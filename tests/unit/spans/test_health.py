@@ -150,16 +150,16 @@ def test_health_is_reported_by_the_first_service(receiver: Receiver) -> None:
 def test_seams_are_counted_by_their_state(receiver: Receiver) -> None:
     """As many places as `status()` lists; why one was skipped is not among the attributes."""
     otel_cinder.instrument()
-    CinderInstrumentor()._patches.replace("rpc", "threading:Nothing", lambda found: found)
+    CinderInstrumentor()._patches.replace("rpc", "threading:Nothing", lambda counts: counts)
     rows = CinderInstrumentor().status()
     on = sum((row.seam, row.state) == ("runtime", "on") for row in rows)
     spans(1)
     runtime.flush()
-    found = last(receiver, conventions.SEAMS)
+    counts = last(receiver, conventions.SEAMS)
     otel_cinder.uninstrument()
-    assert sum(value or 0 for value in found.values()) == len(rows)
-    assert found['{"otel_cinder.seam": "rpc", "otel_cinder.seam.state": "skipped"}'] == 1
-    assert found['{"otel_cinder.seam": "runtime", "otel_cinder.seam.state": "on"}'] == on
+    assert sum(value or 0 for value in counts.values()) == len(rows)
+    assert counts['{"otel_cinder.seam": "rpc", "otel_cinder.seam.state": "skipped"}'] == 1
+    assert counts['{"otel_cinder.seam": "runtime", "otel_cinder.seam.state": "on"}'] == on
 
 
 def test_without_span_exporter_there_is_no_queue_to_tell_of(

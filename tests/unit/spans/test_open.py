@@ -41,7 +41,7 @@ def tracer_of(register: OpenSpans, sampler: Any = None) -> Tracer:
 
 def names(register: OpenSpans) -> list[str]:
     """The names of what is open."""
-    return [each.span.name for each in register.snapshot()]
+    return [open_span.span.name for open_span in register.snapshot()]
 
 
 def test_spans_are_known_from_start_to_end_in_order() -> None:
@@ -319,7 +319,7 @@ def test_what_is_cut_off_is_an_error_and_its_later_end_is_none(
     assert register.cut_off() == 0
     assert caplog.messages == []
     tracer.start_span("later", ROOT).end()
-    assert [each.name for each in kept.spans] == ["a", "later"]
+    assert [span.name for span in kept.spans] == ["a", "later"]
 
 
 def test_what_failed_already_keeps_its_reason() -> None:

@@ -43,12 +43,12 @@ def test_what_is_open_is_counted_by_kind() -> None:
     """Messages by method, requests by route, calls by driver's method; how old the oldest is."""
     looked = Looked()
     operations = Operations(looked.register)
-    said = {"rpc.method": "cinder-volume/create_volume", "cinder.volume.id": "v"}
-    first = looked.start("process x", 20, kind=SpanKind.CONSUMER, attributes=said)
-    second = looked.start("process x", 40, kind=SpanKind.CONSUMER, attributes=said)
+    attributes = {"rpc.method": "cinder-volume/create_volume", "cinder.volume.id": "v"}
+    first = looked.start("process x", 20, kind=SpanKind.CONSUMER, attributes=attributes)
+    second = looked.start("process x", 40, kind=SpanKind.CONSUMER, attributes=attributes)
     task = looked.start("CreateVolumeFromSpecTask", 19, first, attributes=CALL)
     call = looked.start("RBDDriver.create_volume", 19, task, attributes=CALL)
-    client = looked.start("call", 5, kind=SpanKind.CLIENT, attributes=said)
+    client = looked.start("call", 5, kind=SpanKind.CLIENT, attributes=attributes)
     request = looked.start(
         "GET", 7, kind=SpanKind.SERVER, attributes={"http.request.method": "GET"}
     )
@@ -95,8 +95,8 @@ def test_metrics_of_what_is_open_are_exported(monkeypatch: pytest.MonkeyPatch) -
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         otel_cinder.instrument()
-        said = {"rpc.method": "cinder-volume/create_volume"}
-        span = runtime.start_span("process x", Context(), SpanKind.CONSUMER, said)
+        attributes = {"rpc.method": "cinder-volume/create_volume"}
+        span = runtime.start_span("process x", Context(), SpanKind.CONSUMER, attributes)
         inner = trace.set_span_in_context(span, Context())
         call = runtime.start_span("RBDDriver.create_volume", inner, attributes=CALL)
         assert runtime.flush()

@@ -146,6 +146,6 @@ def test_child_has_nothing_of_its_parents_threads() -> None:
         """,
         env={"OTEL_METRICS_EXPORTER": "console", "OTEL_TRACES_EXPORTER": "console"},
     )
-    said = [line for line in ran.stdout.splitlines() if line.startswith("[") and len(line) < 10]
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("[") and len(line) < 10]
     # Two export, the third looks for open spans and has no exporter's loggers.
-    assert said == ["[3, 2]", "[3, 2]", "[0, 0]"]
+    assert lines == ["[3, 2]", "[3, 2]", "[0, 0]"]

@@ -121,12 +121,12 @@ def test_services_have_their_own_resources(receiver: Receiver) -> None:
 @pytest.mark.usefixtures("machine")
 def test_resource_has_exactly_these_attributes() -> None:
     """Name, namespace, instance, Cinder's version, and the SDK's three."""
-    found = dict(_resource(Service("cinder-volume", "h@lvm")))
+    resource = dict(_resource(Service("cinder-volume", "h@lvm")))
     from importlib import metadata
 
     from opentelemetry.sdk.version import __version__ as sdk
 
-    assert found == {
+    assert resource == {
         "service.name": "cinder-volume",
         "service.namespace": "cinder",
         "service.instance.id": "h@lvm",
@@ -149,11 +149,11 @@ def test_operators_resource_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "OTEL_RESOURCE_ATTRIBUTES", "service.namespace=ours,deployment.environment.name=lab"
     )
-    found = _resource(Service("cinder-volume", "h@lvm"))
-    assert found["service.name"] == "mine"
-    assert found["service.namespace"] == "ours"
-    assert found["deployment.environment.name"] == "lab"
-    assert found["service.instance.id"] == "h@lvm"
+    resource = _resource(Service("cinder-volume", "h@lvm"))
+    assert resource["service.name"] == "mine"
+    assert resource["service.namespace"] == "ours"
+    assert resource["deployment.environment.name"] == "lab"
+    assert resource["service.instance.id"] == "h@lvm"
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_environment_of_the_operator_reaches_the_collector(receiver: Receiver) -
             "OTEL_RESOURCE_ATTRIBUTES": "a=b",
         },
     )
-    (found,) = receiver.spans()
-    assert found.service == "mine"
-    assert found.resource["a"] == "b"
+    (span,) = receiver.spans()
+    assert span.service == "mine"
+    assert span.resource["a"] == "b"
 
 
 @pytest.mark.complains

@@ -98,21 +98,21 @@ def test_innermost_open_span_is_told_once() -> None:
     driver = looked.start("RBDDriver.create_volume", 20, task)
     assert looked.look() == ["still running RBDDriver.create_volume"]
     assert looked.look() == []
-    (told,) = looked.told.spans
-    assert told.context is not None
-    assert told.context.trace_id == REMOTE.trace_id
-    assert told.context.span_id not in {s.context.span_id for s in (root, task, driver)}
-    assert told.parent == REMOTE
-    assert [link.context for link in told.links] == [driver.context]
-    assert told.start_time == driver.start_time
-    assert told.end_time is not None
-    assert told.end_time - (told.start_time or 0) >= 20e9
-    assert told.resource is driver.resource
-    said = dict(told.attributes or {})
-    assert said.pop(conventions.STACKTRACE).startswith(f"{__file__}:")
-    ages = said.pop(conventions.OPEN_SECONDS)
+    (shown,) = looked.told.spans
+    assert shown.context is not None
+    assert shown.context.trace_id == REMOTE.trace_id
+    assert shown.context.span_id not in {s.context.span_id for s in (root, task, driver)}
+    assert shown.parent == REMOTE
+    assert [link.context for link in shown.links] == [driver.context]
+    assert shown.start_time == driver.start_time
+    assert shown.end_time is not None
+    assert shown.end_time - (shown.start_time or 0) >= 20e9
+    assert shown.resource is driver.resource
+    attributes = dict(shown.attributes or {})
+    assert attributes.pop(conventions.STACKTRACE).startswith(f"{__file__}:")
+    ages = attributes.pop(conventions.OPEN_SECONDS)
     assert [math.floor(age * 2) / 2 for age in ages] == [21, 20.5, 20]
-    assert said == {
+    assert attributes == {
         "cinder.volume.id": "v",
         "rpc.method": "m",
         "cinder.still_running": True,
@@ -175,9 +175,9 @@ def test_call_has_no_parent_since_its_caller_waits() -> None:
         "initialize_connection", 20, parent, kind=SpanKind.SERVER, attributes={"rpc.method": "m"}
     )
     looked.look()
-    (told,) = looked.told.spans
-    assert told.parent is None
-    assert [link.context for link in told.links] == [call.context, REMOTE]
+    (shown,) = looked.told.spans
+    assert shown.parent is None
+    assert [link.context for link in shown.links] == [call.context, REMOTE]
 
 
 def test_whose_answer_is_waited_for() -> None:
@@ -273,8 +273,8 @@ def test_failure_of_a_look_is_said_once(caplog: pytest.LogCaptureFixture) -> Non
     looked.looks._work(asked=False)
     looked.looks._work(asked=False)
     failure_log.write()
-    (said,) = caplog.messages
-    assert said.startswith("otel-cinder could not tell what is still running because of Stop")
+    (message,) = caplog.messages
+    assert message.startswith("otel-cinder could not tell what is still running because of Stop")
 
 
 def test_setting() -> None:
