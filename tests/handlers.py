@@ -23,7 +23,7 @@ MODULES = (
     *("volume/flows/*.py", "volume/flows/*/*.py", "volume/manager.py", "volume/rpcapi.py"),
     *("volume/volume_migration.py", "volume/volume_types.py", "volume/volume_utils.py"),
 )
-"""All that works on a tenant's resources, but for the drivers: what one of these swallows is within
+"""All that works on a tenant's resources, except the drivers: what one of these swallows is within
 its call's span. `image/format_inspector.py` looks at bytes, and is left out."""
 
 LEFT_OUT = ("image/format_inspector.py",)

@@ -92,7 +92,7 @@ class Extent:
     """How much of Cinder there is: backends by their capacity in GiB, services, more settings.
 
     `options` are those of [DEFAULT], `sections` those of others. The scheduler prefers the backend
-    with the most capacity; None is without bounds. Nobody is notified unless there is a driver of
+    with the most capacity; None is without bounds. No notifications are sent unless there is a driver of
     oslo.messaging's for that.
     """
 

@@ -35,7 +35,7 @@ _ENTERED: Final = frozenset(
         "_named",
     }
 )
-"""More functions that are entered whatever breaks."""
+"""More functions that are always entered."""
 
 
 class BrokenError(Exception):
@@ -105,7 +105,7 @@ def _holds(statement: ast.stmt) -> bool:
 
 
 class Odd:
-    """Raises whatever it is asked."""
+    """Raises on every operation."""
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("do not ask me")

@@ -35,7 +35,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _prompt_pools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Idle workers of futurist's pools look every second whether they are to stop."""
+    """Idle workers of futurist's pools check every second whether to stop."""
     monkeypatch.setattr("futurist._thread.ThreadWorker.MAX_IDLE_FOR", 0.02)
 
 
@@ -76,7 +76,7 @@ def _flows_left() -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 @pytest.fixture
 def instrumented() -> Iterator[Callable[..., Recorder]]:
-    """Instruments, with a sampler and settings if wanted; the spans go into what it returns."""
+    """Instruments, optionally with a sampler and settings, and returns the recorder of the spans."""
 
     def instrument(sampler: Any = None, **settings: Any) -> Recorder:
         recorder = Recorder(sampler)

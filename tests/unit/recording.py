@@ -33,7 +33,7 @@ class CountingIds(IdGenerator):
 
 
 class Clock:
-    """Stands in for every clock that spans are timed by: the SDK's, and the two of `core.clock`."""
+    """Replaces every clock that times spans: the SDK's, and the two of `spans.clock`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class Clock:
 
 
 class Recorder:
-    """A provider and what has ended in it, in order."""
+    """A provider and its ended spans, in order."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         self._exporter = InMemorySpanExporter()
@@ -86,7 +86,7 @@ class Recorder:
         return [s.name for s in ids if s.parent and s.parent.span_id == parent.context.span_id]
 
     def clear(self) -> None:
-        """Forget what has ended."""
+        """Forget the ended spans."""
         self._exporter.clear()
 
 

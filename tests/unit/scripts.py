@@ -1,4 +1,4 @@
-"""Runs Python scripts in processes of their own: what eventlet, forks and exits do to one."""
+"""Runs Python scripts in processes of their own, for tests of eventlet, forks and exits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.recording import Recorder
 spans = Recorder()
 otel_cinder.instrument(tracer_provider=spans.provider)
 """
-"""Instrumented, with what ends in ``spans``."""
+"""Instrumented, with the ended spans in ``spans``."""
 
 EXPORTED = """
 import otel_cinder

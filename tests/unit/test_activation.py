@@ -134,7 +134,7 @@ def test_others_switched_off_leave_it_on() -> None:
 
 
 def test_bad_value_is_warned_of() -> None:
-    """A value that is neither yes nor no is off, and one line on stderr says so."""
+    """A value that is neither yes nor no means off, with one line on stderr."""
     ran = scripts.run(
         "import warnings; warnings.simplefilter('ignore')",
         switched("treu"),
@@ -219,7 +219,7 @@ def test_what_is_wrong_is_said_in_the_log(variables: dict[str, str], said: str) 
     ids=",".join,
 )
 def test_switched_off_is_silent(variables: dict[str, str]) -> None:
-    """Where tracing is switched off, or its right settings are there, nothing is said."""
+    """With tracing off, or with correct settings, nothing is logged."""
     ran = scripts.run(QUIET, with_variables(**variables), SERVICE)
     assert ran.stdout.splitlines() == ["1 0"]
     assert ran.stderr == ""
@@ -229,7 +229,7 @@ def test_switched_off_is_silent(variables: dict[str, str]) -> None:
     "variables", [{"OTEL_CINDER_ENABLE": "1"}, {"OTEL_CINDER_ENABLED": "treu"}]
 )
 def test_other_programs_hear_nothing(variables: dict[str, str]) -> None:
-    """A program that is not Cinder's writes nothing: whoever runs a command may read its stderr."""
+    """Other programs than Cinder's write nothing, because their callers may read stderr."""
     ran = scripts.run(with_variables(**variables), "import json, logging; print('1')")
     assert (ran.stdout, ran.stderr) == ("1\n", "")
 
@@ -244,7 +244,7 @@ def test_other_programs_hear_nothing(variables: dict[str, str]) -> None:
     ],
 )
 def test_broken_installation_never_raises(broken: str) -> None:
-    """Where a dependency is missing Cinder starts untraced, and one sentence says why."""
+    """If a dependency is missing, Cinder starts untraced, and one sentence says why."""
     ran = scripts.run(
         f"""
         import warnings; warnings.simplefilter("ignore")
@@ -282,7 +282,7 @@ def test_package_that_is_too_old_is_told() -> None:
     [("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-1"), ("OTEL_PROPAGATORS", "unheard-of")],
 )
 def test_setting_that_the_sdk_refuses_is_told(variable: str, value: str) -> None:
-    """Where OpenTelemetry can't be imported for its setting, Cinder starts, and is told which."""
+    """If a setting breaks OpenTelemetry's import, Cinder starts, and its log names the setting."""
     ran = scripts.run(
         "import warnings; warnings.simplefilter('ignore')",
         ON,
@@ -325,7 +325,7 @@ def test_instrument_by_hand_before_the_hooks() -> None:
 
 
 def test_installed_line_warns_once() -> None:
-    """The .pth of the installed wheel says what is wrong once, however often site reads it."""
+    """The .pth of the installed wheel reports an error once, also if site reads it twice."""
     ran = scripts.run(
         f"{QUIET}; import sys, taskflow.engines; print(int('otel_cinder.activation' in sys.modules))",
         env={"OTEL_CINDER_ENABLED": "treu"},

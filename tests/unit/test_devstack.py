@@ -32,7 +32,7 @@ PROGRAMS = {
 
 
 class Devstack:
-    """A folder with programs, units and what was called."""
+    """A folder with programs, units and a record of the calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -129,7 +129,7 @@ def test_undoing_what_was_never_done_succeeds(devstack: Devstack, script: str) -
 
 
 def test_unknown_pipeline_is_refused(devstack: Devstack) -> None:
-    """A word that is neither jaeger nor none stops the stack, and the message says what to set."""
+    """A word other than jaeger or none stops the stack, with a message that says what to set."""
     done = devstack.run("stack extra", OTEL_CINDER_PIPELINE="yes")
     assert done.returncode == 1
     assert "Set OTEL_CINDER_PIPELINE to jaeger or none: it is yes" in done.stderr

@@ -1,4 +1,4 @@
-"""Whatever fails in otel-cinder, the host's function is called once, and what comes of it is the same."""
+"""If otel-cinder fails anywhere, the host's function is still called once, with the same result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ with warnings.catch_warnings():  # Cinder's policies say on import what is depre
 pytestmark = pytest.mark.complains
 
 OTHERS = ("requests:",)
-"""Left out: what opentelemetry-instrumentation-requests puts there."""
+"""Left out: the wrappers of opentelemetry-instrumentation-requests."""
 
 RESULT = [object()]
 
@@ -53,7 +53,7 @@ class HostError(Exception):
 
 
 class Host:
-    """Stands in the place of a function of the host's."""
+    """Replaces a function of the host."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -91,7 +91,7 @@ def targets() -> list[str]:
 
 
 def outcome(host: Host, call: Callable[[], Any]) -> tuple[Any, Any]:
-    """How often the host was called, and what came of it: its own result or error, or ours."""
+    """How often the host was called, and the result: its own or ours, value or error."""
     before, host.calls = otel_context.get_current(), 0
     try:
         came: Any = call()
@@ -118,7 +118,7 @@ COUNTS = {
     "logging:Logger.callHandlers": 1,
     "oslo_context.context:RequestContext.get_logging_values": 0,
 }
-"""So many arguments, behind the instance, where a replacement takes no others."""
+"""The number of arguments, after the instance, if a replacement takes no others."""
 
 ERRORS = (None, HostError("no"), KeyboardInterrupt())
 
@@ -127,7 +127,7 @@ ERRORS = (None, HostError("no"), KeyboardInterrupt())
 def test_every_place_calls_the_host_once(
     targets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a request, with whatever arguments, and whichever call of ours fails."""
+    """In a request, with any arguments, and with each call of ours failing in turn."""
     # What is complained of is a line, too, and one of the places is what handles lines.
     monkeypatch.setattr(internal_errors._LOG, "disabled", True)
     wrong, recorder = {}, Recorder()
@@ -182,7 +182,7 @@ def tried(
 
 
 class Say(task.Task):
-    """A task that notes what it does."""
+    """A task that records its calls."""
 
     def __init__(self, seen: list[Any], name: str, *, fails: bool = False) -> None:
         super().__init__(name=name, provides=f"{name}-result")

@@ -39,7 +39,7 @@ def package(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_imported_module_is_called_back_at_once(hooks: ImportHooks) -> None:
-    """For what is imported the callback runs at once, and no hook is registered."""
+    """For an imported module the callback runs at once, and no hook is registered."""
     called: list[int] = []
     hooks.when_imported("json", lambda: called.append(1))
     assert called == [1]
@@ -110,7 +110,7 @@ def test_failing_module_fails_as_ever(hooks: ImportHooks, package: pathlib.Path)
 
 
 def test_missing_module_is_missing(hooks: ImportHooks) -> None:
-    """A module that does not exist raises ModuleNotFoundError as ever."""
+    """A module that does not exist still raises ModuleNotFoundError."""
     hooks.when_imported("no_such_module_at_all", lambda: None)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("no_such_module_at_all")
@@ -176,7 +176,7 @@ def test_hooks_cost_the_standard_library_only() -> None:
 def test_module_under_way_is_called_back_when_it_is_done(
     hooks: ImportHooks, package: pathlib.Path
 ) -> None:
-    """A module that is being imported when somebody asks for it is seen at the next import."""
+    """A module that is half imported when a callback is registered is seen at the next import."""
     (package / "half.py").write_text("import waited_for.inner\nVALUE = 3\n")
     seen: list[int] = []
 

@@ -59,7 +59,7 @@ def test_nothing_that_every_operator_installs_is_pinned() -> None:
 def test_demo_brings_its_cinder_into_a_virtualenv_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where there is no Cinder, the demo's advice begins with a new virtualenv."""
+    """Without Cinder, the demo's advice begins with a new virtualenv."""
     from otel_cinder.cli.demo import cinder_conf
     from otel_cinder.cli.demo.problem import Problem
 

@@ -84,7 +84,7 @@ def places() -> dict[str, Any]:
 
 @pytest.fixture
 def spans(instrumented: Callable[..., Recorder]) -> Recorder:
-    """Instrumented, with what is off by default as well."""
+    """Instrumented, with the seams that are off by default."""
     return instrumented(clients=True)
 
 
@@ -172,7 +172,7 @@ def pickled_as(function: Any) -> tuple[str, str]:
 
 
 def test_instrument_is_idempotent(spans: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    """A second instrument() changes nothing, and says nothing."""
+    """A second instrument() changes and logs nothing."""
     before = places()
     otel_cinder.instrument()
     CinderInstrumentor().instrument()

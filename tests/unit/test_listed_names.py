@@ -16,7 +16,7 @@ DRIVER = {"code.function.name": "cinder.volume.drivers.lvm.LVMVolumeDriver.creat
 
 
 def found(**arrived: Any) -> list[str]:
-    """Return what of these spans, metrics and logs is not listed."""
+    """Return the names of these spans, metrics and logs that are not listed."""
     receiver: Any = SimpleNamespace(
         **{name: lambda name=name: arrived.get(name, []) for name in ("spans", "metrics", "logs")}
     )

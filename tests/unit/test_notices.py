@@ -26,7 +26,7 @@ def test_notice_is_said_at_once_where_there_is_a_log(caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("imported", [True, False], ids=["before", "after"])
 def test_notice_waits_for_oslo_log(imported: bool) -> None:
-    """It is said when oslo.log has been set up, in order, once; then setup is as it was."""
+    """Notices are logged once, in order, after oslo.log's setup; then setup is unpatched."""
     begin = "from otel_cinder import notices; notices.warn('a'); notices.warn('b')"
     ran = scripts.run(
         *((OSLO, begin) if imported else (begin, OSLO)),
@@ -41,7 +41,7 @@ def test_notice_waits_for_oslo_log(imported: bool) -> None:
 
 
 def test_notice_is_said_at_the_end_where_no_log_came() -> None:
-    """A process that ends without a log says it on stderr."""
+    """A process that ends without a log writes its notices to stderr."""
     ran = scripts.run("from otel_cinder import notices; notices.warn('a'); print('1')")
     assert (ran.stdout, ran.stderr) == ("1\n", "a\n")
 

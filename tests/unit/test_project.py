@@ -54,7 +54,7 @@ def test_workflows_and_forms_are_valid(schema: str, files: list[Path]) -> None:
 
 
 def test_each_python_of_the_classifiers_runs_the_unit_tests(metadata: dict) -> None:
-    """The quick job's matrix is what the package index is told."""
+    """The quick job's matrix has the Pythons of the classifiers."""
     prefix = "Programming Language :: Python :: 3."
     promised = {c.rpartition(" ")[2] for c in metadata["classifiers"] if c.startswith(prefix)}
     jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
@@ -63,7 +63,7 @@ def test_each_python_of_the_classifiers_runs_the_unit_tests(metadata: dict) -> N
 
 
 def test_workflow_has_the_python_of_each_release() -> None:
-    """The job that installs every release's Cinder lacks none of their Pythons."""
+    """The job that installs every release's Cinder has all their Pythons."""
     jobs = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())["jobs"]
     [setup] = [step["with"] for step in jobs["releases"]["steps"] if "python-version" in str(step)]
     assert {release.python for release in RELEASES} <= set(setup["python-version"].split())

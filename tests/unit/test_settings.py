@@ -48,7 +48,7 @@ def test_no(value: str, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_bad_flag_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """A value that is neither counts as no; the warning says what, why and what to do, cut short."""
+    """An unknown value counts as no; the warning has the advice, the reason and the value, cut short."""
     assert not Settings.from_environ({"OTEL_CINDER_PERIODIC": "maybe" * 100}).periodic
     (message,) = caplog.messages
     assert message == (
@@ -122,7 +122,7 @@ def test_every_setting_has_a_name_and_a_meaning() -> None:
 def test_unknown_setting_is_warned_of(
     name: str, nearest: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A name that is none of the settings is told with the nearest one, or all of them."""
+    """A warning about an unknown name has the nearest setting, or all settings."""
     Settings.from_environ({"OTEL_CINDER_ENABLED": "true", name: "1"})
     assert caplog.messages == [
         (
@@ -133,7 +133,7 @@ def test_unknown_setting_is_warned_of(
 
 
 def test_known_settings_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """No setting is unknown, whatever it says; nor are others' variables looked at."""
+    """Every setting is known, with any value; other programs' variables are ignored."""
     others = ("OTEL_SERVICE_NAME", "MY_OTEL_CINDER_ENABLE", "OTEL_CINDERELLA")
     Settings.from_environ(dict.fromkeys((*NAMES, *others), ""))
     assert caplog.messages == []

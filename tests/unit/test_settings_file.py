@@ -75,7 +75,7 @@ def test_file_leaves_other_services_alone(prefix: Path, door: str) -> None:
 
 @each_door
 def test_variable_switches_off_what_the_file_switches_on(prefix: Path, door: str) -> None:
-    """With OTEL_CINDER_ENABLED=false nothing is imported, whatever the file says."""
+    """With OTEL_CINDER_ENABLED=false nothing is imported, also if the file switches tracing on."""
     ran = scripts.run(
         begin(prefix, f"import os; os.environ['OTEL_CINDER_ENABLED'] = 'false'\n{door}"),
         "import sys; print(int('otel_cinder.activation' in sys.modules))",
@@ -114,7 +114,7 @@ def test_mistakes_are_said_without_the_text(prefix: Path) -> None:
 
 
 def test_file_that_cannot_be_read_is_said(prefix: Path) -> None:
-    """Cinder starts as ever, and one line names the file and who has to be able to read it."""
+    """Cinder starts as usual; one line names the file and the user that must be able to read it."""
     (prefix / "etc" / "otel-cinder.conf").write_bytes(b"OTEL_A=\xff\n")
     ran = scripts.run(begin(prefix, DOORS["pth"]), "import cinder", IMPORTED)
     assert ran.said == [False, None, None]

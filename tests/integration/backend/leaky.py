@@ -1,6 +1,6 @@
 """A volume driver that can't keep a secret: says, runs, raises and returns what a test has planted.
 
-What it says stands in `plants.json` in the service's state path: `lines` to log, `commands` to run,
+`plants.json` in the service's state path has its texts: `lines` to log, `commands` to run,
 `errors` to raise, and `connection`, what is told of a connection. It says a part of it in each call
 of its methods, until all has been said.
 """

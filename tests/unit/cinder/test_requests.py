@@ -97,7 +97,7 @@ def test_action_is_read_and_the_body_left_where_it_was() -> None:
     ],
 )
 def test_no_action(more: dict[str, Any]) -> None:
-    """Whatever is missing or odd, there is no action and nothing is raised."""
+    """With missing or odd values there is no action, and nothing is raised."""
     assert action(io.BytesIO(b'{"os-extend": {}}'), **more) is None
 
 
@@ -202,7 +202,7 @@ def of_message(topic: str, method: str, **args: Any) -> dict[str, Any]:
 
 
 def test_what_a_create_message_is_about() -> None:
-    """The volume with its type's name, host and source, and the attempt, as the messages say."""
+    """The volume with its type's name, host and source, and the attempt, from the messages."""
     volume = an_object(
         id="v-1",
         size=2,
@@ -287,5 +287,5 @@ def test_attempts(topic: str, filter_properties: Any, attempt: int) -> None:
     ],
 )
 def test_what_other_messages_are_about(args: dict[str, Any], said: dict[str, Any]) -> None:
-    """Each operation's objects are named by their ids; what is odd is passed over."""
+    """Each operation's objects are named by their ids; odd values are ignored."""
     assert of_message("cinder-volume", "anything", **args) == said

@@ -45,7 +45,7 @@ def test_chatter(method: str, chatter: bool) -> None:
 
 
 def test_resource_attributes_without_a_service() -> None:
-    """Where the work does not say which service it is, the process does."""
+    """If the work names no service, the process's name is used."""
     attributes = services.resource_attributes(None)
     assert attributes["service.namespace"] == "cinder"
     assert attributes["service.instance.id"]

@@ -112,7 +112,7 @@ def volume_create() -> list[SpanRecord]:
 
 
 def failed_create() -> list[SpanRecord]:
-    """A driver that fails, what is reverted for it, and a scheduler that finds no other backend."""
+    """A failing driver, the reverts, and a scheduler that finds no other backend."""
     record = Recorder()
     service = "cinder-volume"
     reason = "VolumeBackendAPIException: no space\nleft on the backend"

@@ -28,7 +28,7 @@ def test_it_says_its_version() -> None:
 
 
 def test_help_lists_the_demo() -> None:
-    """Somebody who knows nothing finds the demo."""
+    """The help leads a new user to the demo."""
     status, output, _ = invoke("--help")
     assert status == 0
     assert "demo" in output

@@ -51,14 +51,14 @@ def test_the_board_that_it_links_to_is_among_ours() -> None:
 
 
 def test_nothing_is_asked_by_way_of_a_proxy(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With http_proxy set, what is on this host is still asked directly."""
+    """With http_proxy set, addresses on this host are still reached directly."""
     monkeypatch.setenv("http_proxy", NOWHERE)
     with answering_with({"/api/health": {"database": "ok"}}) as grafana:
         assert len(Pipeline(NOWHERE, grafana).links(trace)) == 2
 
 
 def test_a_trace_that_comes_in_part_is_said_in_numbers(trace: Trace) -> None:
-    """The sentence says how many spans are missing, where, and whose log to read."""
+    """The sentence has the number of missing spans, the address, and the log to read."""
     spans = [
         {"traceId": span.trace_id, "spanId": span.span_id, "name": span.name}
         for span in trace.spans[:3]

@@ -67,7 +67,7 @@ def test_an_orphan_says_which_parent_is_missing() -> None:
 
 
 def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
-    """A create whose driver's call has not ended, as it is told for the second time."""
+    """A create whose driver call has not ended, with its second still-running span."""
     spans = [span for span in volume_create() if span.service != "cinder-volume"]
     cast = next(span for span in spans if span.name == "cast cinder-volume/create_volume")
     said = {
@@ -93,7 +93,7 @@ def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
 
 
 def test_what_is_still_running_is_drawn_as_that() -> None:
-    """Once, as old as it was last told, with where it is, in what, and what is still to come."""
+    """It is drawn once, with its latest age, its place, its open spans and the tasks to come."""
     lines = drawn(hanging_create(), 128).splitlines()
     (index,) = (index for index, line in enumerate(lines) if "still running" in line)
     assert "RBD.create_volume" in lines[index]
@@ -107,7 +107,7 @@ def test_what_is_still_running_is_drawn_as_that() -> None:
 
 
 def test_what_has_ended_is_not_drawn_beside_what_told_of_it() -> None:
-    """Once the span itself has arrived, what told of it while it ran is left out."""
+    """After the span itself has arrived, its still-running spans are left out."""
     real = replace(hanging_create()[-1], span_id="f" * 16, name="RBD.create_volume", attributes={})
     text = drawn(hanging_create(replace(real, links=())), 128)
     assert "still running" not in text
@@ -137,7 +137,7 @@ def test_a_success_with_an_error_shows_the_error() -> None:
 
 
 def test_odd_data_is_drawn_too() -> None:
-    """Whatever the spans say, something is drawn and nothing raises."""
+    """Any spans are drawn without an exception."""
     dice = random.Random(7)
     ids = [f"{number:016x}" for number in range(8)]
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""Each check: what it finds, and that it invents nothing."""
+"""Each check's findings, without false ones."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ FAILED = {"signal": "spans", "where": "x", "state": "failed", "advice": "Do", "w
 def test_each_fact_is_found(
     process: Process, facts: dict[str, Any], check: str, level: Level
 ) -> None:
-    """One thing is wrong, and one finding tells it."""
+    """Each problem causes exactly one finding."""
     assert found(process, **facts) == [(check, level)]
 
 
@@ -135,7 +135,7 @@ NEEDING = Configuration({("DEFAULT", "logging_default_format_string"): "%(otelTr
 def test_formats_need_a_traced_process(
     process: Process, facts: dict[str, Any], said: str | None
 ) -> None:
-    """Where a file switches tracing on, it does so for every program that reads the formats."""
+    """A file switches tracing on for every program that reads the formats."""
     sight = Sight({**HEALTHY, **facts}, NEEDING, process=process)
     assert [f.what.partition("these, ")[2] for f in checks.formats(sight)] == (
         [said] if said else []
@@ -179,13 +179,13 @@ def test_hidden_wsgi_server_may_wait_for_its_first_request(proc: Proc) -> None:
 
 
 def test_virtualenv_that_cannot_be_asked_is_the_only_finding(process: Process) -> None:
-    """Nothing is guessed of what was not seen."""
+    """Unseen parts cause no guesses."""
     sight = Sight({}, process=process, unseen=("its Python can't be found",))
     assert [finding.level for finding in findings_of(sight)] == [Level.UNSEEN]
 
 
 def test_exit_status_says_the_worst() -> None:
-    """Something to mend is 1; what could not be seen is 2; a note is none of these."""
+    """A problem gives status 1, an unreadable part 2, a note 0."""
     each = {level: Finding("c", "a", "w", level) for level in Level}
     assert status_of([]) == status_of([each[Level.NOTE]]) == 0
     assert status_of([each[Level.UNSEEN], each[Level.NOTE]]) == 2

@@ -45,7 +45,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_standard_library_is_enough(bare: Path) -> None:
-    """Without site-packages it runs, and says that otel-cinder is missing in the other virtualenv."""
+    """It runs without site-packages, and reports that otel-cinder is missing in the other virtualenv."""
     code = (
         f"import sys; sys.path.insert(0, {scripts.ROOT.as_posix()!r})\n"
         "from otel_cinder.doctor.command import main\n"
@@ -113,7 +113,7 @@ def test_nothing_to_look_at_is_said(
 def test_services_with_the_same_fault_share_a_line(
     proc: Proc, bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A finding is told once, with the services that it concerns."""
+    """A finding is shown once, with its services."""
     monkeypatch.setattr(command, "_PROC", proc.folder)
     for pid, name in ((11, "cinder-api"), (12, "cinder-volume")):
         proc.add(pid, [bare / "bin" / "python", f"/x/{name}"], {"OTEL_CINDER_ENABLED": "true"})

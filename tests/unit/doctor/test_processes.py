@@ -1,4 +1,4 @@
-"""Which processes are Cinder's, and what is read of each."""
+"""Finding Cinder's processes, and reading each."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def question(python: Path = PYTHON, **environ: str) -> Question:
 
 
 def test_secrets_of_others_are_not_passed_on() -> None:
-    """Only what decides how modules are found and a collector is reached."""
+    """Only variables that affect imports or the way to a collector are passed on."""
     kept = question(
         OTEL_A="1", PATH="/bin", https_proxy="p", NO_PROXY="n", OS_PASSWORD="secret", HOME="/h"
     )

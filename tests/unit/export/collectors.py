@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Listener:
-    """A port, and what was sent to it."""
+    """A port, and the requests that arrived there."""
 
     port: int
     requests: list[bytes] = field(default_factory=list)

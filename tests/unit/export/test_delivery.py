@@ -128,7 +128,7 @@ def test_too_large_batch_arrives_in_halves(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_later_batches_fit_at_once(make: Make) -> None:
-    """A size that was too large once is not tried again."""
+    """A size that was too large is not tried again."""
     exporter = Told(lambda batch: TOO_LARGE if len(batch) > 150 else results.TAKEN)
     queue = make(exporter, delay=60)
     for _ in range(2):
@@ -228,7 +228,7 @@ def test_batches_are_bounded_in_bytes(make: Make) -> None:
 
 
 def test_span_larger_than_a_batch_leaves_alone(make: Make) -> None:
-    """It is not the queue that keeps it back."""
+    """A span larger than a batch is sent in a batch of its own."""
     exporter = Told(results.TAKEN)
     queue = make(exporter, delay=60)
     end(queue, "a")
@@ -304,7 +304,7 @@ def test_tries_are_spread(make: Make) -> None:
 
 
 def test_retry_after_is_honoured(make: Make) -> None:
-    """The collector says when."""
+    """The collector's answer names the time."""
     exporter = Told(AGAIN._replace(wait=2.0), results.TAKEN)
     queue = make(exporter)
     end(queue, "a")
@@ -346,7 +346,7 @@ def test_what_waits_behind_is_bounded(make: Make) -> None:
 
 
 def test_part_of_a_batch_may_be_left(make: Make) -> None:
-    """Of a batch in halves, what was taken is not sent again."""
+    """If a batch is halved, the accepted half is not sent again."""
     exporter = Told(TOO_LARGE, results.TAKEN, AGAIN, results.TAKEN)
     queue = make(exporter, delay=60)
     end(queue, *["a"] * 10, text="x" * 5000)

@@ -1,4 +1,4 @@
-"""Spans as OTLP: what our encoder makes is what the exporter's own makes, to the last field."""
+"""Spans as OTLP: our encoder's output equals that of the exporter's own, to the last field."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REMOTE = SpanContext(
 
 @pytest.fixture(scope="module")
 def spans() -> Sequence[ReadableSpan]:
-    """Spans of two services and two scopes, with whatever a span can have."""
+    """Spans of two services and two scopes, with everything that a span can have."""
     kept = InMemorySpanExporter()
     for service in ("cinder-api", "cinder-volume"):
         resource = Resource({"service.name": service, "worker": 3}, "https://schema.example/1")

@@ -73,7 +73,7 @@ def test_disabled(signal: Signal, environ: dict[str, str], off: bool) -> None:
     ],
 )
 def test_logs_are_off_unless_asked_for(environ: dict[str, str], off: bool) -> None:
-    """Log records are exported where OTEL_LOGS_EXPORTER names an exporter, and else not."""
+    """Log records are exported only if OTEL_LOGS_EXPORTER names an exporter."""
     assert exporters.disabled(LOGS, environ) is off
     assert exporters.logs_are_wanted(environ) is not off
 

@@ -1,4 +1,4 @@
-"""Signals: which threads take them, and what those that end a process do to its last export."""
+"""Signals: the threads that take them, and their effect on a process's last export."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def application(environ, start_response):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A collector that wants everything to be sent again."""
+    """A collector that always asks for a retry."""
     with Receiver() as receiver:
         receiver.respond(status=503)
         yield receiver
@@ -207,7 +207,7 @@ def test_uwsgis_hook_is_taken_and_given_back(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_thread_that_is_not_the_main_one_holds_nothing() -> None:
-    """Only the main thread may set handlers: another's export goes on without."""
+    """Only the main thread may set handlers; an export in another thread works without them."""
     before = [signal.getsignal(number) for number in ENDING]
     seen: list[object] = []
 
@@ -223,7 +223,7 @@ def test_thread_that_is_not_the_main_one_holds_nothing() -> None:
 
 
 class Masked(Worker):
-    """Says which signals its thread does not take."""
+    """Reports the signals that its thread blocks."""
 
     def __init__(self) -> None:
         super().__init__("things", 60)

@@ -115,7 +115,7 @@ def test_what_cannot_be_encoded_takes_no_other_with_it(receiver: Receiver) -> No
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 @pytest.mark.parametrize("how", ["pass", "import os; os._exit(0)"])
 def test_every_way_out_exports(receiver: Receiver, how: str, eventlet: bool) -> None:
-    """The end of the script and os._exit export what was logged, also from a forked child."""
+    """The end of the script and os._exit export logged lines, also in a forked child."""
     ran = scripts.run(
         scripts.EVENTLET if eventlet else "",
         scripts.EXPORTED,

@@ -64,7 +64,7 @@ def points(receiver: Receiver, name: str = WAIT) -> list[MetricPoint]:
 
 
 class Meters:
-    """A provider of a test's own, and what it has."""
+    """A provider of the test's own, with its data."""
 
     def __init__(self) -> None:
         self.reader = InMemoryMetricReader()
@@ -287,7 +287,7 @@ def test_unsampled_requests_are_measured(
 
 
 def test_each_flush_collects(receiver: Receiver) -> None:
-    """A flush exports what has been measured until then; sums go on."""
+    """A flush exports all measurements so far; sums continue."""
     otel_cinder.instrument()
     for _ in range(3):
         runtime.measure(COUNT, 1, {}, Context())
@@ -323,7 +323,7 @@ def test_measurements_do_not_wait_for_the_collection(receiver: Receiver) -> None
 
 
 def test_temporality_is_the_exporters(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta sends what is new."""
+    """OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta sends only new measurements."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
     otel_cinder.instrument()
     for _ in range(2):
@@ -453,7 +453,7 @@ def test_process_id_tells_a_fork_that_python_did_not_see(
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 @pytest.mark.parametrize("how", ["pass", "raise ValueError", "import os; os._exit(0)"])
 def test_every_way_out_exports(receiver: Receiver, how: str, eventlet: bool) -> None:
-    """The end of the script, an exception and os._exit all export what was measured."""
+    """The end of the script, an exception and os._exit all export the measurements."""
     first = scripts.EVENTLET if eventlet else ""
     parts = (first, scripts.EXPORTED, scripts.PATIENT, MEASURED, "measure()", how)
     ran = scripts.run_anyhow(*parts, env=to(receiver))

@@ -47,7 +47,7 @@ def test_silencer_keeps_the_first_reason_of_its_thread() -> None:
 
 
 def test_silencer_comes_before_other_filters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A filter of the SDK's that hides what comes again does not hide it from us."""
+    """The SDK's filter for repeated log lines does not hide them from us."""
     monkeypatch.setattr(LogSilencer, "_threads", {})
     logger = logging.getLogger("opentelemetry.tests.hushed")
     logger.addFilter(lambda _record: False)

@@ -1,4 +1,4 @@
-"""Under eventlet: nothing of eventlet's runs in the export threads, and the hub tells what they say."""
+"""Under eventlet, export threads never run eventlet's code, and the hub logs their messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def work(self):
     works(self)
 Worker._work_until_stopped = work
 """
-"""Before instrument(): what runs in an export thread and must not is in ``seen``."""
+"""Before instrument(): ``seen`` collects code that must not run in an export thread."""
 
 RECORD = """
 import json, time
@@ -117,7 +117,7 @@ def wait(seconds=30):
     while not told and time.monotonic() < end:
         time.sleep(0.05)
 """
-"""After RECORD: ``wait()`` until something is told; ``told`` has it, and whether in a request."""
+"""After RECORD: ``wait()`` for a log line; ``told`` has it, and if it is in a request."""
 
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
@@ -125,7 +125,7 @@ def wait(seconds=30):
 def test_failure_is_logged_without_prompting_and_outside_of_any_request(
     eventlet: bool, forked: bool
 ) -> None:
-    """One span, and nothing after it: what failed is logged, without the request's id or span."""
+    """One span, and nothing after it: its failure is logged, without the request's id or span."""
     ran = scripts.run(
         scripts.EVENTLET if eventlet else "",
         scripts.EXPORTED,

@@ -76,7 +76,7 @@ def aborting(code: grpc.StatusCode, details: str = "", *metadata: tuple[str, byt
 
 
 def taking(_request: Any, _context: Any) -> ExportTraceServiceResponse:
-    """Takes everything."""
+    """Accepts every export."""
     return ExportTraceServiceResponse()
 
 
@@ -152,7 +152,7 @@ def test_partial_success(deliver: Deliver) -> None:
     ],
 )
 def test_statuses(code: str, verdict: Verdict, deliver: Deliver) -> None:
-    """OTLP's table decides what is tried again; each call sends once, and the kind is the status."""
+    """OTLP's table decides about retries; each call sends once, and the kind is the status."""
     with serving(aborting(grpc.StatusCode[code], "why not")) as server:
         answered = deliver(server.port)
     assert (answered.verdict, answered.kind) == (verdict, code)
@@ -163,7 +163,7 @@ def test_statuses(code: str, verdict: Verdict, deliver: Deliver) -> None:
 @pytest.mark.parametrize("key", ["google.rpc.retryinfo-bin", "grpc-status-details-bin"])
 @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
 def test_retry_info(code: str, key: str, deliver: Deliver) -> None:
-    """A server that says when to come again is left alone for so long, also one without room."""
+    """The server's retry delay is obeyed, also if the server has no room."""
     info = RetryInfo(retry_delay=Duration(seconds=7, nanos=500_000_000))
     packed = info.SerializeToString()
     if key == "grpc-status-details-bin":

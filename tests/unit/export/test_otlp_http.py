@@ -97,7 +97,7 @@ def test_signals_own_settings_win() -> None:
     ("compression", "decompress"), [("gzip", gzip.decompress), ("deflate", zlib.decompress)]
 )
 def test_compression(compression: str, decompress: Any) -> None:
-    """OTEL_EXPORTER_OTLP_COMPRESSION compresses, and says so."""
+    """OTEL_EXPORTER_OTLP_COMPRESSION compresses, with the right header."""
     with collector(answer()) as listener:
         assert deliver(listener.endpoint, COMPRESSION=compression) is TAKEN
     assert listener.header("content-encoding") == compression
@@ -219,7 +219,7 @@ def test_partial_success_of_logs() -> None:
 
 
 def test_warning_of_full_success() -> None:
-    """Nothing rejected, and a message: taken, with a warning to tell."""
+    """A message without rejected items: accepted, with a warning to log."""
     with collector(answer(200, partial(0, "use the new endpoint"))) as listener:
         answered = deliver(listener.endpoint)
     assert (answered.verdict, answered.rejected) == (Verdict.TAKEN, 0)
@@ -253,7 +253,7 @@ def test_success_that_is_no_otlp(body: bytes, kind: str, verdict: Verdict) -> No
     ],
 )
 def test_statuses(status: int, verdict: Verdict) -> None:
-    """OTLP's table decides what is tried again; the kind of the error is the status."""
+    """OTLP's table decides about retries; the kind of the error is the status."""
     with collector(answer(status)) as listener:
         answered = deliver(listener.endpoint)
     assert (answered.verdict, answered.kind) == (verdict, str(status))
@@ -275,7 +275,7 @@ def test_statuses(status: int, verdict: Verdict) -> None:
     ],
 )
 def test_collectors_message_is_reported(body: bytes, kind: str, said: str) -> None:
-    """The reason of a refusal, from OTLP's own message or whatever it is, secrets masked."""
+    """The reason of a refusal, from OTLP's own message or any other body, secrets masked."""
     with collector(answer(400, body, kind, "Bad Request")) as listener:
         assert deliver(listener.endpoint).raw == f"400 Bad Request {said}".strip()
 
@@ -393,7 +393,7 @@ def test_connection_that_is_closed_without_an_answer() -> None:
 
 
 def test_idle_connection_that_was_closed_is_made_anew() -> None:
-    """The collector closes what is idle; the next batch arrives nevertheless, once."""
+    """After the collector closed an idle connection, the next batch still arrives, once."""
     requests = []
 
     def serve(connection: socket.socket) -> None:
@@ -474,7 +474,7 @@ def test_collector_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answer_before_all_is_read() -> None:
-    """A collector that says 413 without reading the rest is heard."""
+    """A collector's 413 is read, also if it does not read the rest of the request."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(1000)
@@ -513,7 +513,7 @@ def test_tls(tls: tuple[pathlib.Path, pathlib.Path]) -> None:
 def test_certificate_of_the_environment(
     tls: tuple[pathlib.Path, pathlib.Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """REQUESTS_CA_BUNDLE is believed where no certificate is set for OTLP."""
+    """REQUESTS_CA_BUNDLE is used if no certificate is set for OTLP."""
     with collector(answer(), context=collectors.server_context(*tls)) as listener:
         environ = {
             ENDPOINT: listener.endpoint.replace("http:", "https:"),
@@ -612,7 +612,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[collectors.Listener]:
 
 
 def test_proxy_is_named(proxy: collectors.Listener) -> None:
-    """A proxy in between is asked by the whole URL, and named where that fails; no password is."""
+    """A proxy gets the whole URL, and errors name it without its password."""
     answered = deliver("http://collector.example:4318")
     assert proxy.requests[0].startswith(b"POST http://collector.example:4318/v1/traces HTTP/1.1")
     assert proxy.header("proxy-authorization") == "Basic bWU6U2VjcmV0MQ=="

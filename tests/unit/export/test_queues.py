@@ -369,7 +369,7 @@ def test_messages_name_what_is_lost(
 
 
 def test_spans_arrive_over_otlp(receiver: Receiver) -> None:
-    """A flush exports what has ended, and says that it did."""
+    """A flush exports the ended spans, and returns True."""
     script = "span('a'); span('b'); print(flush())"
     ran = scripts.run(scripts.EXPORTED, scripts.PATIENT, script, env=to(receiver))
     assert ran.stdout.strip() == "True"
@@ -381,7 +381,7 @@ def test_spans_arrive_over_otlp(receiver: Receiver) -> None:
 )
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 def test_every_way_out_flushes(receiver: Receiver, how: str, eventlet: bool) -> None:
-    """The end of the script, an exit, an exception and os._exit all export at once what was recorded."""
+    """The end of the script, an exit, an exception and os._exit all export recorded spans at once."""
     first = scripts.EVENTLET if eventlet else ""
     parts = (first, scripts.EXPORTED, scripts.PATIENT, "span('a')", how)
     ran = scripts.run_anyhow(*parts, env=to(receiver, OTEL_BSP_SCHEDULE_DELAY="600000"))

@@ -32,7 +32,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_start_that_raises_does_not_keep_others() -> None:
-    """Its error reaches its caller; the next one begins as ever."""
+    """Its error reaches the caller; the next thread starts as usual."""
     order: list[str] = []
 
     def broken() -> None:
@@ -54,7 +54,7 @@ class Slow:
 parent, importing = os.getpid(), threading.Event()
 sys.meta_path.insert(0, Slow())
 """
-"""Whoever imports ``SLOWLY_IMPORTED`` in this process takes three seconds for it."""
+"""Importing ``SLOWLY_IMPORTED`` in this process takes three seconds."""
 
 
 @pytest.mark.parametrize(

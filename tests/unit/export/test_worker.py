@@ -50,7 +50,7 @@ def test_worker_works_when_asked_and_ends() -> None:
 
 
 def test_broken_worker_releases_its_callers(caplog: pytest.LogCaptureFixture) -> None:
-    """Work that raises ends the thread, with one sentence, and whoever waits goes on at once."""
+    """Work that raises ends the thread, with one log line; waiting callers go on at once."""
     works = Works()
     works.error = RuntimeError("no")
     works.start()

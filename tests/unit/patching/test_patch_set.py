@@ -151,7 +151,7 @@ def test_undo_forgets_what_waits(patches: PatchSet) -> None:
 def test_another_librarys_patch_is_not_undone(
     library: Any, patches: PatchSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A place that another has patched since is left to him; what is ours there only passes on."""
+    """A place that another program patched later is left alone; our wrapper there only passes calls on."""
     patches.wrap("s", "a_library:function", plus_one)
     ours = library.function
     library.function = lambda value: ours(value) * 10
@@ -302,7 +302,7 @@ def wrapped(patches: PatchSet) -> Any:
 
 
 def test_function_is_replaced_by_a_function(wrapped: Any) -> None:
-    """The kinds of functions and methods are what they were, and so is what they say of themselves."""
+    """Functions and methods keep their kinds and their metadata."""
     assert type(wrapped.host) is types.FunctionType
     kinds = [type(vars(Host)[name]) for name in METHODS]
     function = types.FunctionType
@@ -354,7 +354,7 @@ def test_methods_are_referenced_weakly(wrapped: Any) -> None:
 
 
 def test_arguments_by_name(wrapped: Any) -> None:
-    """Every argument can be given by the name that it has, whatever name a wrapper uses."""
+    """Every argument can be passed by its own name, even a name that a wrapper uses."""
     assert wrapped.host(self=1, wrapped=5, instance=6) == (1, 5, 6)
     mine = Host("mine")
     assert mine.method(2, 3, wrapped=4, self=5, instance=6, args=7) == (
@@ -447,7 +447,7 @@ def test_inherited_method_is_wrapped_where_it_is_defined(patches: PatchSet) -> N
 
 
 def test_what_is_no_function_is_what_it_was(wrapped: Any) -> None:
-    """C code, a class, a callable object and what another has wrapped stay what they were."""
+    """C code, classes, callable objects and others' wrappers keep their types."""
 
     class Sub(wrapped.Called):  # type: ignore[misc]
         pass

@@ -1,4 +1,4 @@
-"""Room for the frames of what is called: no piece of stack is mapped and unmapped over and over."""
+"""Room for a call's frames: no piece of stack is mapped and unmapped over and over."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from tests.unit.reading.recorded import recorded
 
 
 def said(difference: Difference) -> str:
-    """All that is said of the stages."""
+    """All differences of the stages."""
     return "\n".join(
         f"{pair.name}: {each}" for pair in difference.pairs for each in pair.differences
     )
 
 
 def test_a_trace_does_not_differ_from_itself() -> None:
-    """Nothing is said of two that are alike."""
+    """Two equal traces have no differences."""
     story = Story(recorded("reschedule"))
     difference = difference_of(story, story)
     assert len(difference.pairs) == len(story.stages) + 1

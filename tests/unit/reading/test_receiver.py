@@ -194,7 +194,7 @@ def test_waiting_wakes_for_every_signal(receiver: Receiver) -> None:
 
 
 def test_one_path_can_fail_alone(receiver: Receiver) -> None:
-    """With a path, only what is sent there is refused."""
+    """With a path, only requests to that path are refused."""
     receiver.respond(503, path="/v1/metrics")
     assert post(receiver, metrics_body(), "/v1/metrics") == 503
     assert post(receiver, body()) == 200
@@ -258,7 +258,7 @@ def test_it_can_go_down_and_come_back(receiver: Receiver) -> None:
 
 
 def test_a_port_in_use_is_said_at_once(receiver: Receiver) -> None:
-    """A taken port raises OSError instead of answering for somebody else."""
+    """A port in use raises OSError."""
     other = Receiver(port=int(receiver.endpoint.rpartition(":")[2]))
     with pytest.raises(OSError, match="in use"):
         other.start()

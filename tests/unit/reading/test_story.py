@@ -1,4 +1,4 @@
-"""The story of a trace, told of what real Cinder recorded."""
+"""The story of a trace, from traces of real Cinder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def said(story: Story) -> list[tuple[str, str]]:
 
 
 def test_every_stage_of_a_create_has_words_in_both_languages() -> None:
-    """No stage of a real create is told by its name alone; the waits in the queue are stages."""
+    """Every stage of a real create has a description; the waits in the queue are stages."""
     trace = recorded("create")
     english, chinese = Story(trace), Story(trace, words("zh"))
     assert english.title == "Create a volume"
@@ -69,7 +69,7 @@ def test_a_task_that_failed_has_no_results() -> None:
 
 
 def test_log_lines_have_their_file_and_line() -> None:
-    """Each line that Cinder logged is told once, with its place."""
+    """Each log line of Cinder is shown once, with its place."""
     root = Story(recorded("create")).stages[0]
     assert root.kind == "request"
     assert "Create volume of 1 GB" in [line.message for line in root.logs]
@@ -107,14 +107,14 @@ def test_a_reschedule_is_told_with_its_end() -> None:
     ],
 )
 def test_the_end_is_told(name: str, error: str) -> None:
-    """A trace ends well if its last attempt did; a refused request says by what."""
+    """A trace succeeds if its last attempt did; a refused request has its reason."""
     told = Story(recorded(name)).final_error
     assert told.startswith(error)
     assert bool(told) is bool(error)
 
 
 def test_a_later_attempt_alone_has_not_failed() -> None:
-    """A message's second attempt is no failure, even where the first did not arrive."""
+    """A message's second attempt is no failure, even if the first did not arrive."""
     first = span("process cinder-volume/create_volume", kind="consumer", status="error")
     attempt = {"cinder.schedule.attempt": 2}
     second = replace(first, span_id="c" * 16, start_ns=9, status="unset", attributes=attempt)
@@ -137,12 +137,12 @@ def test_an_unknown_task_is_told_by_its_docstring() -> None:
 
 @pytest.mark.parametrize("function", ["", "a", "no.such.Thing.execute", "cinder./etc/x.A.b", ".."])
 def test_a_strange_function_has_no_docstring(function: str) -> None:
-    """Nothing is read but modules of packages, whatever a trace says."""
+    """Only modules of packages are read, also if a trace names other files."""
     assert summary_of(function) == ""
 
 
 def test_places_of_older_traces_and_other_versions() -> None:
-    """Without a file the module tells it; without a release there is no link."""
+    """Without a file the module is shown; without a release there is no link."""
     name = "cinder.volume.flows.api.create_volume.QuotaReserveTask.execute"
     place = place_of({"code.function.name": name}, {"service.version": "29.0.0"})
     assert place is not None
@@ -213,7 +213,7 @@ def test_events_are_told_in_the_order_of_their_times() -> None:
 
 
 def test_log_records_join_their_spans() -> None:
-    """Lines that left as OTLP log records are told as those that left as events."""
+    """Lines exported as OTLP log records look like lines exported as events."""
     alone = span("odd", service="cinder-api")
     line = LogLine(
         "hello", "INFO", trace_id=alone.trace_id, span_id=alone.span_id, scope="cinder.x"

@@ -98,7 +98,7 @@ def test_clock_skew_makes_no_negative_times() -> None:
 
 
 def test_no_spans_make_no_trace() -> None:
-    """Nothing in, nothing out; an empty Trace answers all the same."""
+    """Without spans, a Trace is empty and its methods still work."""
     assert traces_of([]) == []
     assert not Trace([]).is_whole
     assert Trace([]).services == ()

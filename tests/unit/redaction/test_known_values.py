@@ -197,7 +197,7 @@ def test_ordinary_token_costs_nearly_nothing_to_hide() -> None:
 
 
 def test_nothing_to_hide_changes_nothing() -> None:
-    """A context without a token stays the very same object."""
+    """A context without a token stays the same object."""
     context = Context()
     assert with_known_values(context, None, "", "short") is context
 

@@ -1,4 +1,4 @@
-"""A name promises a secret in any spelling and language, and only what is one."""
+"""Names of secrets are recognised in any spelling and language, other names are not."""
 
 from __future__ import annotations
 

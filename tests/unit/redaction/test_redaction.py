@@ -81,7 +81,7 @@ def shown(planted: Planted) -> str:
 @pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.name)
 def test_no_planted_secret_survives(planted: Planted) -> None:
-    """No secret, and no half of one, is left of what real Cinders say with secrets in it."""
+    """No secret, and no half of one, is left in real texts of Cinder with secrets."""
     assert not survives(planted, shown(planted))
 
 
@@ -125,7 +125,7 @@ def test_no_planted_secret_survives_in_an_encoding(encoding: str) -> None:
 
 
 def test_corpus_can_fail() -> None:
-    """Without redaction every planted secret survives: the corpus shows what it is there to show."""
+    """Without redaction every planted secret survives, so the corpus is a real test."""
     assert len(CORPUS) >= 90
     assert len({planted.secret for planted in CORPUS}) == len(CORPUS)
     assert [planted for planted in CORPUS if not survives(planted, _unmasked(planted.said))] == []
@@ -334,7 +334,7 @@ def test_any_two_signs_over_and_over_cost_little() -> None:
 
 
 def test_one_sign_before_many_others_costs_little() -> None:
-    """A sign that switches a pattern on makes what follows it no dearer than its length."""
+    """The cost of a text behind a pattern's trigger grows only with its length."""
     costs = []
     for first, unit in itertools.product(OPENING, FRAGMENTS):
         said = first + unit * (4 * MESSAGE_LIMIT // len(unit) + 1)
@@ -372,7 +372,7 @@ def test_hostile_command_costs_no_time(words: list[str]) -> None:
     "refused", [["9f3aK7Zq11xx"], {"k": "9f3aK7Zq11xx"}, "9f3aK7Zq11xx", "a 9f3aK7Zq11xx. b\nc"]
 )
 def test_what_a_schema_refuses_is_masked(name: str, refused: object) -> None:
-    """Cinder says an invalid value twice: as it is, and in what its schema has against it."""
+    """Cinder writes an invalid value twice: as it is, and in the schema's error."""
     start = f"Invalid input for field/attribute {name}. Value: "
     assert text(f"{start}{refused}. {refused!r} is not of type 'integer'") == f"{start}***"
     kept = f"{start}None. None is not of type 'string'"
@@ -566,7 +566,7 @@ def test_any_value_is_shown_as_json(found: object, shown: str) -> None:
 
 
 def test_recursion_and_depth_end() -> None:
-    """A structure that holds itself, or is too deep, is shown as far as it goes."""
+    """A recursive or deep structure is shown up to a limit."""
     endless: list[Any] = [1]
     endless.append(endless)
     assert value(endless) == '[1, "…"]'
@@ -604,7 +604,7 @@ def test_huge_values_are_bounded_json(huge: object, limit: int) -> None:
 
 
 def test_values_that_fight_back_are_named() -> None:
-    """Whatever a value's class makes raise, nothing is raised."""
+    """A value whose methods raise causes no exception."""
 
     class Text(str):
         __slots__ = ()

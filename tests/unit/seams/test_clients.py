@@ -417,7 +417,7 @@ def test_long_statements_keep_both_ends() -> None:
 
 
 def test_statements_cost_what_their_length_costs() -> None:
-    """Each statement, however odd, is scanned once."""
+    """The cost of masking a statement grows only with its length."""
     import time
 
     begin = time.process_time()

@@ -524,7 +524,7 @@ def test_busy_volume_of_a_group(cinder: Cinder, spans: Recorder, measured: list[
 def test_other_statuses_fail_nothing(
     cinder: Cinder, spans: Recorder, method: str, status: str
 ) -> None:
-    """If the created volume is available and the deleted one is gone, nothing has failed."""
+    """A created volume that is available, or a deleted one that is deleted, is no failure."""
     volume = cinder.volume()
     with work(spans, method=f"cinder-volume/{method}", volume=volume.id):
         volume.status = status

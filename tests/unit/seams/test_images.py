@@ -220,7 +220,7 @@ def test_arguments_of_another_release() -> None:
 
 
 def test_size_of_what_is_no_file(raw: str, tmp_path: Path) -> None:
-    """A device without a size has none; for a write to it, the bytes read count."""
+    """Destinations that are no regular files have no size, so the bytes read count."""
     for path in (tmp_path / "none", tmp_path, "/dev/null", "rbd:pool/volume:id=x", None, "a\0b"):
         assert seam._size(path) is None
     assert seam._converted({"source": raw, "dest": "/dev/null"}) == 2 * MIB

@@ -102,7 +102,7 @@ def test_line_says_what_does_not_fit(said: Said, monkeypatch: pytest.MonkeyPatch
     ids=["default", "much", "nowhere", "disabled"],
 )
 def test_line_says_where_it_goes(said: Said, environ: dict[str, str], line: str) -> None:
-    """Endpoint without credentials, protocol and sampler; and what goes nowhere, and why."""
+    """The endpoint without credentials, the protocol, the sampler, and signals that go nowhere, with the reason."""
     assert ends(said(environ)) == line
 
 
@@ -124,7 +124,7 @@ def test_line_says_that_nothing_is_measured(said: Said) -> None:
 
 
 def test_threads_that_race_say_it_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Of threads that make their first spans at the same time, one says it."""
+    """If threads make their first spans at the same time, only one logs the line."""
     caplog.set_level(logging.INFO, "otel_cinder")
     otel_cinder.instrument(tracer_provider=Recorder().provider)
     race(lambda: runtime.announce(VOLUME))
@@ -133,7 +133,7 @@ def test_threads_that_race_say_it_once(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_nothing_is_logged_where_tracing_is_off(caplog: pytest.LogCaptureFixture) -> None:
-    """Without instrument(), and after uninstrument(), a service that starts says nothing."""
+    """Without instrument(), and after uninstrument(), a starting service logs nothing."""
     caplog.set_level(logging.INFO, "otel_cinder")
     runtime.announce(VOLUME)
     otel_cinder.instrument()
@@ -170,7 +170,7 @@ def lines(ran: scripts.Ran) -> list[str]:
 
 
 def test_first_span_says_it_in_no_requests_name() -> None:
-    """A process whose start was not seen says it with its first span, and not as the request."""
+    """A process whose start was missed logs it with its first span, outside of the request."""
     ran = scripts.run(
         LOGGED,
         scripts.EXPORTED,
@@ -191,7 +191,7 @@ def test_first_span_says_it_in_no_requests_name() -> None:
 
 @pytest.mark.parametrize("eventlet", [scripts.EVENTLET, ""], ids=["eventlet", "threads"])
 def test_each_process_says_it_once(eventlet: str) -> None:
-    """A parent and its forked worker say it once each, as themselves."""
+    """A parent and its forked worker each log it once, under their own names."""
     ran = scripts.run(
         eventlet,
         LOGGED,

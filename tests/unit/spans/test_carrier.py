@@ -1,4 +1,4 @@
-"""The trace on the wire: what is written, when it is written anew, and what others send."""
+"""The trace on the wire: writing it, renewing its stamp, and reading other senders' values."""
 
 from __future__ import annotations
 

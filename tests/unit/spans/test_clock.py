@@ -103,7 +103,7 @@ def test_next_trace_is_by_the_clock_as_it_is_set(spans: Recorder, wall: WallCloc
 
 
 def test_start_that_is_given(spans: Recorder, wall: WallClock) -> None:
-    """A span may start earlier than it is made, and ends by the clock all the same."""
+    """A span may start before it is made, and still ends by the clock."""
     received = time.time_ns() - 2_000_000_000
     span = runtime.start_span("process", Context(), start_time=received)
     wall.off_ns = BACK_NS
@@ -204,7 +204,7 @@ def test_span_of_another_sdk() -> None:
 
 
 def test_host_sees_an_ordinary_span(instrumented: Callable[..., Recorder]) -> None:
-    """A span's clock is no part of what is exported."""
+    """A span's clock is not exported."""
     recorder = instrumented()
     end_span(runtime.start_span("create", Context()))
     (span,) = recorder

@@ -70,7 +70,7 @@ def test_exception_that_was_never_raised() -> None:
 
 
 def test_exception_that_cannot_be_printed() -> None:
-    """An exception whose __str__ raises is recorded all the same."""
+    """An exception whose __str__ raises is still recorded."""
 
     class Broken(Exception):
         def __str__(self) -> str:
@@ -304,7 +304,7 @@ def test_remote_exception(allowed: list[str]) -> None:
 
 
 def test_remote_exception_of_pythons_own() -> None:
-    """A built-in class can't be rebuilt; its message is parted from the traceback all the same."""
+    """A built-in class can't be rebuilt; its message is still separated from the traceback."""
     remote = back(caught(create_volume), ["builtins"])
     assert message_of(remote) == "bad response"
     causes, _ = told(remote)

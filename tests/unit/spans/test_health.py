@@ -133,7 +133,7 @@ def test_lost_log_records_are_counted(receiver: Receiver, monkeypatch: pytest.Mo
 
 
 def test_health_is_reported_by_the_first_service(receiver: Receiver) -> None:
-    """Of a process with two services, the first one tells; the other has its metrics alone."""
+    """In a process with two services, the first one reports health; the other has its own metrics only."""
     otel_cinder.instrument()
     for name in ("cinder-volume", "cinder-scheduler"):
         context = Context({SERVICE: Service(name)})

@@ -19,7 +19,7 @@ def service() -> str:
 
 
 def test_lowest_free_number_is_taken(service: str) -> None:
-    """The first has the name alone, others a number; what is given back is taken next."""
+    """The first has the plain name, others a number; a released name is taken next."""
     one, two, three = InstanceNames(), InstanceNames(), InstanceNames()
     assert [names.take(service, "node") for names in (one, two, three)] == [
         "node",
@@ -33,7 +33,7 @@ def test_lowest_free_number_is_taken(service: str) -> None:
 
 
 def test_name_stays_until_it_is_released(service: str) -> None:
-    """Whoever asks again for the same name gets the same; other services have names of their own."""
+    """The same request gets the same name again; other services have names of their own."""
     names, others = InstanceNames(), InstanceNames()
     assert names.take(service, "node") == names.take(service, "node") == "node"
     assert others.take(f"{service}-api", "node") == "node"

@@ -45,7 +45,7 @@ def status_of(recorder: Recorder, name: str) -> tuple[StatusCode, str | None]:
 
 
 def test_failure_marks_the_span_at_work_and_the_message(recorder: Recorder) -> None:
-    """The task and the message's span are errors, with the event on both; what lies between is not."""
+    """The task and the message's span are errors, with the event on both; spans between are not."""
     with inside(recorder.tracer.start_span("process")):
         with (
             recorder.tracer.start_as_current_span("flow"),
@@ -81,7 +81,7 @@ def test_request_is_what_it_was_answered(recorder: Recorder) -> None:
 
 
 def test_answer_of_5xx_stays_as_it_is(recorder: Recorder) -> None:
-    """A request that was answered with a 5xx is an error by that, and keeps what it says."""
+    """A request answered with a 5xx is an error for that reason, and keeps its own description."""
     span = recorder.tracer.start_span("POST")
     with inside(span, is_http=True):
         span.set_status(Status(StatusCode.ERROR, "500"))
@@ -110,7 +110,7 @@ def test_first_class_stays(recorder: Recorder) -> None:
     ],
 )
 def test_better_reason_takes_the_place(recorder: Recorder, reasons: list[Any], status: str) -> None:
-    """A class says more than a text, and a text more than nothing."""
+    """A class beats a text, and a text beats nothing."""
     with inside(recorder.tracer.start_span("process")):
         for reason in reasons:
             local_root.fail(EVENT, {}, reason)
@@ -177,7 +177,7 @@ def test_secrets_are_masked(recorder: Recorder) -> None:
 
 
 def test_unsampled_work_is_left_alone() -> None:
-    """Spans that are not recorded get nothing; the reason is known all the same."""
+    """Spans that are not recorded get nothing; the reason is still known."""
     recorder = Recorder(ALWAYS_OFF)
     with inside(recorder.tracer.start_span("process")):
         assert local_root.fail(EVENT, {}, LookupError("none")) == ("LookupError", "none")

@@ -40,7 +40,7 @@ def tracer_of(register: OpenSpans, sampler: Any = None) -> Tracer:
 
 
 def names(register: OpenSpans) -> list[str]:
-    """The names of what is open."""
+    """The names of the open spans."""
     return [open_span.span.name for open_span in register.snapshot()]
 
 
@@ -60,7 +60,7 @@ def test_spans_are_known_from_start_to_end_in_order() -> None:
 
 
 def test_thread_that_started_a_span_is_known() -> None:
-    """The register says which native thread each span was started in; there's no greenthread."""
+    """The register has the native thread that started each span; there is no greenthread."""
     register = OpenSpans()
     tracer = tracer_of(register)
     spans = []
@@ -74,7 +74,7 @@ def test_thread_that_started_a_span_is_known() -> None:
 
 
 def test_span_that_is_not_recorded_is_not_known() -> None:
-    """Only what is recorded is in the register."""
+    """Only recorded spans are in the register."""
     register = OpenSpans()
     span = tracer_of(register, ALWAYS_OFF).start_span("a", ROOT)
     assert len(register) == 0
@@ -95,7 +95,7 @@ def test_dropped_spans_do_not_pile_up() -> None:
 
 
 def test_register_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit spans are recorded as ever, but not known; how many is counted."""
+    """Beyond the limit, spans are recorded but not registered; their number is counted."""
     monkeypatch.setattr(open_spans, "LIMIT", 300)
     ended = Ended()
     register = OpenSpans(ended)
@@ -297,7 +297,7 @@ class Kept(SpanProcessor):
 def test_what_is_cut_off_is_an_error_and_its_later_end_is_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Handed on once, with all that was said of it; its owner goes on with it and nothing is logged."""
+    """It is handed on once, with all its attributes; its owner still uses it, and nothing is logged."""
     kept = Kept()
     register = OpenSpans(kept)
     tracer = tracer_of(register)
@@ -323,7 +323,7 @@ def test_what_is_cut_off_is_an_error_and_its_later_end_is_none(
 
 
 def test_what_failed_already_keeps_its_reason() -> None:
-    """The end of the process is the consequence of nothing, and no reason for what went before."""
+    """A span that failed before keeps its reason: the process's end does not replace it."""
     kept = Kept()
     register = OpenSpans(kept)
     span = tracer_of(register).start_span("a", ROOT, attributes={"error.type": "VolumeNotFound"})

@@ -88,7 +88,7 @@ def run(receiver: Receiver, *parts: str) -> int:
 def test_provider_made_before_a_fork_is_not_used(
     receiver: Receiver, eventlet: str, late: bool, setter: str
 ) -> None:
-    """Whoever has set it, a worker's spans arrive."""
+    """A worker's spans arrive, no matter who set the provider."""
     parts = (scripts.EXPORTED, CONF + setter) if late else (CONF + setter, scripts.EXPORTED)
     assert run(receiver, eventlet, *parts, SPANS, FORK) == 3
 

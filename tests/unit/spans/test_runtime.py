@@ -287,7 +287,7 @@ def test_console_exporter_prints(receiver: Receiver) -> None:
 
 
 def test_environment_of_the_operator_reaches_the_collector(receiver: Receiver) -> None:
-    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES are what arrives."""
+    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over detected values."""
     scripts.run(
         scripts.EXPORTED,
         "span('a')",

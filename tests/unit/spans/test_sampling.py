@@ -209,7 +209,7 @@ EVERY_TRACE = "so 1 is used, which records every trace."
 def test_sampler_that_is_not_what_it_looks_like(
     environ: dict[str, str], warning: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A name or a ratio that the SDK would pass over is warned of, and what is used instead."""
+    """A wrong name or ratio, which the SDK would ignore, causes a warning that names the sampler in use."""
     sampler, said = configured(environ)
     assert said == name
     assert sampler.should_sample(None, SMALL, "n").decision is Decision.RECORD_AND_SAMPLE

@@ -1,4 +1,4 @@
-"""Still-running spans: what has not ended is told."""
+"""Still-running spans, which show open spans."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REMOTE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1))
 
 
 class Told(BatchSpanProcessor):
-    """Keeps what is told."""
+    """Keeps the still-running spans."""
 
     def __init__(self) -> None:
         super().__init__([], "nowhere", queue_size=9, batch_size=9, delay=60)
@@ -42,7 +42,7 @@ class Told(BatchSpanProcessor):
 
 
 class Looked:
-    """Spans that are as old as is said, and looks at them."""
+    """Spans of a chosen age, and looks at them."""
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         self.register = OpenSpans()
@@ -62,7 +62,7 @@ class Looked:
         return clock.start(tracer, name, context, start_time=begun, **more)  # type: ignore[return-value]
 
     def look(self) -> list[str]:
-        """The names of what one look tells."""
+        """The names of the spans that one look makes."""
         before = len(self.told.spans)
         self.looks._look(FIRST_S)
         return [span.name for span in self.told.spans[before:]]
@@ -73,7 +73,7 @@ class Looked:
     [(9.9, 0), (10, 1), (29, 1), (30, 2), (120, 3), (600, 4), (3599, 4), (3600, 5), (7200, 6)],
 )
 def test_told_again_ever_more_seldom(age: float, times: int) -> None:
-    """After the first time it is told at 30 s, 2 min, 10 min and then each hour."""
+    """After the first time it comes at 30 s, 2 min, 10 min and then each hour."""
     assert rung(age, 10) == times
 
 
@@ -84,7 +84,7 @@ def test_later_first_time_leaves_the_earlier_ones_out(age: float, times: int) ->
 
 
 def test_innermost_open_span_is_told_once() -> None:
-    """A span of its own, as old as the open one and linked to it, below what has ended."""
+    """A span of its own, as old as the open one and linked to it, below an ended span."""
     looked = Looked()
     parent = NonRecordingSpan(REMOTE)
     root = looked.start(
@@ -129,7 +129,7 @@ def test_what_is_young_is_not_told() -> None:
 
 
 def test_work_that_is_always_something_new_inside_is_told_by_what_is_around() -> None:
-    """An operation that takes twice the threshold is told though all inside of it is young."""
+    """An operation older than twice the threshold is shown, also if all spans inside are young."""
     looked = Looked()
     root = looked.start("root", 25)
     task = looked.start("task", 21, root)
@@ -140,7 +140,7 @@ def test_work_that_is_always_something_new_inside_is_told_by_what_is_around() ->
 
 
 def test_parent_is_the_nearest_that_has_ended() -> None:
-    """Where the request has been answered, and a greenthread of it goes on, that is its place."""
+    """If a greenthread goes on after the request was answered, the still-running span is below the request."""
     looked = Looked()
     root = looked.start("POST", 30)
     inner = looked.start("task", 20, root)
@@ -168,7 +168,7 @@ def test_message_is_told_below_its_cast() -> None:
 
 
 def test_call_has_no_parent_since_its_caller_waits() -> None:
-    """The span of who waits for the answer has not ended: a link to it instead, and no orphan."""
+    """The caller's span, which waits for the answer, is still open: it is linked, and no orphan is made."""
     looked = Looked()
     parent = NonRecordingSpan(REMOTE)
     call = looked.start(
@@ -181,7 +181,7 @@ def test_call_has_no_parent_since_its_caller_waits() -> None:
 
 
 def test_whose_answer_is_waited_for() -> None:
-    """An open CLIENT span says whose answer it waits for."""
+    """An open CLIENT span names the service whose answer it waits for."""
     looked = Looked()
     said = {"rpc.method": "cinder-volume/attach", "messaging.destination.name": "x:volume.host"}
     call = looked.start("call", 20, kind=SpanKind.CLIENT, attributes=said)
@@ -192,7 +192,7 @@ def test_whose_answer_is_waited_for() -> None:
 
 
 def test_parallel_tasks_are_told_apart_and_not_without_bounds() -> None:
-    """Each innermost span is told, 16 of one request at most; the rest is counted."""
+    """Each innermost span is shown, at most 16 per request; the rest is counted."""
     looked = Looked()
     root = looked.start("root", 40)
     tasks = [looked.start(f"task {index}", 20, root) for index in range(20)]
@@ -203,7 +203,7 @@ def test_parallel_tasks_are_told_apart_and_not_without_bounds() -> None:
 
 
 def test_look_tells_so_many_and_leaves_the_rest_to_the_next() -> None:
-    """At most 64 spans a look, whatever is open; none of the requests is left out for that."""
+    """A look makes at most 64 spans; the next looks make the others."""
     looked = Looked()
     roots = [looked.start("root", 20) for _ in range(150)]
     assert [len(looked.look()) for _ in range(4)] == [64, 64, 22, 0]
@@ -240,7 +240,7 @@ def test_unsampled_span_is_not_told() -> None:
 
 
 class Owner:
-    """Says more of a span while it is open."""
+    """Adds attributes to a span while it is open."""
 
     def so_far(self) -> tuple[str, dict[str, Any]]:
         """As the http seam does."""
@@ -248,7 +248,7 @@ class Owner:
 
 
 class Broken:
-    """Has nothing to say."""
+    """Adds nothing."""
 
     def so_far(self) -> tuple[str, dict[str, Any]]:
         """The work of another thread."""
@@ -267,7 +267,7 @@ def test_who_opened_a_span_says_more_of_it(owner: Any, name: str) -> None:
 
 
 def test_failure_of_a_look_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The looks go on, and the log says so once."""
+    """The looks go on, and the error is logged once."""
     looked = Looked()
     looked.register.snapshot = functools.partial(next, iter(()))  # type: ignore[method-assign]
     looked.looks._work(asked=False)
