@@ -77,7 +77,7 @@ def services(project: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ("service_healthy", "service_well", "must be one of"),
     ],
 )
-def test_what_the_specification_does_not_allow_is_found(
+def test_violations_of_the_specification_are_found(
     compose_spec: Path, tmp_path: Path, good: str, bad: str, complaint: str
 ) -> None:
     """The check that the next tests rest on can fail, by schema and by what does not fit together."""
@@ -90,7 +90,7 @@ def test_what_the_specification_does_not_allow_is_found(
     assert complaint in done.stderr
 
 
-def test_it_is_what_the_specification_allows(services: dict[str, Any]) -> None:
+def test_it_follows_the_specification(services: dict[str, Any]) -> None:
     """`docker compose` can read it, and finds the four programs in it."""
     assert set(services) == set(READ_BY)
 
@@ -127,7 +127,7 @@ def test_every_file_that_is_mounted_is_here_and_read_only(services: dict[str, An
         assert mount["read_only"], source
 
 
-def test_what_is_recorded_is_kept_in_volumes(project: dict[str, Any]) -> None:
+def test_recorded_data_is_kept_in_volumes(project: dict[str, Any]) -> None:
     """Each program that stores something has a named volume, and no volume is left over."""
     used = {
         mount["source"]

@@ -68,7 +68,7 @@ def test_a_program_that_does_not_come_up_is_no_success(tmp_path: Path) -> None:
     assert "http://" not in done.stdout
 
 
-def test_down_keeps_what_was_recorded(tmp_path: Path) -> None:
+def test_down_keeps_recorded_data(tmp_path: Path) -> None:
     """Stopping removes no volume."""
     assert make("down", tmp_path).returncode == 0
     assert (tmp_path / "asked").read_text() == "compose down\n"

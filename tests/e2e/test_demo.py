@@ -137,7 +137,7 @@ def test_the_collector_gets_the_same_trace(folder: Path, tmp_path: Path) -> None
     assert sent.spans == shown.spans
 
 
-def test_a_collector_that_refuses_is_said_at_the_end(folder: Path) -> None:
+def test_a_refusing_collector_is_reported_at_the_end(folder: Path) -> None:
     """The trace is shown all the same; then one sentence, and exit status 1."""
     with Receiver() as collector:
         collector.respond(503)

@@ -113,14 +113,14 @@ def names(outcomes) -> list[str]:
     return sorted(outcome.test.replace("hostlike.", "") for outcome in outcomes)
 
 
-def test_what_passes_is_counted(run) -> None:
+def test_passed_tests_are_counted(run) -> None:
     """Tests that pass or are skipped are counted, whatever they do with stdin, stdout and forks."""
     ran, verdict = run(test_a=STEADY)
     assert (ran.count("passed"), ran.count("skipped"), ran.count("failed")) == (2, 1, 0)
     assert verdict.broken == verdict.theirs == verdict.unsteady == []
 
 
-def test_what_tracing_breaks_is_named(run) -> None:
+def test_tests_that_tracing_breaks_are_named(run) -> None:
     """A test that fails, crashes or hangs only while it is traced is ours, with its last lines."""
     ran, verdict = run(test_a=STEADY, test_b=OUR_FAULTS)
     assert names(verdict.broken) == [
@@ -138,7 +138,7 @@ def test_what_tracing_breaks_is_named(run) -> None:
     assert ran.count("passed") == 3
 
 
-def test_what_fails_anyhow_or_by_chance_is_not_ours(run) -> None:
+def test_other_failures_are_not_ours(run) -> None:
     """A test that also fails untraced is the host's; one that passes when repeated is chance."""
     missing = "import no_such_package"
     ran, verdict = run(test_a=STEADY, test_b=OTHERS_FAULTS, test_c=missing)
@@ -153,7 +153,7 @@ def test_what_fails_anyhow_or_by_chance_is_not_ours(run) -> None:
     assert ran.count("passed") == 2
 
 
-def test_what_one_test_leaves_to_another_is_found(
+def test_leftovers_of_another_test_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A test that fails traced only behind others in its process is ours as well."""

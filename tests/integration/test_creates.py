@@ -131,7 +131,7 @@ def test_resource_names_the_process(
     assert {span.resource.get("service.namespace") for span in spans} == {"cinder"}
 
 
-def test_metrics_count_what_is_not_sampled_too(
+def test_metrics_count_unsampled_requests_too(
     stack: CinderStack, receiver: Receiver, answers: list[Answer]
 ) -> None:
     """Every worker exports metrics; requests count whether they are sampled or not."""
@@ -193,7 +193,7 @@ def test_reading_is_traced(stack: CinderStack, receiver: Receiver, answers: list
 
 
 @pytest.mark.faults
-def test_stop_sends_what_waits(stack: CinderStack, receiver: Receiver) -> None:
+def test_stop_sends_waiting_spans(stack: CinderStack, receiver: Receiver) -> None:
     """A graceful stop sends every span that was recorded, however long it could have waited."""
     stack.restart(Tracing(receiver.endpoint, env=NEVER_ON_ITS_OWN))
     settle(receiver)

@@ -134,7 +134,7 @@ def messages(broker: Broker, relay: Relay) -> Iterator[Messages]:
     ],
     ids=["cast", "notification", "notification without an envelope"],
 )
-def test_what_could_not_be_sent_has_not_waited(
+def test_unsent_message_has_not_waited(
     messages: Messages, relay: Relay, send: Callable[[Messages], None]
 ) -> None:
     """While the broker is out of reach sending takes long, and the message waits in no queue."""
@@ -155,7 +155,7 @@ def test_what_could_not_be_sent_has_not_waited(
     assert waited >= (handled.start_time - sent.end_time) / 1e9 - 0.05
 
 
-def test_what_waits_in_the_queue_has_waited(messages: Messages) -> None:
+def test_message_in_the_queue_has_waited(messages: Messages) -> None:
     """The time from the publish until a worker takes the message up is told as it is."""
     messages.stop_worker()
     messages.cast()

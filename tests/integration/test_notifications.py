@@ -52,7 +52,7 @@ def notified(spans: list[SpanRecord]) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_what_a_create_tells_is_in_its_trace(
+def test_notifications_of_a_create_are_in_its_trace(
     cinder: Operations, watch: Watch, broker: Broker, receiver: Receiver
 ) -> None:
     """Each notification has a span where it was sent, which the message on the wire names."""

@@ -37,7 +37,7 @@ def chain(spans: list[SpanRecord]) -> list[str]:
     return []
 
 
-def test_stop_ends_what_is_open_as_errors(
+def test_stop_ends_open_spans_as_errors(
     stack: CinderStack, cinder: Operations, receiver: Receiver
 ) -> None:
     """SIGTERM while a driver hangs: message, flow, task and driver arrive, each once, as errors."""

@@ -47,7 +47,7 @@ def assert_each_process_has_said_that_it_is_traced(stack: CinderStack, receiver:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_start_is_told_and_stop_of_a_control_group_sends_what_waits(
+def test_start_is_logged_and_stop_of_a_control_group_sends_waiting_spans(
     mode: Mode, new_stack: Callable[[Mode], CinderStack], receiver: Receiver
 ) -> None:
     """All that was recorded before the first SIGTERM arrives, although workers get a second one."""

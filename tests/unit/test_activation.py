@@ -200,7 +200,7 @@ print(int(was is log.setup), int("otel_cinder.instrumentor" in sys.modules))
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_is_wrong_is_said_in_the_log(variables: dict[str, str], said: str) -> None:
+def test_errors_are_in_the_log(variables: dict[str, str], said: str) -> None:
     """Once the service has a log, it has one line of that, and nothing went to stderr before."""
     ran = scripts.run(QUIET, with_variables(**variables), SERVICE)
     lines = [line for line in ran.stdout.splitlines() if " otel_cinder [" in line]
@@ -261,7 +261,7 @@ def test_broken_installation_never_raises(broken: str) -> None:
     assert lines[0].endswith("Is it installed in the same virtualenv, with its dependencies?")
 
 
-def test_package_that_is_too_old_is_told() -> None:
+def test_package_that_is_too_old_is_reported() -> None:
     """With the typing-extensions of Debian 12, it is that which is named, and where to look."""
     ran = scripts.run(
         QUIET,
@@ -281,7 +281,7 @@ def test_package_that_is_too_old_is_told() -> None:
     ("variable", "value"),
     [("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-1"), ("OTEL_PROPAGATORS", "unheard-of")],
 )
-def test_setting_that_the_sdk_refuses_is_told(variable: str, value: str) -> None:
+def test_setting_that_the_sdk_refuses_is_reported(variable: str, value: str) -> None:
     """If a setting breaks OpenTelemetry's import, Cinder starts, and its log names the setting."""
     ran = scripts.run(
         "import warnings; warnings.simplefilter('ignore')",

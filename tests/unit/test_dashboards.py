@@ -71,7 +71,7 @@ def test_a_panel_says_what_it_shows(uid: str) -> None:
 
 
 @each_board
-def test_panels_are_told_apart(uid: str) -> None:
+def test_panels_are_distinguishable(uid: str) -> None:
     """No two panels of a board have the same id or title, or lie on each other."""
     ids = [panel["id"] for panel in BOARDS[uid]["panels"]]
     titles = [panel["title"] for panel in panels(uid)]

@@ -123,7 +123,7 @@ def test_it_is_undone(devstack: Devstack, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["unstack", "clean"])
-def test_undoing_what_was_never_done_succeeds(devstack: Devstack, script: str) -> None:
+def test_undoing_nothing_succeeds(devstack: Devstack, script: str) -> None:
     """unstack.sh and clean.sh run also where stack.sh has failed early."""
     assert devstack.run(script).returncode == 0
 

@@ -68,12 +68,12 @@ def test_no_place_is_long_gone() -> None:
         ("try:\n  a()\nexcept A:\n  try: b()\n  except B: pass\n  raise", ["B"]),
     ],
 )
-def test_what_swallows(source: str, found: list[str]) -> None:
+def test_swallowing_handlers(source: str, found: list[str]) -> None:
     """A handler that may go on is found, and one that always raises is not."""
     assert [each for _, each in handlers._within(ast.parse(source), ())] == found
 
 
-def test_new_place_is_told(tmp_path: Path) -> None:
+def test_new_place_is_reported(tmp_path: Path) -> None:
     """A place that a newer Cinder brings, or one more of a kind, is found under its own name."""
     (tmp_path / "manager.py").write_text(
         "class CleanableManager:\n"

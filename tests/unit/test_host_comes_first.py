@@ -299,7 +299,7 @@ WORK: dict[str, Callable[[list[Any]], Any]] = {
 
 @pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
 @pytest.mark.parametrize("kind", WORK)
-def test_work_is_done_whatever_breaks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_done_if_any_call_breaks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real work ends as it does untraced, whichever call of ours fails in it."""
     monkeypatch.setattr(internal_errors._LOG, "disabled", True)
     monkeypatch.setattr(

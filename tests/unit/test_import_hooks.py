@@ -99,7 +99,7 @@ def test_callback_that_raises_does_not_break_the_import(
     assert "could not prepare waited_for" in caplog.text
 
 
-def test_failing_module_fails_as_ever(hooks: ImportHooks, package: pathlib.Path) -> None:
+def test_failing_module_still_fails(hooks: ImportHooks, package: pathlib.Path) -> None:
     """A module whose body raises is not called back, and its exception is its own."""
     called: list[int] = []
     hooks.when_imported("waited_for.broken", lambda: called.append(1))

@@ -32,7 +32,7 @@ def told() -> dict[str, set[str]]:
     return found
 
 
-def test_extras_that_are_told_bring_no_cinder() -> None:
+def test_extras_in_messages_bring_no_cinder() -> None:
     """An extra that a message or a page names brings exporters, instrumentations or the commands."""
     names = {name for extras in told().values() for name in extras}
     assert names == {"cli", "clients", "grpc"}, told()

@@ -71,7 +71,7 @@ def test_a_name_that_is_not_listed(name: str, attributes: dict[str, Any]) -> Non
     assert found(spans=[span(name, attributes)]) == [f"span {name}"]
 
 
-def test_what_else_is_not_listed() -> None:
+def test_unlisted_names() -> None:
     """Attributes wherever they stand, events, metrics and their units and attributes."""
     spans = [
         span("GET", {"cinder.made_up": 1}, resource={"resource.made_up": 1}),

@@ -16,7 +16,7 @@ conf([])
 """
 
 
-def test_notice_is_said_at_once_where_there_is_a_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_notice_is_logged_at_once_if_there_is_a_log(caplog: pytest.LogCaptureFixture) -> None:
     """With a handler on the root logger nothing waits."""
     from otel_cinder import notices
 
@@ -40,7 +40,7 @@ def test_notice_waits_for_oslo_log(imported: bool) -> None:
     assert ran.stderr == ""
 
 
-def test_notice_is_said_at_the_end_where_no_log_came() -> None:
+def test_notice_is_printed_at_the_end_without_a_log() -> None:
     """A process that ends without a log writes its notices to stderr."""
     ran = scripts.run("from otel_cinder import notices; notices.warn('a'); print('1')")
     assert (ran.stdout, ran.stderr) == ("1\n", "a\n")

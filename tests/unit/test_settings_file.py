@@ -74,7 +74,7 @@ def test_file_leaves_other_services_alone(prefix: Path, door: str) -> None:
 
 
 @each_door
-def test_variable_switches_off_what_the_file_switches_on(prefix: Path, door: str) -> None:
+def test_variable_wins_over_the_file(prefix: Path, door: str) -> None:
     """With OTEL_CINDER_ENABLED=false nothing is imported, also if the file switches tracing on."""
     ran = scripts.run(
         begin(prefix, f"import os; os.environ['OTEL_CINDER_ENABLED'] = 'false'\n{door}"),
@@ -103,7 +103,7 @@ def test_without_variable_and_file_nothing_is_imported(tmp_path: Path, door: str
     assert ran.said == 0
 
 
-def test_mistakes_are_said_without_the_text(prefix: Path) -> None:
+def test_mistakes_are_reported_without_the_text(prefix: Path) -> None:
     """A line that is no setting has no effect; it may be a secret, so only its number is logged."""
     (prefix / "etc" / "otel-cinder.conf").write_text("OTEL_CINDER_ENABLED=true\nhunter2\nPATH=/\n")
     ran = scripts.run(begin(prefix, DOORS["pth"]), "import cinder", IMPORTED)
@@ -113,7 +113,7 @@ def test_mistakes_are_said_without_the_text(prefix: Path) -> None:
     assert "hunter2" not in ran.stderr
 
 
-def test_file_that_cannot_be_read_is_said(prefix: Path) -> None:
+def test_file_that_cannot_be_read_is_reported(prefix: Path) -> None:
     """Cinder starts as usual; one line names the file and the user that must be able to read it."""
     (prefix / "etc" / "otel-cinder.conf").write_bytes(b"OTEL_A=\xff\n")
     ran = scripts.run(begin(prefix, DOORS["pth"]), "import cinder", IMPORTED)

@@ -113,7 +113,7 @@ def said_of(route: str, routing: dict[str, Any], body: Any = None) -> dict[str, 
     return attributes
 
 
-def test_what_a_create_asks_for() -> None:
+def test_attributes_of_a_create_request() -> None:
     """Size, type, zone and source of a new volume; of its name the length alone."""
     body = {"name": "payroll", "size": "7", "volume_type": "gold", "imageRef": "image-1"}
     body["availability_zone"] = "az-1"
@@ -178,7 +178,7 @@ def test_what_a_create_asks_for() -> None:
         ("/{project_id}/types/{id}", {"id": "t-1"}, {"volume_type": 7}, {}),
     ],
 )
-def test_what_other_requests_ask_for(
+def test_attributes_of_other_requests(
     route: str, routing: dict[str, Any], body: Any, said: dict[str, Any]
 ) -> None:
     """Ids are taken from the path and the body, and nothing else of the tenant's."""
@@ -201,7 +201,7 @@ def of_message(topic: str, method: str, **args: Any) -> dict[str, Any]:
     return requests.message_attributes(topic, {}, {"method": method, "args": args})
 
 
-def test_what_a_create_message_is_about() -> None:
+def test_attributes_of_a_create_message() -> None:
     """The volume with its type's name, host and source, and the attempt, from the messages."""
     volume = an_object(
         id="v-1",
@@ -286,6 +286,6 @@ def test_attempts(topic: str, filter_properties: Any, attempt: int) -> None:
         ({"volume": 7, "snapshot": [], "request_spec": None}, {}),
     ],
 )
-def test_what_other_messages_are_about(args: dict[str, Any], said: dict[str, Any]) -> None:
+def test_attributes_of_other_messages(args: dict[str, Any], said: dict[str, Any]) -> None:
     """Each operation's objects are named by their ids; odd values are ignored."""
     assert of_message("cinder-volume", "anything", **args) == said

@@ -34,7 +34,7 @@ def test_help_lists_the_demo() -> None:
     assert "demo" in output
 
 
-def test_without_its_extra_it_says_what_to_install() -> None:
+def test_without_its_extra_it_names_the_package() -> None:
     """With click and rich away, one sentence and exit status 2."""
     code = (
         "import sys; sys.modules['click'] = None\n"
@@ -68,7 +68,9 @@ def test_without_its_extra_it_says_what_to_install() -> None:
         (["--svg", "/"], "cannot write /"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_sentence(arguments: list[str], sentence: str) -> None:
+def test_impossible_options_are_refused_in_one_sentence(
+    arguments: list[str], sentence: str
+) -> None:
     """Wrong options end with status 2 and one line, before anything is started."""
     status, output, error = invoke("demo", *arguments)
     assert (status, output) == (2, "")
@@ -76,7 +78,7 @@ def test_what_cannot_work_is_said_in_one_sentence(arguments: list[str], sentence
     assert error.count("\n") == 1
 
 
-def test_a_port_in_use_is_said_in_one_sentence() -> None:
+def test_a_port_in_use_is_reported_in_one_sentence() -> None:
     """A taken port is found out before Cinder is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -94,7 +96,7 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
     ],
     ids=["nothing", "no URL", "something else"],
 )
-def test_a_pipeline_without_jaeger_is_said_in_one_sentence(
+def test_a_pipeline_without_jaeger_is_reported_in_one_sentence(
     jaeger: str | None, sentence: str
 ) -> None:
     """A collector alone is no pipeline, and that is found out before Cinder is started."""
@@ -108,7 +110,7 @@ def test_a_pipeline_without_jaeger_is_said_in_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_what_the_caller_has_set_does_not_reach_the_demo() -> None:
+def test_the_callers_settings_do_not_reach_the_demo() -> None:
     """OTEL_* and oslo.config's variables are left out; the demo's own and the rest are in."""
     caller = {
         "OTEL_SDK_DISABLED": "true",

@@ -57,7 +57,7 @@ def test_nothing_is_asked_by_way_of_a_proxy(trace: Trace, monkeypatch: pytest.Mo
         assert len(Pipeline(NOWHERE, grafana).links(trace)) == 2
 
 
-def test_a_trace_that_comes_in_part_is_said_in_numbers(trace: Trace) -> None:
+def test_missing_spans_are_counted(trace: Trace) -> None:
     """The sentence has the number of missing spans, the address, and the log to read."""
     spans = [
         {"traceId": span.trace_id, "spanId": span.span_id, "name": span.name}

@@ -404,7 +404,7 @@ def random_trace(dice: random.Random) -> Trace:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_odd_data_is_told_too(language: str) -> None:
+def test_odd_data_is_shown_too(language: str) -> None:
     """Whatever the spans say, every format tells something and nothing raises."""
     dice = random.Random(11)
     for _ in range(150):
@@ -496,7 +496,7 @@ def test_reports_are_written_as_their_names_say(tmp_path: Path) -> None:
     assert output.count("<article>") == 3
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     """A sentence, and exit 2."""
     status, _, error = invoke("report", CREATE, "-o", str(tmp_path / "no" / "a.html"))
     assert status == 2

@@ -59,7 +59,7 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     assert "x VolumeBackendAPIException" in drawn(failed_create(), 80, encoding="ascii")
 
 
-def test_an_orphan_says_which_parent_is_missing() -> None:
+def test_an_orphan_names_its_missing_parent() -> None:
     """A span whose parent did not arrive is drawn, with the reason."""
     text = drawn(volume_create()[5:7], 100)
     assert "2 without a parent" in text
@@ -92,7 +92,7 @@ def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
     return [*spans, told, first, *more]
 
 
-def test_what_is_still_running_is_drawn_as_that() -> None:
+def test_still_running_work_is_drawn_as_such() -> None:
     """It is drawn once, with its latest age, its place, its open spans and the tasks to come."""
     lines = drawn(hanging_create(), 128).splitlines()
     (index,) = (index for index, line in enumerate(lines) if "still running" in line)
@@ -106,7 +106,7 @@ def test_what_is_still_running_is_drawn_as_that() -> None:
     ]
 
 
-def test_what_has_ended_is_not_drawn_beside_what_told_of_it() -> None:
+def test_ended_span_replaces_its_still_running_span() -> None:
     """After the span itself has arrived, its still-running spans are left out."""
     real = replace(hanging_create()[-1], span_id="f" * 16, name="RBD.create_volume", attributes={})
     text = drawn(hanging_create(replace(real, links=())), 128)

@@ -92,14 +92,14 @@ def test_virtualenv_is_looked_at_with_this_shells_variables() -> None:
     assert value.startswith("Set OTEL_CINDER_RESULTS to one of keys, values: '***' is unknown")
 
 
-def test_what_cannot_be_asked_is_said(tmp_path: Path) -> None:
+def test_unreachable_python_is_reported(tmp_path: Path) -> None:
     """A path that is no virtualenv could not be looked at: exit status 2."""
     done = run("--venv", tmp_path)
     assert done.returncode == 2
     assert f"{tmp_path}/bin/python can't be run: No such file or directory." in done.stdout
 
 
-def test_nothing_to_look_at_is_said(
+def test_host_without_services_is_reported(
     proc: Proc, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a Cinder that runs, one sentence and exit status 2."""

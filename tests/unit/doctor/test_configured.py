@@ -50,7 +50,7 @@ def test_variables_home_and_arguments_are_seen(proc: Proc) -> None:
     assert options.all("buffer-size") == ["9"]
 
 
-def test_files_that_are_not_read_are_said(proc: Proc) -> None:
+def test_unread_files_are_reported(proc: Proc) -> None:
     """A missing ini file, and one in another format."""
     proc.add(7, ["uwsgi", "--ini", "/no/cinder.ini", "--yaml", "x.yml"], {})
     [process] = processes.find(proc.folder)
@@ -85,7 +85,7 @@ def test_format_strings_are_seen(proc: Proc) -> None:
     assert not configuration.is_on("b", "flag")
 
 
-def test_file_that_is_none_is_said_without_its_text(proc: Proc) -> None:
+def test_malformed_file_is_reported_without_its_text(proc: Proc) -> None:
     """A line that can't be read may be a secret."""
     process = cinder_with(proc, "hunter2\n[DEFAULT]\n")
     [unread] = configuration_of(process, process.argv).unread

@@ -31,7 +31,7 @@ def unknown() -> list[list[str]]:
         ("OTEL_NODE_IP", ""),
     ],
 )
-def test_nearest_name_is_told(name: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_name_is_suggested(name: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen has a neighbour; other names have none."""
     monkeypatch.setenv(name, "x")
     assert unknown() == [[name, near]]

@@ -120,7 +120,7 @@ def test_python_is_that_of_the_virtualenv(proc: Proc, tmp_path: Path) -> None:
     assert services[13].python("/home") == Path("/home/bin/python")
 
 
-def test_socket_tells_a_traced_process(proc: Proc) -> None:
+def test_socket_identifies_a_traced_process(proc: Proc) -> None:
     """The name by which a traced process takes its id, held by it or by a worker."""
     argv = [VENV, "/opt/venv/bin/cinder-volume"]
     proc.add(2, argv, {}, sockets=[4712])

@@ -41,7 +41,7 @@ def test_root_asks_as_the_services_user(monkeypatch: pytest.MonkeyPatch) -> None
         ("echo one >&2; echo two >&2", "failed: two"),
     ],
 )
-def test_python_that_fails_is_said(
+def test_failing_python_is_reported(
     source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the last line of its stderr, or its exit status."""

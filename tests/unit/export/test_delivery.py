@@ -279,7 +279,7 @@ def test_log_records_are_bounded_in_bytes() -> None:
 # To be tried again
 
 
-def test_what_is_not_taken_now_arrives_later(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_spans_arrive_later(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """A collector that is busy for a moment gets all, in order; one such moment is not reported."""
     exporter = Told(AGAIN, results.TAKEN)
     queue = make(exporter)
@@ -312,7 +312,7 @@ def test_retry_after_is_honoured(make: Make) -> None:
     assert exporter.times[1] - exporter.times[0] >= 2
 
 
-def test_what_is_kept_is_bounded_in_time(
+def test_kept_batches_are_bounded_in_time(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a minute a batch is lost, counted by its error; the next one has a minute of its own."""
@@ -334,7 +334,7 @@ def test_what_is_kept_is_bounded_in_time(
     ]
 
 
-def test_what_waits_behind_is_bounded(make: Make) -> None:
+def test_waiting_spans_are_bounded(make: Make) -> None:
     """While a batch is kept, the queue fills up to its size and no more."""
     exporter = Told(REFUSED)
     queue = make(exporter, queue_size=20, batch_size=5)
@@ -410,7 +410,7 @@ def test_flush_does_not_try_for_ever(make: Make) -> None:
     assert time.monotonic() - begin < 15
 
 
-def test_shutdown_counts_what_it_leaves(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_shutdown_counts_lost_spans(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Spans that can't be sent by then are lost, counted, and reported in one sentence."""
     queue = make(Told(REFUSED), batch_size=2, delay=60)
     end(queue, "a", "b", "c")

@@ -200,7 +200,7 @@ def test_where_another_exporter_listens_nothing_is_packed() -> None:
     assert [span.name for span in keeps.spans] == ["first", "second"]
 
 
-def test_what_it_does_not_know_is_left_to_the_exporters_own(
+def test_unknown_values_are_left_to_the_exporters_own(
     spans: Sequence[ReadableSpan],
 ) -> None:
     """A value for which it has no place is encoded as before."""

@@ -224,7 +224,7 @@ def test_provided_credentials_go_by_the_sdks_exporter(
     assert make.__name__ == "OTLPSpanExporter"
 
 
-def test_what_only_waits_to_be_asked_is_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_is_no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader among the entry points, as prometheus', is refused: it would never be read."""
 
     class Reader:
@@ -310,7 +310,7 @@ def test_destination(environ: dict[str, str], where: str) -> None:
         ),
     ],
 )
-def test_variable_that_does_not_do_what_it_says(
+def test_variable_without_its_effect(
     environ: dict[str, str], warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A switch that OpenTelemetry takes for off, and a file that is not read, cause warnings."""
@@ -319,7 +319,7 @@ def test_variable_that_does_not_do_what_it_says(
 
 
 @pytest.mark.parametrize("value", ["", "true", "TRUE", "false", "0", "no", "off"])
-def test_switch_that_does_what_it_says(value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_switch_with_its_effect(value: str, caplog: pytest.LogCaptureFixture) -> None:
     """No warning if OTEL_SDK_DISABLED has its usual meaning."""
     exporters.check({"OTEL_SDK_DISABLED": value, "OTEL_CONFIG_FILE": ""})
     assert caplog.messages == []

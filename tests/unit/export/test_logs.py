@@ -103,7 +103,7 @@ def test_nothing_leaves_once_stopped(receiver: Receiver) -> None:
     assert runtime._process is None
 
 
-def test_what_cannot_be_encoded_takes_no_other_with_it(receiver: Receiver) -> None:
+def test_record_that_cannot_be_encoded_costs_no_other(receiver: Receiver) -> None:
     """Of three records, the one with a lone surrogate is lost."""
     otel_cinder.instrument()
     for body in ("a", "\ud800", "b"):

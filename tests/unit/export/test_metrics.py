@@ -427,7 +427,7 @@ def test_nothing_is_measured_once_stopped(receiver: Receiver) -> None:
     assert threading.active_count() == before
 
 
-def test_process_id_tells_a_fork_that_python_did_not_see(
+def test_process_id_reveals_a_fork_outside_of_python(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uWSGI forks in C: a new process id alone leads to a new queue, without the parent's counts."""

@@ -207,7 +207,7 @@ def test_thread_of_tpools_gets_no_hub() -> None:
     assert ran.said == [False, False]
 
 
-def test_hub_that_was_exchanged_still_tells() -> None:
+def test_exchanged_hub_still_logs() -> None:
     """oslo.service gives each child a new hub, after which the timers of the old one are gone."""
     ran = scripts.run(
         scripts.EVENTLET,

@@ -326,7 +326,7 @@ def test_queues_with_one_endpoint_share_their_patience(stuck: list[Keeps]) -> No
     ],
     ids=lambda value: value.noun if isinstance(value, Signal) else "",
 )
-def test_messages_name_what_is_lost(
+def test_messages_name_the_signal(
     signal: Signal, more: str, check: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A full queue, a failing export and its recovery are reported with the signal's own noun."""
@@ -675,7 +675,7 @@ def test_collector_in_trouble_costs_one_sentence(
     assert "or set OTEL_METRICS_EXPORTER=none" in metrics
 
 
-def test_warning_tells_the_reason(receiver: Receiver) -> None:
+def test_warning_has_the_reason(receiver: Receiver) -> None:
     """A refused connection is reported as one, not as `max retries or shutdown`."""
     receiver.stop()
     ran = scripts.run(
@@ -686,7 +686,7 @@ def test_warning_tells_the_reason(receiver: Receiver) -> None:
     assert "refused" in ran.stderr
 
 
-def test_stop_with_a_dead_collector_says_what_is_lost(receiver: Receiver) -> None:
+def test_stop_with_a_dead_collector_counts_lost_spans(receiver: Receiver) -> None:
     """A process that lives for less than the exporter's 10 s of retries says that spans are lost."""
     receiver.stop()
     ran = scripts.run(

@@ -137,7 +137,7 @@ def test_module_that_is_not_imported_waits(patches: PatchSet) -> None:
     assert not hasattr(colorsys.rgb_to_yiq, "__wrapped__")
 
 
-def test_undo_forgets_what_waits(patches: PatchSet) -> None:
+def test_undo_forgets_waiting_places(patches: PatchSet) -> None:
     """After undo() a module that is imported later is left alone."""
     sys.modules.pop("colorsys", None)
     patches.wrap("s", "colorsys:rgb_to_yiq", plus_one)
@@ -383,7 +383,7 @@ def test_arguments_by_name(wrapped: Any) -> None:
         lambda: Host.of_class(1, 2),
     ],
 )
-def test_wrong_arguments_are_refused_as_ever(
+def test_wrong_arguments_are_still_refused(
     patches: PatchSet, call: Callable[[], Any], request: pytest.FixtureRequest
 ) -> None:
     """A call that does not fit fails by the same words."""
@@ -446,7 +446,7 @@ def test_inherited_method_is_wrapped_where_it_is_defined(patches: PatchSet) -> N
     assert (Child().method(), Both().method(), Child.of_class()) == (1, 11, 1)
 
 
-def test_what_is_no_function_is_what_it_was(wrapped: Any) -> None:
+def test_other_objects_keep_their_types(wrapped: Any) -> None:
     """C code, classes, callable objects and others' wrappers keep their types."""
 
     class Sub(wrapped.Called):  # type: ignore[misc]
@@ -464,7 +464,7 @@ def test_what_is_no_function_is_what_it_was(wrapped: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["built_in", "Called", "called", "decorated"])
-def test_what_is_no_function_is_copied_and_pickled(wrapped: Any, name: str) -> None:
+def test_other_objects_are_copied_and_pickled(wrapped: Any, name: str) -> None:
     """It is found in its place by pickle, and copied as itself."""
     attribute = getattr(wrapped, name)
     assert pickle.loads(pickle.dumps(attribute)) is attribute
@@ -479,7 +479,7 @@ def test_c_function_in_a_class_is_not_bound(wrapped: Any) -> None:
     assert holder.make()(3) == 3
 
 
-def test_what_is_no_function_passes_through_once_undone(patches: PatchSet, wrapped: Any) -> None:
+def test_other_objects_pass_through_once_undone(patches: PatchSet, wrapped: Any) -> None:
     """A replacement that is kept after `undo` only calls the original."""
     seen: list[Any] = []
     patches.wrap("s", f"{__name__}:built_in", lambda w, _i, a, k: seen.append(w(*a, **k)))

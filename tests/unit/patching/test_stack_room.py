@@ -48,7 +48,7 @@ def test_no_loop_maps_a_piece_of_stack_each_time_round() -> None:
     assert call_with_room(worst, call_with_room) < CALLS // 4
 
 
-def test_it_calls_with_the_arguments_and_raises_what_is_raised() -> None:
+def test_it_passes_arguments_and_exceptions_on() -> None:
     """Nothing else changes."""
     assert call_with_room(dict, [("a", 1)], b=2) == {"a": 1, "b": 2}
     with pytest.raises(ZeroDivisionError):

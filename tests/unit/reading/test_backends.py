@@ -108,7 +108,7 @@ def test_each_refusal_has_its_sentence(status: int, content: Any, sentence: str)
     assert raised.value.found is (status != 404)
 
 
-def test_what_is_not_there_has_its_sentence() -> None:
+def test_unreachable_backends_have_their_sentence() -> None:
     """A port on which nothing listens, and a URL that is none."""
     with pytest.raises(SourceError, match=f"nothing answers at {NOWHERE}"):
         Jaeger(NOWHERE, Asking()).traces(TRACE_ID)

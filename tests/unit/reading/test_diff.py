@@ -42,7 +42,7 @@ def test_a_reschedule_beside_a_create_that_went_well() -> None:
     assert "only in the other" in said(back)
 
 
-def test_slower_and_faster_are_said_where_they_matter() -> None:
+def test_only_relevant_differences_in_time_are_shown() -> None:
     """A stage that takes a second more is slower; a few µs are no difference."""
     trace = recorded("create")
     slow = [

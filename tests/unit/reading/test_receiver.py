@@ -221,7 +221,7 @@ def test_nonsense_is_refused(receiver: Receiver) -> None:
     assert len(receiver.spans()) == 1
 
 
-def test_it_can_be_told_to_fail(receiver: Receiver) -> None:
+def test_it_can_fail_on_request(receiver: Receiver) -> None:
     """With 503 nothing is kept, but the attempt is counted; then all is well again."""
     receiver.respond(503)
     assert post(receiver, body()) == 503
@@ -231,7 +231,7 @@ def test_it_can_be_told_to_fail(receiver: Receiver) -> None:
     assert len(receiver.requests) == 1
 
 
-def test_it_can_be_told_to_hang(receiver: Receiver) -> None:
+def test_it_can_hang_on_request(receiver: Receiver) -> None:
     """A hanging receiver keeps clients waiting, and stop() does not wait for the hang's end."""
     receiver.respond(hang_seconds=60)
     with pytest.raises(requests.Timeout):
@@ -257,7 +257,7 @@ def test_it_can_go_down_and_come_back(receiver: Receiver) -> None:
     assert receiver.spans() == []
 
 
-def test_a_port_in_use_is_said_at_once(receiver: Receiver) -> None:
+def test_a_port_in_use_is_reported_at_once(receiver: Receiver) -> None:
     """A port in use raises OSError."""
     other = Receiver(port=int(receiver.endpoint.rpartition(":")[2]))
     with pytest.raises(OSError, match="in use"):

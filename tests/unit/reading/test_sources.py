@@ -165,7 +165,7 @@ def test_a_line_cut_short_is_counted() -> None:
         ("[" * 100_000, "it is neither"),
     ],
 )
-def test_what_is_no_trace_is_said(text: str, sentence: str) -> None:
+def test_files_without_traces_are_reported(text: str, sentence: str) -> None:
     """One sentence for each way in which a file holds no trace."""
     with pytest.raises(SourceError, match=sentence):
         parse(text, "it")

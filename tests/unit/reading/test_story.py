@@ -40,7 +40,7 @@ def test_every_stage_of_a_create_has_words_in_both_languages() -> None:
         assert any("\u4e00" <= sign <= "\u9fff" for sign in other), other
 
 
-def test_a_task_tells_states_results_and_place() -> None:
+def test_a_task_has_states_results_and_place() -> None:
     """States from the first to the last, keys of its results, file and line at the release's tag."""
     (stage,) = [
         stage for stage in Story(recorded("create")).stages if stage.name == "QuotaReserveTask"
@@ -80,7 +80,7 @@ def test_log_lines_have_their_file_and_line() -> None:
     }
 
 
-def test_a_reschedule_is_told_with_its_end() -> None:
+def test_a_reschedule_is_shown_with_its_result() -> None:
     """The story names the failure, the user's message, the backend left out and the good end."""
     story = Story(recorded("reschedule"))
     assert "the disk is gone" in story.any_error
@@ -106,7 +106,7 @@ def test_a_reschedule_is_told_with_its_end() -> None:
         ("quota_exceeded", "VolumeLimitExceeded: "),
     ],
 )
-def test_the_end_is_told(name: str, error: str) -> None:
+def test_the_final_result_is_shown(name: str, error: str) -> None:
     """A trace succeeds if its last attempt did; a refused request has its reason."""
     told = Story(recorded(name)).final_error
     assert told.startswith(error)
@@ -124,7 +124,7 @@ def test_a_later_attempt_alone_has_not_failed() -> None:
     assert Story(Trace([])).final_error == Story(Trace([])).any_error == ""
 
 
-def test_an_unknown_task_is_told_by_its_docstring() -> None:
+def test_an_unknown_task_is_described_by_its_docstring() -> None:
     """Without a table's entry, the installed source's first line explains it, or else its name."""
     function = "cinder.volume.flows.api.create_volume.ExtractVolumeRequestTask.execute"
     assert summary_of(function) == "Processes an api request values into a validated set of values"
@@ -203,7 +203,7 @@ def test_other_stages(name: str, attributes: dict[str, str], kind: str, text: st
     assert stage.words == text
 
 
-def test_events_are_told_in_the_order_of_their_times() -> None:
+def test_events_are_in_the_order_of_their_times() -> None:
     """Jaeger gives the events of a span in any order."""
     trace = recorded("reschedule")
     mixed = Trace(replace(span, events=span.events[::-1]) for span in trace.spans)

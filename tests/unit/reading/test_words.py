@@ -152,7 +152,7 @@ def test_no_other_language_is_known() -> None:
     assert isinstance(words(), Words)
 
 
-def test_every_phrase_is_said_somewhere() -> None:
+def test_every_phrase_is_used() -> None:
     """Every sentence is used by the code."""
     package = Path(otel_cinder.__file__).parent
     files = [*(package / "reading").rglob("*.py"), *(package / "cli").rglob("*.py")]

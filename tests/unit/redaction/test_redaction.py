@@ -168,7 +168,7 @@ OSLO_FORMS = (
 
 @pytest.mark.parametrize("form", OSLO_FORMS)
 @pytest.mark.parametrize("key", strutils._SANITIZE_KEYS)
-def test_what_oslo_masks_is_masked(key: str, form: str) -> None:
+def test_oslos_names_of_secrets_are_masked(key: str, form: str) -> None:
     """Every name of oslo.utils' own list is known, in each of the forms that it knows."""
     for name in (key, key.upper(), key.capitalize()):
         said = form.format(key=name, secret="hunter2b")
@@ -371,7 +371,7 @@ def test_hostile_command_costs_no_time(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "refused", [["9f3aK7Zq11xx"], {"k": "9f3aK7Zq11xx"}, "9f3aK7Zq11xx", "a 9f3aK7Zq11xx. b\nc"]
 )
-def test_what_a_schema_refuses_is_masked(name: str, refused: object) -> None:
+def test_value_refused_by_a_schema_is_masked(name: str, refused: object) -> None:
     """Cinder writes an invalid value twice: as it is, and in the schema's error."""
     start = f"Invalid input for field/attribute {name}. Value: "
     assert text(f"{start}{refused}. {refused!r} is not of type 'integer'") == f"{start}***"
@@ -437,7 +437,7 @@ def test_values_of_keys_are_masked_if_they_look_like_keys(said: str, kept: str) 
     assert text(said) == kept
 
 
-def test_shell_apostrophes_in_what_is_echoed() -> None:
+def test_shell_apostrophes_in_echoed_commands() -> None:
     """The arguments of a shell's echo into a pipe are masked as a whole, in several quotes too."""
     assert text("echo 'a x'\"'\"'b y' | sudo -S lvs") == "echo *** | sudo -S lvs"
     assert text(f"echo {'x' * 999} | cryptsetup") == "echo *** | cryptsetup"

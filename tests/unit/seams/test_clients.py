@@ -138,7 +138,7 @@ def test_off_by_default(instrumented: Instrument, server: Server) -> None:
 
 
 @pytest.mark.parametrize("names", ["", "http", "http/dup", "database,http"])
-def test_nothing_secret_is_said(
+def test_no_secret_is_recorded(
     instrumented: Instrument, server: Server, monkeypatch: pytest.MonkeyPatch, names: str
 ) -> None:
     """No credentials, query, fragment or header, whatever settings the contrib package has."""
@@ -179,7 +179,7 @@ def test_error_answer(spans: Recorder, server: Server) -> None:
     assert (span.attributes or {})["http.response.status_code"] == 503
 
 
-def test_failure_is_said_without_its_query(spans: Recorder, server: Server) -> None:
+def test_failure_is_recorded_without_its_query(spans: Recorder, server: Server) -> None:
     """A connection that fails is an error by its class, and its message has no query string."""
     with Server() as gone:
         url = gone.url
@@ -279,7 +279,7 @@ def test_host_that_traces_requests_later(spans: Recorder, server: Server) -> Non
 
 
 @pytest.mark.parametrize("missing", ["requests", "dbapi"])
-def test_missing_package_is_said_once(
+def test_missing_package_is_reported_once(
     instrumented: Instrument,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -416,7 +416,7 @@ def test_long_statements_keep_both_ends() -> None:
     assert said.endswith("FROM volumes WHERE d = %s")
 
 
-def test_statements_cost_what_their_length_costs() -> None:
+def test_cost_of_statements_grows_with_their_length() -> None:
     """The cost of masking a statement grows only with its length."""
     import time
 
@@ -428,7 +428,7 @@ def test_statements_cost_what_their_length_costs() -> None:
     assert time.process_time() - begin < 0.5
 
 
-def test_seams_are_said(spans: Recorder) -> None:
+def test_status_has_both_places(spans: Recorder) -> None:
     """The status names both places; PyMySQL's as it is."""
     state = {
         row.target: row.state

@@ -374,7 +374,7 @@ def test_work_that_is_handed_to_a_library_has_the_context(
     assert seen == [span.get_span_context().span_id]
 
 
-def test_pool_of_a_library_runs_what_is_submitted_to_it(
+def test_pool_of_a_library_runs_submitted_work(
     spans: Recorder, installed: Callable[..., Any]
 ) -> None:
     """A library's function that a driver submits to a pool is the request's work."""

@@ -420,7 +420,7 @@ def test_base_class_of_others_is_left_alone_for_them(
     assert spans.names == ["request", "Connecting.connect"]
 
 
-def test_patched_method_says_what_it_said(make: Callable[..., Any]) -> None:
+def test_patched_method_keeps_its_metadata(make: Callable[..., Any]) -> None:
     """Signature, source, abstractness and names of a driver's methods are the original's."""
     original = vars(SparseFileDriver)["extend_volume"]
     otel_cinder.instrument(tracer_provider=Recorder().provider)

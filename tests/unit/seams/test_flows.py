@@ -467,7 +467,7 @@ def test_abandoned_steps_end_the_flow(spans: Recorder) -> None:
     assert not otel_context.get_current()
 
 
-def test_stepped_engine_takes_what_is_sent(spans: Recorder) -> None:
+def test_stepped_engine_takes_exceptions(spans: Recorder) -> None:
     """`send(True)` suspends a stepped engine, as without otel-cinder."""
     engine = engines.load(serial(Seen("One", {}), Seen("Two", {})))
     steps = engine.run_iter()

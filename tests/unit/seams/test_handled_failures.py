@@ -42,7 +42,7 @@ MESSAGE = conventions.USER_MESSAGE_EVENT
 # Statuses
 
 
-def test_error_out_tells_why(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+def test_error_out_gives_the_reason(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
     """A volume that is put into error marks the task and its message, with error_out's reason."""
     volume = cinder.volume()
     with work(spans), spans.tracer.start_as_current_span("task"):
@@ -118,7 +118,7 @@ def test_volume_that_is_in_error_already(cinder: Cinder, spans: Recorder) -> Non
     untouched(spans)
 
 
-def test_one_failure_is_told_once(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
+def test_one_failure_is_recorded_once(cinder: Cinder, spans: Recorder, measured: list[Any]) -> None:
     """The same status, saved again in the same message, even by another object, is no new failure."""
     volume = cinder.volume()
     with work(spans):
@@ -411,9 +411,7 @@ def test_message_about_another_volume(cinder: Cinder, spans: Recorder) -> None:
     assert event["cinder.reason"] == "no room"
 
 
-def test_what_failed_beside_is_no_reason_for_what_fails_later(
-    cinder: Cinder, spans: Recorder
-) -> None:
+def test_failure_of_another_resource_is_no_later_reason(cinder: Cinder, spans: Recorder) -> None:
     """A volume that fails without a reason does not get the one of another volume."""
     volume, for_the_cache = cinder.volume(), cinder.volume()
     with work(spans, volume=volume.id) as span:
@@ -427,7 +425,7 @@ def test_what_failed_beside_is_no_reason_for_what_fails_later(
     ]
 
 
-def test_reason_is_what_failed_last_with_that_resource(cinder: Cinder, spans: Recorder) -> None:
+def test_reason_is_the_resources_last_failure(cinder: Cinder, spans: Recorder) -> None:
     """Of several volumes that failed in the driver, each has its own reason."""
     first, second = cinder.volume(), cinder.volume()
     with work(spans):
@@ -634,7 +632,7 @@ def test_failover_that_fails(
     assert spans["process"].status.status_code is StatusCode.ERROR
 
 
-def test_failover_gives_up_what_is_not_replicated(
+def test_failover_gives_up_unreplicated_volumes(
     cinder: Cinder, volumes: Any, service: Any, spans: Recorder, measured: list[Any]
 ) -> None:
     """Volumes that no other backend has are in error, as they are meant to: no failure."""
@@ -1042,7 +1040,7 @@ def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
         ("backup", ["cmd.backup", "backup.manager"]),
     ],
 )
-def test_services_import_what_is_patched(service: str, modules: list[str]) -> None:
+def test_services_import_the_patched_places(service: str, modules: list[str]) -> None:
     """In a service's order of imports, all places are patched, without a log line."""
     ran = run(
         f"""

@@ -526,7 +526,7 @@ def test_closing_belongs_to_the_request(spans: Recorder, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [b"200 OK", "200", "200 "])
-def test_odd_status_is_said_and_passed_on(spans: Recorder, serve: Serve, status: Any) -> None:
+def test_odd_status_is_recorded_and_passed_on(spans: Recorder, serve: Serve, status: Any) -> None:
     """A status of bytes, or without a reason, reaches the server as it is."""
     seen: list[Any] = []
     app = serve(responds(status, [b""]))

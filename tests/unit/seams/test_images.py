@@ -219,7 +219,7 @@ def test_arguments_of_another_release() -> None:
         }
 
 
-def test_size_of_what_is_no_file(raw: str, tmp_path: Path) -> None:
+def test_size_of_other_destinations(raw: str, tmp_path: Path) -> None:
     """Destinations that are no regular files have no size, so the bytes read count."""
     for path in (tmp_path / "none", tmp_path, "/dev/null", "rbd:pool/volume:id=x", None, "a\0b"):
         assert seam._size(path) is None

@@ -99,7 +99,7 @@ def test_two_sigterms_at_once_lose_nothing(receiver: Receiver) -> None:
     assert names(receiver) == ["before"]
 
 
-def test_what_ends_after_sigterm_leaves_at_once(receiver: Receiver) -> None:
+def test_spans_that_end_after_sigterm_leave_at_once(receiver: Receiver) -> None:
     """A worker that was told to stop exports each span as it ends: it may be killed at any moment."""
     stop = "span('after'); eventlet.sleep(600)"
     with running(receiver, stop) as (_, worker):

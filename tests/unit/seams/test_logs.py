@@ -132,7 +132,7 @@ def test_keyword_arguments_of_oslo_log(spans: Recorder) -> None:
     assert messages(spans["request"]) == ["made"]
 
 
-def test_exception_is_said(spans: Recorder) -> None:
+def test_exception_is_recorded(spans: Recorder) -> None:
     """LOG.exception adds the exception's class and message, without its secrets."""
     with spans.tracer.start_as_current_span("request"):
         try:
@@ -143,7 +143,7 @@ def test_exception_is_said(spans: Recorder) -> None:
     assert (event.attributes or {})["log.reason"] == ("ValueError: bad password=***",)
 
 
-def test_cause_of_an_exception_is_said(spans: Recorder) -> None:
+def test_cause_of_an_exception_is_recorded(spans: Recorder) -> None:
     """The causes of a logged exception are recorded too, without their secrets."""
     with spans.tracer.start_as_current_span("request"):
         try:
@@ -158,7 +158,7 @@ def test_cause_of_an_exception_is_said(spans: Recorder) -> None:
     assert said == ("ValueError: bad response", "OSError: token=***")
 
 
-def test_line_names_what_is_being_handled(spans: Recorder) -> None:
+def test_line_names_the_handled_exception(spans: Recorder) -> None:
     """A warning from an except clause says what it is about, though Cinder does not; no other does."""
     with spans.tracer.start_as_current_span("request"):
         try:
@@ -577,7 +577,7 @@ def test_operator_names_the_service(
 
 
 @pytest.mark.complains
-def test_ids_are_there_whatever_happens(
+def test_ids_survive_errors(
     spans: Recorder, written: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service whose name can't be found out is nameless, and a format string does not fail."""

@@ -211,7 +211,7 @@ def test_message_counts_when_it_is_taken_up(
     assert measured["messaging.client.consumed.messages"] == [(taken, 1)]
 
 
-def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> None:
+def test_fan_out_is_distinguished_from_casts(meters: Meters, wire: Wire) -> None:
     """A fan-out is marked on both sides, since one send has several receivers."""
     wire.serve("cinder-volume", "other@lvm")
     client = wire.client("cinder-volume", fanout=True)
@@ -227,7 +227,7 @@ def test_fan_out_is_told_from_what_one_takes_up(meters: Meters, wire: Wire) -> N
         assert (attributes["cinder.rpc.fanout"], counted) == (True, count)
 
 
-def test_what_counts_as_taken_up_counts_as_sent(meters: Meters, wire: Wire) -> None:
+def test_messages_count_alike_on_both_sides(meters: Meters, wire: Wire) -> None:
     """A cast outside of traces counts on both sides, a request's periodic fan-out on none."""
     wire.client("cinder-volume").cast({}, "create_volume")
     client = wire.client("cinder-volume", fanout=True)

@@ -218,7 +218,7 @@ def test_unsampled_trace_is_carried_without_a_span(
     assert recorded.names == []
 
 
-def test_what_a_listener_gives_back_is_an_error(world: World, spans: Recorder) -> None:
+def test_requeued_notification_is_an_error(world: World, spans: Recorder) -> None:
     """A listener's exception is the error of that span; the next notification succeeds."""
     listener = Listener()
     listener.gives_back = 1

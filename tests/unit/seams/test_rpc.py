@@ -293,7 +293,7 @@ def test_request_of_another_trace_is_not_named(volume: Wire, spans: Recorder) ->
 # What a message is about
 
 
-def test_what_a_message_is_about_is_said_on_both_sides_and_on_the_way_in(
+def test_resources_of_a_message_are_on_both_sides_and_on_the_request(
     volume: Wire, spans: Recorder
 ) -> None:
     """The volume is named on the cast, where it is handled, and on the request that sent it."""
@@ -671,7 +671,7 @@ def stamped(seconds_ago: float, writer: str = REMOTE_SPAN) -> dict[str, str]:
     return {"traceparent": TRACEPARENT, "tracestate": f"otelcinder={writer}:{micros}"}
 
 
-def test_wait_in_the_queue_is_told(volume: Wire, spans: Recorder) -> None:
+def test_wait_in_the_queue_is_recorded(volume: Wire, spans: Recorder) -> None:
     """A message sent 2 s ago has waited for 2 s."""
     volume.client("cinder-volume").cast(stamped(2), "create_volume")
     settle(volume, spans, 1)
@@ -701,7 +701,7 @@ def test_handling_begins_where_the_wait_ends(
     assert span.end_time - span.start_time >= 300_000_000
 
 
-def test_time_in_which_it_could_not_be_sent_is_no_wait(volume: Wire, spans: Recorder) -> None:
+def test_time_before_publishing_is_no_wait(volume: Wire, spans: Recorder) -> None:
     """The driver's time until it can send belongs to the cast, with each driver."""
     driver = volume.transport._driver
     send = driver.send
@@ -805,7 +805,7 @@ def test_timeout_has_an_error_type(wire: Wire, spans: Recorder) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "kind"), [(["builtins"], ValueError), ([], Exception)])
-def test_remote_exception_is_told_by_its_own_class(
+def test_remote_exception_has_its_own_class(
     spans: Recorder, monkeypatch: pytest.MonkeyPatch, allowed: list[str], kind: type[Exception]
 ) -> None:
     """A remote error, ValueError_Remote or RemoteError, has error.type ValueError."""

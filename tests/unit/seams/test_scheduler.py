@@ -92,7 +92,7 @@ def names(states: Any) -> list[str]:
 # Filters
 
 
-def test_each_filter_says_what_it_let_pass(
+def test_each_filter_has_its_verdict(
     cinder: Any, handler: Any, backends: list[Any], base: Any, spans: Recorder
 ) -> None:
     """Cinder's own filter and one behind it: what came, what passed, and who did not."""

@@ -48,7 +48,7 @@ def recorder(instrumented: Callable[..., Recorder], monkeypatch: pytest.MonkeyPa
     return recorder
 
 
-def test_nothing_that_was_said_is_recorded(recorder: Recorder) -> None:
+def test_no_free_text_is_recorded(recorder: Recorder) -> None:
     """Log lines, exceptions, causes, stack traces, statuses and commands are without free text."""
     recorded = "".join(span.to_json() for span in recorder if span.name != "request")
     assert "quince" not in recorded

@@ -50,7 +50,7 @@ def ends(line: str) -> str:
     return line.partition("; ")[2]
 
 
-def test_line_says_what_is_traced_and_by_how_many_places(said: Said) -> None:
+def test_line_names_the_service_and_counts_places(said: Said) -> None:
     """Version, service, its host, and the places that fit, once a process."""
     assert re.match(
         rf"otel-cinder {re.escape(otel_cinder.__version__)} traces cinder-volume \(node@lvm\): "
@@ -59,7 +59,7 @@ def test_line_says_what_is_traced_and_by_how_many_places(said: Said) -> None:
     )
 
 
-def test_line_says_what_does_not_fit(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_names_places_that_do_not_fit(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """Places that this release of a library does not have are counted."""
     import oslo_messaging.transport
 

@@ -76,7 +76,7 @@ def test_stamp_is_stale_once_time_has_passed(
         "otelcinder=000000000000000b:²²²²²²²²²²²²²²²²",
     ],
 )
-def test_what_has_no_stamp_stays(text: str) -> None:
+def test_state_without_a_stamp_stays(text: str) -> None:
     """A text without a stamp, or with nothing that is one, is left alone."""
     assert not carrier.is_stale(text)
     assert carrier.renew(text, SENT) is text

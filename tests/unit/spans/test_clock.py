@@ -64,7 +64,7 @@ def took_s(span: ReadableSpan) -> float:
 
 
 @pytest.mark.parametrize("off_ns", [BACK_NS, AHEAD_NS])
-def test_span_takes_what_it_took(spans: Recorder, wall: WallClock, off_ns: int) -> None:
+def test_span_has_its_true_duration(spans: Recorder, wall: WallClock, off_ns: int) -> None:
     """A clock that is set while a span is open makes it neither longer nor shorter."""
     before = time.monotonic()
     span = runtime.start_span("create", Context())

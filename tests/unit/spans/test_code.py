@@ -37,6 +37,6 @@ def test_the_place_is_that_of_the_innermost_function() -> None:
 
 
 @pytest.mark.parametrize("function", [None, len, wrapped_in_itself, functools.partial(plain)])
-def test_what_has_no_code_has_a_name_alone(function: object) -> None:
+def test_object_without_code_has_only_a_name(function: object) -> None:
     """Built-in functions and odd wrappers: no place, and no error."""
     assert code_attributes("n", function) == {"code.function.name": "n"}  # type: ignore[arg-type]

@@ -244,7 +244,7 @@ def test_secrets_of_causes_are_masked() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has groups since 3.11")
-def test_group_tells_its_members() -> None:
+def test_exception_group_has_its_members() -> None:
     """Each exception of a group is recorded, with its causes."""
     kind = vars(builtins)["ExceptionGroup"]
     group = kind("two tasks", [caught(create_lun), KeyError("volume")])

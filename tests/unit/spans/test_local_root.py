@@ -68,7 +68,7 @@ def test_failure_in_the_message_itself_is_recorded_once(recorder: Recorder) -> N
     assert len(recorder["process"].events) == 1
 
 
-def test_request_is_what_it_was_answered(recorder: Recorder) -> None:
+def test_response_decides_about_the_request(recorder: Recorder) -> None:
     """A request's own span gets the event and no status; a task below it is an error."""
     with inside(recorder.tracer.start_span("POST"), is_http=True):
         local_root.fail(EVENT, {}, LookupError("none"))
@@ -133,7 +133,7 @@ def test_error_without_a_word_is_explained(recorder: Recorder) -> None:
     assert status_of(recorder, "process") == (StatusCode.ERROR, "LookupError: none")
 
 
-def test_what_is_being_handled_is_the_reason(recorder: Recorder) -> None:
+def test_handled_exception_is_the_reason(recorder: Recorder) -> None:
     """Without a reason, it is the exception that is being handled; a text takes its class."""
     with inside(recorder.tracer.start_span("process")):
         try:
@@ -143,7 +143,7 @@ def test_what_is_being_handled_is_the_reason(recorder: Recorder) -> None:
             assert local_root.why("a text") == ("LookupError", "a text")
 
 
-def test_what_failed_last_is_the_reason(recorder: Recorder) -> None:
+def test_last_failure_is_the_reason(recorder: Recorder) -> None:
     """Once it is handled, the last failure inside is still known."""
     with inside(recorder.tracer.start_span("process")) as root:
         root.failure = ("VolumeBackendAPIException", "no space")

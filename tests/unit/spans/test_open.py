@@ -294,7 +294,7 @@ class Kept(SpanProcessor):
         self.spans.append(span)
 
 
-def test_what_is_cut_off_is_an_error_and_its_later_end_is_none(
+def test_cut_off_span_is_an_error_and_its_later_end_is_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is handed on once, with all its attributes; its owner still uses it, and nothing is logged."""
@@ -322,7 +322,7 @@ def test_what_is_cut_off_is_an_error_and_its_later_end_is_none(
     assert [span.name for span in kept.spans] == ["a", "later"]
 
 
-def test_what_failed_already_keeps_its_reason() -> None:
+def test_failed_span_keeps_its_reason() -> None:
     """A span that failed before keeps its reason: the process's end does not replace it."""
     kept = Kept()
     register = OpenSpans(kept)

@@ -39,7 +39,7 @@ def observed(operations: Operations, name: str) -> list[tuple[int, dict[str, Any
     return [(int(value), dict(kind)) for value, kind in operations.counts()[name]()]
 
 
-def test_what_is_open_is_counted_by_kind() -> None:
+def test_open_operations_are_counted_by_kind() -> None:
     """Messages by method, requests by route, calls by driver's method; how old the oldest is."""
     looked = Looked()
     operations = Operations(looked.register)
@@ -90,7 +90,7 @@ def test_a_collection_walks_the_register_once(monkeypatch: pytest.MonkeyPatch) -
         span.end()
 
 
-def test_metrics_of_what_is_open_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_of_open_operations_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the process's own exporter, with the kind, unit and attributes of the table."""
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)

@@ -66,7 +66,7 @@ def test_racing_first_spans_share_a_queue(receiver: Receiver) -> None:
     assert len(receiver.spans()) == 20
 
 
-def test_process_id_tells_a_fork_that_python_did_not_see(
+def test_process_id_reveals_a_fork_outside_of_python(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uWSGI forks in C: a new process id alone leads to a new queue."""

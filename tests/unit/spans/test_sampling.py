@@ -206,7 +206,7 @@ EVERY_TRACE = "so 1 is used, which records every trace."
         ),
     ],
 )
-def test_sampler_that_is_not_what_it_looks_like(
+def test_misleading_sampler_setting(
     environ: dict[str, str], warning: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong name or ratio, which the SDK would ignore, causes a warning that names the sampler in use."""

@@ -72,7 +72,7 @@ class Looked:
     ("age", "times"),
     [(9.9, 0), (10, 1), (29, 1), (30, 2), (120, 3), (600, 4), (3599, 4), (3600, 5), (7200, 6)],
 )
-def test_told_again_ever_more_seldom(age: float, times: int) -> None:
+def test_still_running_spans_come_ever_more_seldom(age: float, times: int) -> None:
     """After the first time it comes at 30 s, 2 min, 10 min and then each hour."""
     assert rung(age, 10) == times
 
@@ -83,7 +83,7 @@ def test_later_first_time_leaves_the_earlier_ones_out(age: float, times: int) ->
     assert rung(age, 60) == times
 
 
-def test_innermost_open_span_is_told_once() -> None:
+def test_innermost_open_span_is_shown_once() -> None:
     """A span of its own, as old as the open one and linked to it, below an ended span."""
     looked = Looked()
     parent = NonRecordingSpan(REMOTE)
@@ -120,7 +120,7 @@ def test_innermost_open_span_is_told_once() -> None:
     }
 
 
-def test_what_is_young_is_not_told() -> None:
+def test_young_spans_are_not_shown() -> None:
     """Below the threshold there is nothing."""
     looked = Looked()
     spans = [looked.start("a", 9), looked.start("b", 1)]
@@ -128,7 +128,7 @@ def test_what_is_young_is_not_told() -> None:
     assert len(spans) == 2
 
 
-def test_work_that_is_always_something_new_inside_is_told_by_what_is_around() -> None:
+def test_operation_of_many_short_spans_is_shown() -> None:
     """An operation older than twice the threshold is shown, also if all spans inside are young."""
     looked = Looked()
     root = looked.start("root", 25)
@@ -191,7 +191,7 @@ def test_whose_answer_is_waited_for() -> None:
     assert call.is_recording()
 
 
-def test_parallel_tasks_are_told_apart_and_not_without_bounds() -> None:
+def test_parallel_tasks_are_shown_up_to_a_bound() -> None:
     """Each innermost span is shown, at most 16 per request; the rest is counted."""
     looked = Looked()
     root = looked.start("root", 40)
@@ -202,7 +202,7 @@ def test_parallel_tasks_are_told_apart_and_not_without_bounds() -> None:
     assert len(tasks) == 20
 
 
-def test_look_tells_so_many_and_leaves_the_rest_to_the_next() -> None:
+def test_look_is_bounded_and_leaves_the_rest_to_the_next() -> None:
     """A look makes at most 64 spans; the next looks make the others."""
     looked = Looked()
     roots = [looked.start("root", 20) for _ in range(150)]
@@ -211,7 +211,7 @@ def test_look_tells_so_many_and_leaves_the_rest_to_the_next() -> None:
     assert looked.looks.left_out == 0
 
 
-def test_what_has_ended_is_remembered_no_more() -> None:
+def test_ended_spans_are_forgotten() -> None:
     """Knowledge about a span is dropped with the span."""
     looked = Looked()
     span = looked.start("a", 20)
@@ -222,7 +222,7 @@ def test_what_has_ended_is_remembered_no_more() -> None:
     assert not looked.looks._rungs
 
 
-def test_unsampled_span_is_not_told() -> None:
+def test_unsampled_span_is_not_shown() -> None:
     """Spans that are recorded but not sampled are not exported, open or ended."""
 
     class Records(Sampler):
@@ -266,7 +266,7 @@ def test_who_opened_a_span_says_more_of_it(owner: Any, name: str) -> None:
     assert looked.look() == [name]
 
 
-def test_failure_of_a_look_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_of_a_look_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """The looks go on, and the error is logged once."""
     looked = Looked()
     looked.register.snapshot = functools.partial(next, iter(()))  # type: ignore[method-assign]
@@ -393,7 +393,7 @@ def test_no_stack_is_read_where_python_is_embedded(
     assert span.is_recording()
 
 
-def test_what_is_open_shortly_before_the_end_is_an_error() -> None:
+def test_open_spans_are_errors_shortly_before_the_end() -> None:
     """Once the grace that a stopping service has is nearly over, all that is open is handed on."""
     looked = Looked()
     looked.register._then = looked.told
