@@ -24,7 +24,7 @@ __all__ = ["__version__", "instrument", "uninstrument"]
 
 
 def instrument(**kwargs: Any) -> None:
-    """Patch what is imported, and what will be, so that it makes spans. Does nothing when already on.
+    """Patch libraries now or when they are imported, so that they make spans. Does nothing when on.
 
     Keyword arguments, all optional: ``tracer_provider``, ``meter_provider`` (use this one rather
     than building one from the ``OTEL_*`` environment; with the former alone nothing is measured),
@@ -37,7 +37,7 @@ def instrument(**kwargs: Any) -> None:
 
 
 def uninstrument() -> None:
-    """Put every patched object back, export what was recorded and stop. Does nothing when off."""
+    """Put every patched object back, export all recorded data and stop. Does nothing when off."""
     from otel_cinder.instrumentor import CinderInstrumentor
 
     CinderInstrumentor().uninstrument()

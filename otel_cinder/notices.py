@@ -47,7 +47,7 @@ def say(level: int, message: str, *arguments: Any) -> None:
 
 
 def tell() -> None:
-    """Log what waits, whether there is a log or not."""
+    """Log the waiting messages, with or without a log set up."""
     stop_waiting()
     while _waiting:
         level, message, arguments = _waiting.pop(0)

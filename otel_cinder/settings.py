@@ -126,7 +126,7 @@ def instrumentation_disabled(environ: Mapping[str, str]) -> bool:
 
 
 def warn_of_unknown(environ: Mapping[str, str]) -> None:
-    """Warn of each ``OTEL_CINDER_*`` variable that is none of the settings, with the nearest one."""
+    """Warn of each unknown ``OTEL_CINDER_*`` variable, and suggest the nearest setting."""
     for name in sorted(name for name in environ if name.startswith(_PREFIX)):
         if name not in NAMES:
             notices.warn(

@@ -29,7 +29,7 @@ def find() -> Path | None:
 
 
 def read_into(environ: MutableMapping[str, str], path: Path) -> None:
-    """Set what the file says and ``environ`` does not. Never raises: what is wrong is logged."""
+    """Set the file's variables that ``environ`` lacks. Never raises: mistakes are logged."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -43,23 +43,23 @@ def status_to_save(resource: Any) -> str | None:
 
 
 class Resource(NamedTuple):
-    """A versioned object whose failure may have to be told."""
+    """A versioned object whose failure may have to be recorded."""
 
     kind: str
     """``cinder.resource.type``; empty for objects of no interest."""
     id: str
     account: str | None
-    """Why it failed, if it says so itself."""
+    """The object's own reason, if it has one."""
     ids: frozenset[str]
-    """Its own id, and those of what it belongs to."""
+    """Its own id, and the ids of the objects that it belongs to."""
 
 
 _BELONGS_TO: Final = ("volume_id", "group_id", "group_snapshot_id")
-"""Fields with the id of what an object is a part of."""
+"""Fields with the id of an object's owner."""
 
 
 def failed_resource(resource: Any) -> Resource:
-    """Return what a failure's event needs from a versioned object."""
+    """Return the fields of a versioned object that a failure's event needs."""
     kind = KINDS.get(resource.obj_name(), "")
     reason = None
     if kind == "backup" and "fail_reason" in resource.obj_what_changed():
@@ -105,12 +105,12 @@ def not_deleted(operation: str, status: object) -> str:
 
 
 def is_settled(status: object) -> bool:
-    """Return whether a status is one that a resource stays in: not ``downloading``, say."""
+    """True for a status in which a resource stays, unlike ``downloading``."""
     return isinstance(status, str) and not status.endswith(("ing", "backing-up", "-backup"))
 
 
 def user_message(arguments: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
-    """Return a user message's attributes, and whether it tells of an error.
+    """Return a user message's attributes, and True if it is about an error.
 
     Args:
         arguments: those of ``message.api.API.create``.

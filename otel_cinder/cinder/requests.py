@@ -1,4 +1,4 @@
-"""Attributes of API requests, and of the messages that follow from them: who asked for what."""
+"""Attributes of API requests, and of the messages that follow from them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from a proxy's header, which any client may write."""
 _SCHEDULER: Final = "cinder-scheduler"
 
 _BODY_LIMIT: Final = 128 * 1024
-"""Bytes of a request's body that are read to find what was asked; Cinder's own limit is less."""
+"""Bytes of a request's body that are read for its attributes; Cinder's own limit is lower."""
 
 
 def request_attributes(
     environ: Mapping[str, Any], *, whole: bool = True
 ) -> tuple[str | None, dict[str, Any]]:
-    """Name and attributes of an API request, from what Cinder's middleware left in ``environ``.
+    """Name and attributes of an API request, from the values of Cinder's middleware in ``environ``.
 
     The name is None where no route matched (404s, and what keystone refused before the router).
 
@@ -79,7 +79,7 @@ def _template(route: str) -> str:
 def message_attributes(
     topic: str, context: Mapping[str, Any], message: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Who asked and for what, from a message's serialized request context and arguments."""
+    """The user and the resources, from a message's serialized request context and arguments."""
     attributes = context_attributes(context)
     args = message.get("args")
     if isinstance(args, dict):
@@ -96,7 +96,7 @@ def is_rescheduled(topic: str, attributes: Mapping[str, Any]) -> bool:
 
 
 def context_attributes(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Who asked, from a serialized request context."""
+    """The request, project and user, from a serialized request context."""
     attributes: dict[str, Any] = {}
     for key, attribute in _CONTEXT.items():
         add(attributes, attribute, context.get(key))
@@ -134,7 +134,7 @@ _IN_PATH: Final = {
     "groups": conventions.GROUP_ID,
     "group_snapshots": conventions.GROUP_SNAPSHOT_ID,
 }
-"""Collection in a route -> what the ``id`` behind it is."""
+"""Collection in a route -> the attribute of the ``id`` behind it."""
 
 _SUBJECTS: Final = (
     ("snapshot", "volume_id", conventions.VOLUME_ID),
@@ -278,7 +278,7 @@ def _add_source(attributes: dict[str, Any], asked: Mapping[str, Any]) -> None:
 
 
 def _add_attempt(attributes: dict[str, Any], topic: str, args: Mapping[str, Any]) -> None:
-    """Cinder counts when it schedules: what goes to the scheduler is one attempt behind."""
+    """Cinder counts when it schedules, so a message to the scheduler is one attempt behind."""
     retry = _fields(_fields(args.get("filter_properties")).get("retry"))
     made = retry.get("num_attempts")
     if isinstance(made, int):

@@ -77,7 +77,7 @@ def interrupted(resource: Any) -> str:
 
 
 def is_resumed(status: str) -> bool:
-    """Return whether Cinder goes on with what was being done in that status, or gives it up."""
+    """True if Cinder resumes the work of that status; False if it gives the work up."""
     return status == "deleting"
 
 

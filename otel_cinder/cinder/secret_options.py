@@ -15,7 +15,7 @@ _NEXT_HOST: Final = re.compile(r"@[^@,/\s]*,")
 """Splits a URL of several hosts: ``rabbit://a:first@one:5672,b:second@two:5672//``."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,12}(?:\.\d{1,12})?")
-"""Options whose values say too little to be masked everywhere: token_cache_time."""
+"""Options whose values are too common to be masked everywhere: token_cache_time."""
 
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

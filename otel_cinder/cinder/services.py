@@ -1,4 +1,4 @@
-"""Cinder's services: what they are called, and what they tell each other all day."""
+"""Cinder's services: their names, their instances and their periodic messages."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PERIODIC: Final = frozenset(
         "update_service_capabilities",
     }
 )
-"""RPC methods that the services send each other all day without being asked."""
+"""RPC methods that the services send each other periodically, without a request."""
 
 
 def resource_attributes(service: Service | None) -> Mapping[str, str]:
-    """``service.*`` of a service at work, or of this process where nothing says which is."""
+    """``service.*`` of a service, or of this process if the service is unknown."""
     name, host = service or (process_name(), "")
     attributes = {
         conventions.SERVICE_NAME: name,
@@ -65,7 +65,7 @@ def worker_instance() -> str:
 
 
 def _on_this_machine(host: str) -> str:
-    """A manager's host, with the machine where it does not name that: replicas share a ``host``."""
+    """A manager's host, with the machine added if the host does not name it: replicas share a ``host``."""
     machine = socket.gethostname()
     named = host.partition("@")[0]
     return host if f"{named}.".startswith(f"{machine}.") else f"{host}:{machine}"

@@ -110,7 +110,7 @@ def package(sight: Sight) -> Iterator[Finding]:
 
 
 def switched_on(sight: Sight) -> Iterator[Finding]:
-    """The service is told to trace; of a virtualenv alone, nothing is expected."""
+    """Tracing is switched on for the service; for a virtualenv alone, it need not be."""
     if sight.process is None or not sight.installed:
         return
     if sight.facts.get("disabled"):
@@ -129,7 +129,7 @@ def switched_on(sight: Sight) -> Iterator[Finding]:
 
 
 def restarted(sight: Sight) -> Iterator[Finding]:
-    """The service runs what is installed and configured now."""
+    """The service was started after the last change of its installation and settings."""
     process = sight.process
     if process is None or not sight.installed:
         return

@@ -20,7 +20,7 @@ _NO_EVENTLET: Final = "OS_CINDER_DISABLE_EVENTLET_PATCHING"
 
 @dataclass(frozen=True)
 class Examined:
-    """One service, or a virtualenv in which none runs, and what was found."""
+    """One service, or a virtualenv without a running one, and its findings."""
 
     name: str
     """Such as ``cinder-volume 4711``, or the path of a virtualenv."""

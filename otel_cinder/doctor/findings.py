@@ -1,4 +1,4 @@
-"""A finding: a sentence of advice first, then what is wrong, and where."""
+"""A finding: a sentence of advice first, then the problem and its place."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ Facts = dict[str, Any]
 
 
 class _Warnings(logging.Handler):
-    """Keeps what otel-cinder would log as a warning."""
+    """Keeps the warnings that otel-cinder would log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -129,7 +129,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _settings(_request: Request, facts: Facts) -> None:
-    """The settings in effect, with the file's, and what otel-cinder warns of."""
+    """The settings in effect, the file's included, and otel-cinder's warnings."""
     from otel_cinder import notices, settings, settings_file
 
     kept = _listen()

@@ -43,7 +43,7 @@ class Process:
     service: str
     argv: tuple[str, ...]
     environ: Mapping[str, str] | None
-    """None: it can't be read; `hidden` says why."""
+    """None if it can't be read; `hidden` has the reason."""
     hidden: str
     parent: int
     started: float
@@ -195,7 +195,7 @@ def _read(folder: Path, boot: float) -> Process | None:
 
 
 def _behind_title(title: str, service: str) -> tuple[str, ...]:
-    """The likely command line behind a title; empty: this is none."""
+    """The likely command line behind a title; empty if it is no title."""
     match = _TITLE.match(title)
     if match:
         return tuple((match[2] or service).split())

@@ -76,7 +76,7 @@ def _traces(examined: Sequence[Examined]) -> Iterator[str]:
 
 
 def _sent(examined: Sequence[Examined]) -> dict[str, str]:
-    """The ids of traces that were taken, and by whom."""
+    """The ids of accepted traces, each with the endpoint that accepted it."""
     return {
         service.sight.facts["trace_id"]: export["where"]
         for service in examined

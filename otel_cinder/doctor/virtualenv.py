@@ -19,13 +19,13 @@ _PASSED_ON: Final = re.compile(
     r"PATH|HOME|LANG|LC_\w+|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHOME|NETRC|REQUESTS_CA_BUNDLE"
     r"|CURL_CA_BUNDLE|SSL_CERT_\w+|(?i:\w+_proxy)"
 )
-"""The variables that decide what is imported, and how a collector is reached."""
+"""The variables that affect imports, or the way to a collector."""
 
 Facts = dict[str, Any]
 
 
 class ProbeError(Exception):
-    """The virtualenv could not be asked. The text says why."""
+    """The probe could not run in the virtualenv. The text has the reason."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _KEPT_S: Final = 60.0
 kept: the other one would have to wait."""
 
 _QUIET_S: Final = 2.0
-"""A failure that passes within so many seconds is not reported."""
+"""Seconds; a failure that passes within them is not reported."""
 
 _LONGEST_WAIT_S: Final = 5.0
 """Seconds between two tries at most, unless the collector wants to be left alone for longer."""
@@ -145,7 +145,7 @@ class Delivery:
         self._load_exporters = load_exporters
         self._loaded: list[Exporter] | None = None
         self._no_exporter = _OTHER
-        """The ``error.type`` of what is lost because there is no exporter."""
+        """The ``error.type`` of items that are lost because there is no exporter."""
         self._batches = batches
         self._silencer = silencer
         self._sleep: Callable[[float], None] = unpatched("time").sleep
@@ -260,7 +260,7 @@ class Delivery:
         return self._pending is not None and time.monotonic() < self._not_before
 
     def attempt(self, *, asked: bool, deadline: float) -> bool:
-        """Try to send what is pending. Returns whether to go on at once.
+        """Try to send the pending batch. True if the caller is to go on at once.
 
         Args:
             asked: True if a caller waits for it, until ``deadline`` by the monotonic clock.
@@ -345,5 +345,5 @@ def _badness(result: Result) -> tuple[bool, bool, bool]:
 
 
 def _backoff(tries: int) -> float:
-    """Seconds to wait after so many failures in a row."""
+    """Seconds to wait after this number of failures in a row."""
     return min(2.0 ** (tries - 1), _LONGEST_WAIT_S) * random.uniform(0.8, 1.2)

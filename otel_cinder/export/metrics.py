@@ -53,7 +53,7 @@ _VALUE_LIMIT: Final = 256
 """Characters of an attribute's value that are kept."""
 
 _POINT_BYTES: Final = 300
-"""About what a data point takes in a request, most being histograms'."""
+"""Approximate size of a data point in a request; most are histograms'."""
 
 Record = Callable[[float, Mapping[str, Any], Context], None]
 

@@ -154,7 +154,7 @@ def _of_unavailable(details: str) -> tuple[str, str, bool]:
 
 
 def _wait(error: Any) -> float:
-    """Seconds until the collector wants the next try; 0 if it does not tell."""
+    """Seconds until the collector wants the next try; 0 if its answer has none."""
     metadata = dict(error.trailing_metadata() or ())
     packed = metadata.get("google.rpc.retryinfo-bin")
     if packed is None:

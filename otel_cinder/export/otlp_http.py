@@ -386,7 +386,7 @@ def _tls(signal: Signal, environ: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> str:
-    """The proxy's URL, as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say; empty: none."""
+    """The proxy's URL, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; empty for none."""
     selected: str | None = select_proxy(url, get_environ_proxies(url))
     if not selected:
         return ""
@@ -453,7 +453,7 @@ def _encoder(signal: Signal) -> Callable[[Any], Any]:
 
 
 def _response(signal: Signal) -> tuple[Any, str]:
-    """The message that a collector answers with, and its field for what was rejected."""
+    """The class of a collector's answer, and its field with the number of rejected items."""
     name, kind, rejected = {
         "TRACES": ("trace", "Trace", "rejected_spans"),
         "METRICS": ("metrics", "Metrics", "rejected_data_points"),

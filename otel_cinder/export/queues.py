@@ -244,11 +244,11 @@ class BatchSpanProcessor(ExportQueue[ReadableSpan | Packed], SpanProcessor):
         return SPARE_BYTES + (len(item[0]) if isinstance(item, tuple) else _texts_of(item))
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
-        """Export what is queued. False if it took longer than ``timeout_millis``."""
+        """Export all queued items. False if it took longer than ``timeout_millis``."""
         return flush([self], timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: int = 5000) -> None:
-        """Export what is queued and end the thread, in at most ``timeout_millis``."""
+        """Export all queued items and end the thread, in at most ``timeout_millis``."""
         shutdown([self], timeout_millis / 1000)
 
 
@@ -269,7 +269,7 @@ def text_in(value: Any) -> int:
 
 
 def flush(queues: Sequence[ExportQueue[Any]], timeout: float) -> bool:
-    """Export what is in all of ``queues``, at the same time.
+    """Export all items of all ``queues``, at the same time.
 
     False if that took over ``timeout`` s, or a collector could not take it.
 
@@ -282,7 +282,7 @@ def flush(queues: Sequence[ExportQueue[Any]], timeout: float) -> bool:
 
 
 def shutdown(queues: Sequence[ExportQueue[Any]], timeout: float) -> None:
-    """Export what is in all of ``queues``, as `flush` does, and end their threads."""
+    """Export all items of all ``queues``, as `flush` does, and end their threads."""
     patience = [min(timeout, queue.patience) for queue in queues]
     events = [queue.ask_to_end(FAILING_WAIT_S) for queue in queues]
     _wait_for_all(queues, events, patience)

@@ -1,4 +1,4 @@
-"""Reports: the sentences by which one signal's export tells the operator how it fares."""
+"""Reports: sentences for the operator about the state of one signal's export."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ class Verdict(enum.Enum):
 
     TAKEN = "taken"
     AGAIN = "again"
-    """Not taken now, but maybe later."""
+    """Refused now, but maybe accepted later."""
     TOO_LARGE = "too large"
-    """Too large, but its halves may be taken."""
+    """Too large, but its halves may be accepted."""
     MALFORMED = "malformed"
     """One item can't be encoded; its halves show which."""
     LOST = "lost"

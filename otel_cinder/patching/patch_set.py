@@ -266,7 +266,7 @@ def _name_by_place(replacement: Any, original: Any, owner: Any, attribute: str) 
 
 @functools.cache
 def _proxy() -> Any:
-    """A FunctionWrapper of wrapt's for anything but plain functions."""
+    """A FunctionWrapper of wrapt's, for everything except plain functions."""
     import wrapt  # late: it imports ssl
 
     wrapper: Any = wrapt.FunctionWrapper

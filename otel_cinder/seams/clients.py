@@ -137,7 +137,7 @@ class _Databases:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """A connection whose cursors trace what they execute."""
+        """A connection whose cursors trace their statements."""
         connection = wrapped(*args, **kwargs)
         try:
             return self._traced(connection)
@@ -233,7 +233,7 @@ def _summary(text: str) -> str:
 
 
 def _fail_statement(span: Span, error: BaseException) -> None:
-    """Say class and number of the error, and not its message, which has values in it."""
+    """Record the error's class and number, without its message, which contains values."""
     name = type(error).__qualname__
     span.set_attribute(error_attributes.ERROR_TYPE, name)
     number = error.args[0] if error.args else None

@@ -64,7 +64,7 @@ _LAUNCHERS: Final = {
 
 
 def patch(patches: PatchSet) -> None:
-    """Patch what runs commands, and what has the privsep daemon do something."""
+    """Patch the functions that run commands, and privsep's calls of its daemon."""
     patches.wrap(SEAM, f"{_PROCESSUTILS}:execute", _execute)
     patches.wrap(SEAM, f"{_PROCESSUTILS}:ssh_execute", _ssh_execute)
     patches.wrap(SEAM, "oslo_privsep.priv_context:PrivContext._wrap", _privileged)
@@ -155,7 +155,7 @@ def _start(
 
 
 def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> None:
-    """Say a process's exit code (negative: the signal that ended it), then what the caller wants."""
+    """Record a process's exit code (negative: the signal that ended it), then call the caller's callback."""
     try:
         if isinstance(process.returncode, int):  # None: it has timed out
             span.set_attribute(conventions.EXIT_CODE, process.returncode)
@@ -166,7 +166,7 @@ def _completed(span: Span, then: Callable[[Any], Any] | None, process: Any) -> N
 
 
 def _fail(span: Span, error: BaseException) -> None:
-    """Say what a command failed by. That alone is no error of the span's.
+    """Record a command's failure. That alone does not make its span an error.
 
     Cinder and os-brick probe: whether ``nvme`` is there, whether a path is a mount. Whether it
     mattered, the span around says, by what it makes of it.
@@ -196,7 +196,7 @@ def _only_exit_code(kwargs: dict[str, Any]) -> int | None:
 def _daemon(
     wrapped: Callable[..., Any], _daemon: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Run a daemon that was forked in the midst of a request, and has its context, without one."""
+    """Run the privsep daemon with an empty context: it inherited the forking request's."""
     token = otel_context.attach(_EMPTY)
     try:
         return wrapped(*args, **kwargs)

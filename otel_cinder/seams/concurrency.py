@@ -178,7 +178,7 @@ def _carries(thread: threading.Thread) -> bool:
 
 
 def _package(work: Any) -> str:
-    """Top-level name of the module that a function or class is from; empty if it does not say."""
+    """Top-level name of a function's or class's module; empty if unknown."""
     while type(work) is functools.partial:
         work = work.func
     module = getattr(work, "__module__", None)

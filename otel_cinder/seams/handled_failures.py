@@ -61,7 +61,7 @@ _CREATE_MESSAGE: Final = (
 _RESCHEDULE: Final = ("context", "cause", "request_spec", "filter_properties")
 
 _reason: Final[ContextVar[object]] = ContextVar("otel_cinder_reason", default=None)
-"""Why Cinder is setting a status right now, where a function was told that calls ``save()``."""
+"""The reason that a caller of ``save()`` was given for the status that it sets."""
 
 _ORDERED: Final = object()
 """As a reason: a user has asked for that status. Nothing failed."""
@@ -104,20 +104,20 @@ def _patch_database(patches: PatchSet) -> None:
 
 
 class _Failure(NamedTuple):
-    """A resource whose failure is to be told."""
+    """A resource whose failure is to be recorded."""
 
     attributes: dict[str, str]
     reason: Reason
     counts: bool
     """True if the resource is in an error status now."""
     own: bool
-    """True if it is what the message is about."""
+    """True if the message is about it."""
 
 
 def _save(
     wrapped: Callable[..., Any], resource: Any, args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
-    """Save an object's changes; if its status is one of them, it may tell of a failure."""
+    """Save an object's changes; a change of its status may be a failure."""
     status = failure = None
     try:
         status = outcomes.status_to_save(resource)
@@ -188,7 +188,7 @@ def _swap(
 def _update_volume(
     wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
-    """Update a volume's row. Its own ``save()`` comes here too, and has been told of then."""
+    """Update a volume's row. Its own ``save()`` comes here too, and has been recorded by then."""
     arguments = _named(("context", "volume_id", "values"), args, kwargs)
     failures = _written(lambda: [(arguments["volume_id"], arguments["values"])])
     return _then_tell(failures, wrapped, args, kwargs)
@@ -197,14 +197,14 @@ def _update_volume(
 def _update_volumes(
     wrapped: Callable[..., Any], _db: Any, args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
-    """Update the rows of a group's volumes, as the group's driver has said of each."""
+    """Update the rows of a group's volumes, with the driver's result for each."""
     arguments = _named(("context", "values_list"), args, kwargs)
     failures = _written(lambda: [(row["id"], row) for row in arguments["values_list"]])
     return _then_tell(failures, wrapped, args, kwargs)
 
 
 def _written(rows: Callable[[], Rows]) -> list[_Failure]:
-    """The failures among volumes' ids and what is about to be written of them. Never raises."""
+    """The failures among volumes' ids and their new values. Never raises."""
     try:
         root = local_root.current()
         # Of a request, it's the administrator's os-reset_status.
@@ -266,7 +266,7 @@ def _is_own(root: LocalRoot, resource: Any, ids: Collection[str]) -> bool:
 
 
 def _not_saved(resource: Any, error: Exception) -> None:
-    """Tell of a resource that stays in a status which it was to leave. Never raises."""
+    """Record a resource that stays in a status which it was to leave. Never raises."""
     try:
         root = local_root.current()
         if root is None or root.is_http or not outcomes.is_settled(resource.status):
@@ -314,7 +314,7 @@ def _failure(
 def _then_tell(
     failures: list[_Failure], wrapped: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]
 ) -> Any:
-    """Let Cinder write the statuses down, and tell of them even if that fails."""
+    """Let Cinder write the statuses, and record them even if that fails."""
     if not failures:
         return wrapped(*args, **kwargs)
     try:
@@ -350,7 +350,7 @@ def _tell(failure: _Failure) -> None:
 
 @contextlib.contextmanager
 def _at_work(failure: _Failure) -> Iterator[None]:
-    """The span at work; where nothing is traced, one of the failure's own.
+    """The current span; outside of a trace, a span of the failure's own.
 
     While a service starts, it may put a tenant's volume into an error status.
     """

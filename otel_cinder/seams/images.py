@@ -27,14 +27,14 @@ SEAM: Final = "images"
 _MODULE: Final = "cinder.image.image_utils"
 
 _SECTOR: Final = 512
-"""Bytes of the unit in which Linux counts a device's size, whatever the device's own is."""
+"""Bytes of the unit in which Linux counts the size of every device."""
 
 Arguments = Mapping[str, Any]
 """A call's arguments by name: their order differs between releases."""
 
 
 def patch(patches: PatchSet) -> None:
-    """Patch what Cinder and its drivers move images with."""
+    """Patch the functions with which Cinder and its drivers move images."""
     for function, (name, describe, measure) in _FUNCTIONS.items():
         wrapper = functools.partial(_call, name, describe, measure)
         patches.wrap(SEAM, f"{_MODULE}:{function}", wrapper)
@@ -64,7 +64,7 @@ def _upload(arguments: Arguments) -> dict[str, Any]:
 
 
 def _uploaded(arguments: Arguments) -> int | None:
-    """The volume's size, if it went as it is; otherwise the conversion below tells its own."""
+    """The volume's size, if it was uploaded unchanged; otherwise the conversion below has the bytes."""
     meta = arguments.get("image_meta") or {}
     as_it_is = meta.get("disk_format") == arguments.get("volume_format", "raw")
     if not as_it_is or meta.get("container_format") == "compressed":

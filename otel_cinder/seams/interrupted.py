@@ -44,7 +44,7 @@ Arguments = tuple[Any, ...]
 
 
 def patch(patches: PatchSet) -> None:
-    """Patch the places where the managers take up what was interrupted."""
+    """Patch the places where the managers take up interrupted work."""
     for manager in ("cinder.volume.manager:VolumeManager", _BACKUPS):
         patches.wrap(SEAM, f"{manager}.init_host", _start)
     for manager in ("volume.manager:VolumeManager", "scheduler.manager:SchedulerManager"):
@@ -171,7 +171,7 @@ def _begin(what: str, context: Context, resource: Any, asked_with: Any, status: 
 
 
 def _tell(root: LocalRoot, given_up: Mapping[str, str], reason: Reason) -> None:
-    """Tell of work that was given up, if no error status has told of it: an upload, say."""
+    """Record work that was given up, such as an upload, unless an error status has recorded it."""
     if not root.failed:
         local_root.fail(conventions.RESOURCE_ERROR_EVENT, given_up, reason)
 
@@ -240,6 +240,6 @@ def _hand_over(
 
 
 def _two(args: Arguments, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Request context and resource, by whatever names a function has for them."""
+    """Request context and resource, under each name that functions use for them."""
     context, resource = (*args, *kwargs.values())[:2]
     return context, resource

@@ -142,7 +142,7 @@ class _Stop:
 
 
 def _grace() -> float:
-    """Seconds that oslo.service gives what runs to end; a minute, as by default, if it is not known."""
+    """Seconds that oslo.service waits for running work; its default of a minute if unknown."""
     conf = getattr(sys.modules.get("oslo_config.cfg"), "CONF", None)
     seconds = getattr(conf, "graceful_shutdown_timeout", None)
     return float(seconds) if isinstance(seconds, int) and seconds > 0 else _GRACE_S

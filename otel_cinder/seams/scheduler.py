@@ -1,4 +1,4 @@
-"""The scheduler's decisions: what each filter let pass, and which backend was chosen.
+"""The scheduler's decisions: each filter's verdict, and the chosen backend.
 
 They are events of the span that schedules, which is a task's or a message's.
 """
@@ -41,7 +41,7 @@ def _filter(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Filter backends, and say what each filter made of those that came to it."""
+    """Filter backends, and record each filter's verdict."""
     verdicts = None
     try:
         span = trace.get_current_span()
@@ -88,7 +88,7 @@ def _choose(
 
 
 class _Verdicts:
-    """The results of one run's filters: each gets what the one before it has let pass.
+    """The results of one run's filters: each gets the backends that the one before let pass.
 
     So nothing that a filter returns has to be touched: many return generators.
     """
@@ -157,7 +157,7 @@ class _WatchedClass(_Proxy):  # type: ignore[misc]
 
 
 class _WatchedFilter(_Proxy):  # type: ignore[misc]
-    """A filter that says what it is given."""
+    """A filter that records its input."""
 
     def __init__(self, wrapped: Any, name: str, verdicts: _Verdicts) -> None:
         super().__init__(wrapped)

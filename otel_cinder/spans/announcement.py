@@ -1,4 +1,4 @@
-"""The line that each process logs once: it is traced, by so many places, and sends data there."""
+"""The line that each process logs once: it is traced, the number of places, and where its data goes."""
 
 from __future__ import annotations
 

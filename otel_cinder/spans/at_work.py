@@ -1,4 +1,4 @@
-"""Where the thread or greenthread is that works for an open span: read in a native thread of ours.
+"""Finds the frames of the thread or greenthread that works for an open span, from a native thread.
 
 Only file, line and function of its frames are taken, never a value. Nothing of eventlet's is called:
 a greenthread that waits shows its frame (``gr_frame``), one that runs is what its native thread does.
@@ -23,19 +23,19 @@ from otel_cinder.patching.internal_errors import log_internal_error
 from otel_cinder.spans.open import OpenSpan
 
 FRAMES_LIMIT: Final = 32
-"""Frames of a stack that are told, the innermost ones."""
+"""The number of recorded frames of a stack, the innermost ones."""
 
 _DEEPEST: Final = 256
 """Frames that are looked at to find these."""
 
 _WORKERS: Final = "_otel_cinder_workers"
-"""Attribute of a span: who else works for it, by a number."""
+"""Attribute of a span: the other threads that work for it, by a number."""
 
 _BETWEEN: Final = tuple(
     f"{os.sep}{package}{os.sep}"
     for package in ("otel_cinder", "wrapt", "taskflow", "automaton", "futurist")
 )
-"""Packages that stand between the functions that say where the work is."""
+"""Packages whose frames are left out, because they only pass calls on."""
 
 _EMBEDDING: Final = frozenset({"uwsgi", "mod_wsgi"})
 """Servers that run Python inside: CPython 3.11's look at all threads may follow thread states that they
@@ -54,7 +54,7 @@ class _Worker(NamedTuple):
 
 
 def take_up(context: Context) -> Any:
-    """Take note that this thread works for the current span of ``context``; for `lay_down`.
+    """Note that this thread works for the current span of ``context``; for `lay_down`.
 
     Never raises.
     """
@@ -73,7 +73,7 @@ def take_up(context: Context) -> Any:
 
 
 def lay_down(taken: Any) -> None:
-    """Take note that it works for it no more. Never raises."""
+    """Note that this thread no longer works for the span. Never raises."""
     try:
         if taken is not None:
             workers, worker = taken
@@ -83,7 +83,7 @@ def lay_down(taken: Any) -> None:
 
 
 def worker_of(found: OpenSpan) -> OpenSpan:
-    """Who works for a span: the thread that it was handed to last, else the one that started it."""
+    """The thread that works for a span: the last one that it was handed to, else the one that started it."""
     workers = list(getattr(found.span, _WORKERS, {}).values())
     if not workers:
         return found

@@ -21,7 +21,7 @@ _AHEAD: Final = "_otel_cinder_ahead"
 
 
 LATE: Final = "_otel_cinder_late"
-"""Attribute of a span: what adds to it, given the span, what could not be added when it happened."""
+"""Attribute of a span: a function of the span that adds late data to it before its end."""
 
 
 def start(

@@ -71,7 +71,7 @@ class Configuration:
         return self._patches.status() if self._patches.enabled else []
 
     def resource(self, service: Service | None) -> Resource:
-        """The resource of ``service``: says where its spans come from.
+        """The resource of ``service``, which identifies the source of its spans.
 
         OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win: the operator has set them. Not
         ``Resource.create``: it runs a thread pool, and makes up an instance id at random.

@@ -33,7 +33,7 @@ class Health(NamedTuple):
     seams: Callable[[], list[Seam]]
     operations: Operations
     still_running: StillRunning | None
-    """None: what has not ended is not told."""
+    """None if still-running spans are off."""
 
     def observe(self, meter: Meter) -> None:
         """Let ``meter`` read all counters at each collection."""

@@ -48,7 +48,7 @@ class InstanceNames:
 
 
 class _Taken(NamedTuple):
-    """A name, and the descriptor of what holds it."""
+    """A name, and the descriptor of the socket that holds it."""
 
     name: str
     descriptor: int = -1

@@ -31,7 +31,7 @@ _STOPPED: Final = "the service stopped while this ran"
 
 
 class OpenSpan(NamedTuple):
-    """A span that has not ended, and who started it."""
+    """A span that has not ended, and the thread and greenthread that started it."""
 
     span: Span
     thread: int
@@ -95,7 +95,7 @@ class OpenSpans(SpanProcessor):
         self._open.clear()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Export what has ended. False if it took longer than ``timeout_millis``."""
+        """Export the ended spans. False if it took longer than ``timeout_millis``."""
         return self._then is None or self._then.force_flush(timeout_millis)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Metrics of what is open, read from the register when metrics are collected, without a hot path."""
+"""Metrics of open operations, read from the register at each collection, outside of hot paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otel_cinder.spans.open import OpenSpans
 from otel_cinder.spans.still_running import age_of, so_far
 
 _KINDS_LIMIT: Final = 500
-"""Kinds of operations that are remembered, to say that none of them is open any more."""
+"""Kinds of operations that are remembered, to report 0 when none of them is open any more."""
 
 _ROOT: Final = (conventions.HTTP_METHOD, conventions.HTTP_ROUTE, conventions.ACTION)
 
@@ -77,7 +77,7 @@ class Operations:
 
 
 def _operation(span: Span) -> Kind | None:
-    """Of a request or message, by its route or method; None of what is inside of one."""
+    """The kind of a request or message, by its route or method; None for spans inside of one."""
     said = dict(span.attributes or {})
     if span.kind not in (SpanKind.SERVER, SpanKind.CONSUMER):
         return None
@@ -90,7 +90,7 @@ def _operation(span: Span) -> Kind | None:
 
 
 def _driver_call(span: Span) -> Kind | None:
-    """Of a driver's method; None of anything else."""
+    """The kind of a driver's call; None for any other span."""
     function = (span.attributes or {}).get(conventions.CODE_FUNCTION)
     cls, _, method = span.name.partition(".")
     if not method or " " in cls or not str(function).endswith(f".{method}"):
@@ -102,4 +102,4 @@ _METRICS: Final = (
     (_operation, conventions.OPEN_OPERATIONS, conventions.OLDEST_OPERATION),
     (_driver_call, conventions.OPEN_DRIVER_CALLS, conventions.OLDEST_DRIVER_CALL),
 )
-"""Which spans are counted, and the metrics of their number and of the oldest one's age."""
+"""The kind of the counted spans, and the metrics of their number and of the oldest one's age."""

@@ -101,7 +101,7 @@ class Process:
         self.open = OpenSpans(self.spans, self._look)
         """Spans of our own providers that have not ended."""
         self.still_running: StillRunning | None = None
-        """None: what has not ended is not told."""
+        """None if still-running spans are off."""
         if self.spans is not None and math.isfinite(configuration.settings.still_running):
             self.still_running = StillRunning(
                 self.open,
@@ -209,7 +209,7 @@ class Process:
         self._names.release()
 
     def _look(self) -> None:
-        """See from now on what is open for too long."""
+        """Begin to look for spans that are open for too long."""
         if self.still_running is not None:
             self.still_running.start_quietly()
 

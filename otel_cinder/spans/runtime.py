@@ -33,7 +33,7 @@ from otel_cinder.spans.service import SERVICE, Service
 _LOG = logging.getLogger("otel_cinder")
 
 _BEFORE_THE_END: Final = 3.0
-"""Seconds before a process is ended at which what is open is exported."""
+"""Open spans are exported this many seconds before a process is ended."""
 
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds that a stopping process waits until its spans have left."""
@@ -194,7 +194,7 @@ class Runtime(Configuration):
         return process.flush(timeout)
 
     def end(self) -> bool:
-        """Export all, for the process ends: what is open counts as an error. False as for `flush`.
+        """Export all data because the process ends; open spans become errors. False as for `flush`.
 
         Never raises.
         """

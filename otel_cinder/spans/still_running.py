@@ -1,4 +1,4 @@
-"""Still-running spans: a trace shows what has not ended yet, as spans of its own.
+"""Still-running spans: spans of their own that show open spans in a trace.
 
 A span is exported when it ends, so a driver's call that hangs is in no trace. Here each second a
 native thread, which runs also while eventlet's hub is blocked, looks at the register of open spans.
@@ -31,7 +31,7 @@ LOOK_S: Final = 1.0
 """Seconds between two looks."""
 
 _AGAIN_S: Final = (30.0, 120.0, 600.0)
-"""Ages, in seconds, at which a span is told again; then each hour."""
+"""Ages, in seconds, at which a span is shown again; then each hour."""
 
 _HOUR_S: Final = 3600.0
 
@@ -39,22 +39,22 @@ _REQUEST_LIMIT: Final = 16
 """Still-running spans of one request or message in a look."""
 
 _ROUND_LIMIT: Final = 64
-"""Still-running spans of one look. What is more has to wait for the next one."""
+"""Still-running spans of one look at most. Others wait for the next look."""
 
 _CHAIN_LIMIT: Final = 64
-"""Open spans, one in the other, that are looked at and told."""
+"""Nested open spans that are recorded for one operation."""
 
 _AT_A_STOP_S: Final = 1.0
-"""Seconds after which a span is told when the service is about to stop."""
+"""Seconds after which a span is shown when the service is about to stop."""
 
 _STOP_WAIT_S: Final = 2.0
-"""Seconds that what is told at a stop may take to leave."""
+"""Seconds for exporting the still-running spans of a stop."""
 
 _OWNER: Final = "_otel_cinder_owner"
-"""Attribute of a span: a weak reference to who can say more of it while it is open."""
+"""Attribute of a span: a weak reference to an object with more attributes while it is open."""
 
 _SAID: Final = ("cinder.", "openstack.")
-"""Beginnings of the names of a local root's attributes that are told again."""
+"""Prefixes of a local root's attributes that a still-running span repeats."""
 
 _SAID_TOO: Final = frozenset(
     {conventions.HTTP_METHOD, conventions.HTTP_ROUTE, conventions.URL_PATH, conventions.RPC_METHOD}
@@ -150,15 +150,15 @@ class StillRunning(Worker):
         self._draw_id = draw_id
         self._first = first
         self._rungs: dict[int, int] = {}
-        """How often each was told, by span id."""
+        """How often each span was shown, by span id."""
         self._readings: dict[int, Any] = {}
         """The hubs' readings of greenthreads that ran at the last look, by span id."""
         self._yield: Callable[[float], None] = unpatched("time").sleep
         self._is_hurried = False
         self._cut_off_at = math.inf
-        """When what is open is an error, by the monotonic clock."""
+        """The time from which open spans are errors, by the monotonic clock."""
         self.left_out = 0
-        """Spans that were not told because a request had too many, so far."""
+        """Spans that were not shown because a request had too many, so far."""
 
     def start_quietly(self) -> None:
         """Start the thread. Never raises."""
@@ -173,11 +173,11 @@ class StillRunning(Worker):
             )
 
     def hurry(self) -> None:
-        """Tell all that is open at the next look: the process may be ended at any moment."""
+        """Show all open spans at the next look, because the process may be ended at any moment."""
         self._is_hurried = True
 
     def cut_off_in(self, seconds: float) -> None:
-        """Have what is still open then exported as an error: the process is about to be ended."""
+        """Export spans that are still open then as errors, because the process is about to be ended."""
         self._cut_off_at = min(self._cut_off_at, time.monotonic() + seconds)
 
     def _load(self) -> None:
@@ -212,7 +212,7 @@ class StillRunning(Worker):
                 done.wait(_STOP_WAIT_S)
 
     def _look(self, first: float) -> int:
-        """Tell what is due. Says how many spans that were."""
+        """Export the still-running spans that are due, and return their number."""
         found = self._open.snapshot()
         if not found or age_of(found[0].span) < first - 2 * LOOK_S:
             self._rungs.clear()
@@ -322,7 +322,7 @@ def _parent_of(top: Span) -> tuple[SpanContext | None, SpanContext | None]:
 
 
 def _said(chain: _Chain, span: Span) -> tuple[str, dict[str, Any]]:
-    """Name of an open span, and what is said of it and of what it is in."""
+    """The name of an open span, and attributes of it and of the spans around it."""
     said = {conventions.STILL_RUNNING: True, **_said_of_root(chain.spans[0].span)}
     names, ages = [], []
     for each in chain.spans:

@@ -22,7 +22,7 @@ _ANY_SYSTEM: Final = "oslo.messaging"
 """``messaging.system`` where the broker is not known; the conventions require one."""
 
 _NAME_LIMIT: Final = 128
-"""Characters of a method's name, which comes from the message and so may be anybody's."""
+"""Characters of a method's name, which comes from the message and may be anything."""
 
 
 def destination(transport: Any, target: Any) -> Mapping[str, str]:

@@ -45,13 +45,13 @@ class Measured:
     ) -> None:
         self._kind = kind
         self.error = ""
-        """Class of what it failed by, if it did."""
+        """Class of its error, if it failed."""
         system = destinations.system(transport)
         self._attributes = _attributes(kind, system, topic, method, fanout)
         self._started = time.perf_counter()
 
     def take_up(self, context: Context, count: int = 1) -> None:
-        """Count what has been taken up now, however long its handling will take."""
+        """Count the messages taken up now, before their handling ends."""
         if self._kind == "process":
             runtime.measure(conventions.MESSAGING_CONSUMED, count, self._attributes, context)
 
@@ -200,7 +200,7 @@ def unwrapped(error: BaseException) -> tuple[BaseException, str]:
 def taken_up(
     wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Tell the dispatcher which server has taken the message, and when."""
+    """Pass the server that has taken the message, and the time, to the dispatcher."""
     token = None
     try:
         token = otel_context.attach(otel_context.set_value(_TAKEN, (server, time.time_ns())))
@@ -214,7 +214,7 @@ def taken_up(
 
 
 def taken(context: Context) -> tuple[Any, int]:
-    """The server that has taken a message up, and when, in ns; now, where none has said so."""
+    """The server that has taken a message up, and the time, in ns; None and now if unknown."""
     found: Any = context.get(_TAKEN)
     return found or (None, time.time_ns())
 
@@ -295,7 +295,7 @@ def placed(
 
 
 def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Target, context and message of what is sent."""
+    """Target, context and message of a send."""
     names = ("target", "ctxt", "message")
     target, sent_context, message = (
         args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names)
@@ -306,7 +306,7 @@ def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, 
 def with_context(
     args: tuple[Any, ...], kwargs: dict[str, Any], sent_context: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of what is sent, with another context."""
+    """The arguments of a send, with another context."""
     if len(args) > 1:
         return (args[0], sent_context, *args[2:]), kwargs
     return args, {**kwargs, "ctxt": sent_context}
