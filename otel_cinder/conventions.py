@@ -26,10 +26,10 @@ from opentelemetry.semconv.attributes import (
 from otel_cinder import settings
 
 ATTRIBUTES: dict[str, str] = {}
-"""Attribute name -> what it says."""
+"""Attribute name -> its meaning."""
 
 SPANS: dict[str, str] = {}
-"""Span name, with its variable parts in angle brackets -> kind and what it covers."""
+"""Span name, with its variable parts in angle brackets -> its kind and the work that it covers."""
 
 EVENTS: dict[str, str] = {}
 """Event name -> its meaning, and the span that has it."""
@@ -38,7 +38,7 @@ METRICS: dict[str, Metric] = {}
 """Metric name -> its instrument, unit, meaning and attributes."""
 
 SETTINGS: dict[str, str] = {}
-"""Environment variable -> what it sets."""
+"""Environment variable -> its effect."""
 
 
 class Metric(NamedTuple):
@@ -387,7 +387,7 @@ LOG_EVENT = _event("log", "a log line was written while the span was current")
 # What has not ended
 STILL_RUNNING = _attribute(
     "cinder.still_running",
-    "`true` on a still-running span: what it tells of had not ended when it was sent; its duration is "
+    "`true` on a still-running span: its work had not ended when it was sent; its duration is "
     "the age at that moment",
 )
 OPEN_SPANS = _attribute(
@@ -411,7 +411,7 @@ BLOCKS_HUB = _attribute(
 )
 STACKTRACE = _attribute(
     "code.stacktrace",
-    "where the thread or greenthread at work is, the innermost frame first, at most 32: file, line "
+    "the frames of the working thread or greenthread, the innermost first, at most 32: file, line "
     "and function, no values",
 )
 
@@ -688,7 +688,7 @@ OPEN_OPERATIONS = _metric(
     "cinder.open.operations",
     "updowncounter",
     "{operation}",
-    "requests and messages at work now; an action's name is not known before it ends",
+    "requests and messages in progress; an action's name is not known before it ends",
     HTTP_METHOD,
     HTTP_ROUTE,
     ACTION,
@@ -698,7 +698,7 @@ OLDEST_OPERATION = _metric(
     "cinder.open.operations.oldest",
     "gauge",
     "s",
-    "for how long the oldest of these has been at work; 0: there is none",
+    "for how long the oldest of these has been in progress; 0: there is none",
     HTTP_METHOD,
     HTTP_ROUTE,
     ACTION,
