@@ -119,6 +119,6 @@ class Composed(Program):
             shutil.copy(file, where)
 
     def _locate(self, text: str) -> str:
-        """Return a text with what is mounted where it stands here."""
+        """Return a text with the paths of mounted files replaced by those of this checkout."""
         targets = "|".join(map(re.escape, self._targets))
         return re.sub(rf"(?<![\w./])(?:{targets})\b", lambda found: f"{self.root}{found[0]}", text)

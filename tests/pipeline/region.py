@@ -27,7 +27,7 @@ KEPT_PERCENT = 25
 
 @dataclass(frozen=True)
 class Create:
-    """What one POST /volumes was answered, and the trace that it began."""
+    """The answer to one POST /volumes, and the trace that it began."""
 
     trace_id: str
     status: int

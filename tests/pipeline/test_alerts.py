@@ -98,7 +98,7 @@ def test_prometheus_evaluates_every_alert(region: Region) -> None:
 
 
 def test_every_alert_looks_at_series_that_there_are(region: Region) -> None:
-    """What an alert selects exists, as far as the region makes it: or it would never fire."""
+    """The series that an alert selects exist, if the region makes them; else it would never fire."""
     missing = set()
     for expression in alerts().values():
         for selector in re.findall(
@@ -110,7 +110,7 @@ def test_every_alert_looks_at_series_that_there_are(region: Region) -> None:
 
 
 def test_what_a_collector_loses_is_counted(tmp_path: Path) -> None:
-    """What finds no room in a queue is refused, and what the next hop will never take is given up."""
+    """Data without room in a queue is refused; data that the next hop will never accept is given up."""
     certificates = loopback(tmp_path)
     port = free_port()
     agent = Collector(
@@ -147,7 +147,7 @@ def test_what_a_collector_loses_is_counted(tmp_path: Path) -> None:
 def test_failing_creates_are_counted_whole(region: Region) -> None:
     """The share of creates that fail is exact, though most of its counters were born with it."""
     accepted = list(region.stack.statuses().values())
-    # There was nobody to look at them an hour ago, and no pause since.
+    # An hour ago no scrape looked at them, and there was no pause since.
     guarded = alerts()["CinderCreatesFailing"].replace("10m", "1h").rpartition(" > ")[0]
     expression = guarded.replace(' and on () (min(up{job="cinder"} offset 1h) == 1)', "")
     assert expression != guarded

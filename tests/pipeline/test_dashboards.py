@@ -138,7 +138,7 @@ def _spoil(kind: str, spoil: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 @each_release
 def test_a_board_with_a_wrong_field_is_not_valid(release: str, tmp_path: Path) -> None:
-    """A field that is unknown, missing or of another type is found, wherever it stands."""
+    """A field that is unknown, missing or of another type is found at every place."""
     spoilt = [
         {**BOARDS["cinder-glance"], "shcemaVersion": 42},
         {**BOARDS["cinder-glance"], "time": {"from": 1, "to": "now"}},
@@ -230,7 +230,7 @@ def test_a_quiet_time_has_no_duration_and_a_single_event_has_one(tmp_path: Path)
 
 
 def test_a_counter_that_begins_anew_has_what_it_had_before(tmp_path: Path) -> None:
-    """What a service counted before it was restarted, in the time shown, is not forgotten."""
+    """A service's counts from before its restart, in the time shown, are included."""
     name = series.RESOURCE_ERRORS.name
     written = {
         f'{name}{{error_type="once"}}': "_x10 1x10 2x40",
@@ -268,7 +268,7 @@ def test_messages_that_wait_are_counted_over_restarts(tmp_path: Path) -> None:
 
 
 def test_messages_in_progress_are_counted_worker_by_worker(tmp_path: Path) -> None:
-    """What one worker handles is counted, whatever its predecessor of the same name had done."""
+    """A worker's messages are counted, also if its predecessor of the same name had counted some."""
     taken, done = series.TAKEN_UP.name, f"{series.HANDLING.name}_count"
     written = {
         f'{taken}{{rpc_method="m", job="j", instance="1"}}': "5+1x60",
@@ -376,7 +376,7 @@ def test_what_may_be_empty_is_on_a_board() -> None:
 
 
 def test_the_numbers_are_those_of_the_database(region: Region) -> None:
-    """What the board counts of creates is what Cinder's database has, to the last one."""
+    """The board's count of creates equals that of Cinder's database."""
     shown = {
         panel["title"]: panel["targets"][0]["expr"]
         for panel in panels("cinder-create")
@@ -440,7 +440,7 @@ def test_an_operation_that_is_chosen_is_shown(region: Region) -> None:
 
 
 def test_every_search_finds_traces(region: Region) -> None:
-    """What a panel asks Jaeger for, in the way that Grafana does, is there."""
+    """Jaeger has the traces that a panel asks for, by the same query as Grafana's."""
     searches = [
         (panel["title"], target)
         for uid in BOARDS

@@ -53,7 +53,7 @@ def jaeger(ports: Ports) -> str:
 
 @pytest.fixture(scope="module")
 def demo(ports: Ports, jaeger: str) -> str:
-    """What the demo printed."""
+    """The demo's output."""
     addresses = ["--endpoint", f"http://{ports.address(4318)}", "--jaeger", jaeger]
     done = subprocess.run(
         [COMMAND, "demo", "--pipeline", *addresses, "--grafana", NOWHERE],
@@ -92,7 +92,7 @@ def test_the_trace_that_it_links_to_is_whole_in_jaeger(trace: Trace) -> None:
 
 
 def test_it_says_how_to_send_more_there(demo: str, ports: Ports) -> None:
-    """What it tells to set in one's own Cinder is the collector that it used itself."""
+    """Its advice for your own Cinder names the collector that it used itself."""
     assert f"\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://{ports.address(4318)}\n" in demo
 
 
@@ -114,7 +114,7 @@ def test_its_links_are_of_what_is_there(demo: str, trace: Trace, jaeger: str) ->
     ],
 )
 def test_prometheus_has_its_metrics(ports: Ports, expression: str) -> None:
-    """What the collector made of the spans, and what Cinder's services measured, can be queried."""
+    """The collector's metrics of spans, and those of Cinder's services, can be queried."""
     wait_until(lambda: sum(values(ports, expression)) >= 1, 60, expression)
 
 

@@ -1,4 +1,4 @@
-"""What is left of a create's spans when what they are on their way through is gone for a while."""
+"""The spans of creates during outages of the programs on their way."""
 
 import threading
 import time

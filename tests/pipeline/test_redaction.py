@@ -45,7 +45,7 @@ TOLD = (
 
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
-    """What is behind the collector instead of a Jaeger, to see what would get there."""
+    """A sink behind the collector instead of a Jaeger, to see the exported data."""
     sink = Sink()
     sink.start()
     yield sink

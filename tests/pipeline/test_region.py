@@ -51,7 +51,7 @@ def _becomes(expected: object, read: Callable[[], object], what: object = "") ->
 
 @pytest.mark.parametrize("kind", GOLDENS)
 def test_every_failure_and_reschedule_is_kept_whole(region: Region, kind: str) -> None:
-    """What failed, or was tried again elsewhere, is in Jaeger to the last event, unharmed."""
+    """Failed and rescheduled creates are in Jaeger, complete and unharmed."""
     golden = (drawing.GOLDENS / f"{GOLDENS[kind]}.txt").read_text()
     for made in region.creates[kind]:
         _becomes(_apart(golden), lambda made=made: _drawn(region, made))
@@ -149,7 +149,7 @@ def test_the_service_graph_knows_who_calls_whom(region: Region) -> None:
 
 
 def test_no_trace_is_forgotten(region: Region) -> None:
-    """What is kept, or let go after its time, is not counted among the traces that are given up."""
+    """Traces that are kept, or dropped after their time, do not count as given up."""
     given_up = alerts()["GatewayForgetsTraces"].partition("> (")[0].strip()
 
     def decided() -> float:

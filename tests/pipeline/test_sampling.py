@@ -1,4 +1,4 @@
-"""What a gateway keeps, when it decides so, and that a trace is never cut in two."""
+"""A gateway's decisions: which traces it keeps, when it decides, and that it keeps whole traces."""
 
 import os
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ NO_REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_late_reason_keeps_the_whole_trace_at_once(gateways: Gateways, reason: str) -> None:
-    """What came long before the reason is kept with it, without waiting, and so is what follows."""
+    """Spans from long before the reason are kept with it at once, and so are later spans."""
     trace_id, other = os.urandom(16), os.urandom(16)
     client = gateways.clients[0]
     before = gateways.waiting()
@@ -190,7 +190,7 @@ def test_traces_too_many_are_counted_as_given_up(tmp_path: Path) -> None:
 
 
 def test_a_gateway_that_was_away_gets_its_traces(gateways: Gateways) -> None:
-    """What is for a gateway that is away waits for it; the other's traces are not held up."""
+    """Spans for an absent gateway wait for it; the other gateway's traces are not delayed."""
     trace_ids = [os.urandom(16) for _ in range(50)]
     away = gateways.collectors[1]
     away.stop()

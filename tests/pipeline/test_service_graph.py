@@ -48,7 +48,7 @@ def edges(collector: Collector) -> dict[tuple[str, ...], int]:
 
 
 def test_who_is_not_heard_of_is_called_by_what_the_sender_knows(collector: Collector) -> None:
-    """A cast that nobody takes up went to its queue, a request to its server; nobody is `unknown`."""
+    """A cast without a receiver went to its queue, a request to its server; no node is `unknown`."""
     queue = {"messaging__destination__template": QUEUE}
     cast = sent(Span.SPAN_KIND_PRODUCER, **queue)
     taken = sent(Span.SPAN_KIND_PRODUCER, **queue)

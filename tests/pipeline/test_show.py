@@ -68,7 +68,7 @@ def test_a_trace_is_shown_by_each_of_its_ids(jaeger: Jaeger, name: str) -> None:
 
 
 def test_jaegers_older_answer_is_the_same_trace(jaeger: Jaeger, tmp_path: Path) -> None:
-    """What Jaeger's page downloads tells the same story, with times in µs."""
+    """The download from Jaeger's page has the same story, with times in µs."""
     for name in NAMES:
         trace = recorded(name)
         file = tmp_path / f"{name}.json"

@@ -1,4 +1,4 @@
-"""What is kept over a restart: by Jaeger, and in an agent's queue."""
+"""Data that survives a restart: in Jaeger, and in an agent's queue."""
 
 import os
 from pathlib import Path
