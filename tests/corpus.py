@@ -112,8 +112,8 @@ def drawn(place: str, kind: str) -> Planted:
     return Planted(place, secret, secret)
 
 
-def _encoded(said: str) -> str:
-    return base64.b64encode(said.encode()).decode()
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _headers() -> None:
@@ -508,7 +508,7 @@ def _spoken() -> None:
 
 def _foreign() -> None:
     """Names in other languages, as arrays have them that were not made for English speakers."""
-    for said in (
+    for line in (
         "登录失败，密码：{}",
         "用户admin的密码为{}，已过期",
         "口令={}",
@@ -526,7 +526,7 @@ def _foreign() -> None:
         "senha {} inválida",
         "hasło={}",
     ):
-        _plant(FOREIGN, "alnum", said.format)
+        _plant(FOREIGN, "alnum", line.format)
     _plant(FOREIGN, "alnum", lambda s: json.dumps({"密码": s, "大小": 1}))
     _plant(FOREIGN, "alnum", lambda s: f"body: {f'密码={s}'.encode()!r}")
     _plant(FOREIGN, "alnum", lambda s: {"密码": s, "大小": 1}, "value")
@@ -705,8 +705,8 @@ def survivors(planted: Iterable[Planted], found: str) -> set[Planted]:
     wanted: dict[str, list[tuple[str, Planted]]] = {}
     for plant in planted:
         # However often it has been escaped, too.
-        for said in {*spellings(plant.secret), plant.secret.replace("\\", "")}:
-            for part in fragments(said, max(_WINDOW, len(said) // 2)):
+        for spelling in {*spellings(plant.secret), plant.secret.replace("\\", "")}:
+            for part in fragments(spelling, max(_WINDOW, len(spelling) // 2)):
                 wanted.setdefault(part[:_WINDOW], []).append((part, plant))
     left = set()
     for text in {found, found.replace("\\", "")}:

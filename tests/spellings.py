@@ -166,11 +166,11 @@ _CONTAINERS: dict[str, Callable[[str, str], str]] = {
 }
 _ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
-    "repr": lambda said: f"failed: {said!r}",
-    "bytes": lambda said: f"body: {said.encode()!r}",
-    "JSON": lambda said: json.dumps({"message": said}),
-    "XML": lambda said: f"<m>{html.escape(said)}</m>",
-    "list": lambda said: str(["sh", "-c", said]),
+    "repr": lambda text: f"failed: {text!r}",
+    "bytes": lambda text: f"body: {text.encode()!r}",
+    "JSON": lambda text: json.dumps({"message": text}),
+    "XML": lambda text: f"<m>{html.escape(text)}</m>",
+    "list": lambda text: str(["sh", "-c", text]),
 }
 
 
@@ -196,8 +196,8 @@ def _secret(source: random.Random) -> tuple[str, str]:
 
     if kind == "words":
         return kind, " ".join(word() for _ in range(3))
-    found = word()
-    return kind, found + ("==" if kind == "base64" else "")
+    drawn = word()
+    return kind, drawn + ("==" if kind == "base64" else "")
 
 
 def spellings(seed: int, count: int) -> Iterator[Spelling]:
@@ -216,15 +216,15 @@ def spellings(seed: int, count: int) -> Iterator[Spelling]:
             joint, name = "option", source.choice(own)
         if source.random() < 0.5:
             container = source.choice(list(_CONTAINERS))
-            said = _CONTAINERS[container](name, secret)
+            text = _CONTAINERS[container](name, secret)
         else:
             lead, (opening, closing) = source.choice(_LEADS), source.choice(_QUOTES)
             container = f"{lead!r} {opening!r}"
-            said = f"{name}{lead}{opening}{secret}{closing}"
-            said = source.choice(_AROUND).format(said)
+            text = f"{name}{lead}{opening}{secret}{closing}"
+            text = source.choice(_AROUND).format(text)
         encoding = source.choice(["plain"] * 3 + list(_ENCODINGS))
-        said = _ENCODINGS[encoding](said)
-        yield Spelling(said, secret, (kind, joint, container, encoding))
+        text = _ENCODINGS[encoding](text)
+        yield Spelling(text, secret, (kind, joint, container, encoding))
 
 
 def option_names() -> list[str]:
@@ -304,7 +304,7 @@ def mentions(seed: int, count: int) -> Iterator[str]:
             id=f"{source.getrandbits(32):08x}-1111-4222-8333-444455556666",
             n=source.randint(1, 99),
         )
-        said = f"{name} {source.choice(_STATES).format(thing)}"
-        yield said + source.choice(
+        text = f"{name} {source.choice(_STATES).format(thing)}"
+        yield text + source.choice(
             ("", ".", f" ({thing})", f" while attaching {thing}", "; retrying")
         )

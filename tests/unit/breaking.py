@@ -92,8 +92,8 @@ def _is_safe(code: CodeType) -> bool:
 def _guarded(path: str) -> frozenset[tuple[int, str]]:
     """Functions of a file that do nothing outside of a ``try``."""
     tree = ast.parse(pathlib.Path(path).read_text())
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return frozenset((node.lineno, node.name) for node in found if all(map(_holds, node.body)))
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return frozenset((node.lineno, node.name) for node in functions if all(map(_holds, node.body)))
 
 
 def _holds(statement: ast.stmt) -> bool:

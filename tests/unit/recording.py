@@ -68,8 +68,8 @@ class Recorder:
 
     def __getitem__(self, name: str) -> ReadableSpan:
         """The only span of this name."""
-        (found,) = self.all(name)
-        return found
+        (span,) = self.all(name)
+        return span
 
     def all(self, name: str) -> list[ReadableSpan]:
         """Every span of this name, in the order in which they ended."""

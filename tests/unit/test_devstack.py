@@ -81,13 +81,13 @@ def test_stack_installs_and_switches_on(devstack: Devstack) -> None:
     assert done.returncode == 0, done.stderr
     file = ROOT / "requirements" / "2025.1.txt"
     assert devstack.calls == [f"pip install --no-deps -r {file} {ROOT}"]
-    said = (
+    output = (
         "[Service]\nEnvironment=OTEL_CINDER_ENABLED=true\n"
         "Environment=OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\n"
     )
     assert devstack.drop_ins == {
-        "devstack@c-api.service.d/otel-cinder.conf": said,
-        "devstack@c-vol.service.d/otel-cinder.conf": said,
+        "devstack@c-api.service.d/otel-cinder.conf": output,
+        "devstack@c-vol.service.d/otel-cinder.conf": output,
     }
 
 

@@ -84,10 +84,10 @@ def targets() -> list[str]:
     for name in PRESENT:
         importlib.import_module(name)
     otel_cinder.instrument(tracer_provider=Recorder().provider, settings=Settings(clients=True))
-    found = [row.target for row in CinderInstrumentor().status() if row.state == "on"]
+    places = [row.target for row in CinderInstrumentor().status() if row.state == "on"]
     otel_cinder.uninstrument()
-    assert len(found) > 50
-    return [target for target in found if not target.startswith(OTHERS)]
+    assert len(places) > 50
+    return [target for target in places if not target.startswith(OTHERS)]
 
 
 def outcome(host: Host, call: Callable[[], Any]) -> tuple[Any, Any]:
@@ -140,9 +140,9 @@ def test_every_place_calls_the_host_once(
             )
             try:
                 call = functools.partial(called, owner, attribute, COUNTS.get(target))
-                for how, said in tried(host, call, recorder.tracer):
-                    if said != (1, True):
-                        wrong[f"{target} {how}"] = said
+                for how, result in tried(host, call, recorder.tracer):
+                    if result != (1, True):
+                        wrong[f"{target} {how}"] = result
             finally:
                 otel_cinder.uninstrument()
                 internal_errors._logged.clear()
@@ -168,14 +168,14 @@ def tried(
         call = functools.partial(called, kind, tracer)
         counted = Breaking()
         with counted:
-            said = outcome(host, call)
-        yield kind, said
+            result = outcome(host, call)
+        yield kind, result
         if isinstance(host.error, KeyboardInterrupt):
             continue  # in which nothing of ours does anything else than in an error
         for breaking in breaks(counted.calls):
             with breaking:
-                said = outcome(host, call)
-            yield f"{kind} {breaking.broken}", said
+                result = outcome(host, call)
+            yield f"{kind} {breaking.broken}", result
 
 
 # Real work, which gets further
@@ -201,8 +201,8 @@ class Say(task.Task):
 
 def flow(seen: list[Any], engine: str = "serial", *, fails: bool = False) -> Any:
     """A flow of two tasks."""
-    made = linear_flow.Flow("flow").add(Say(seen, "one"), Say(seen, "two", fails=fails))
-    return engines.run(made, engine=engine)
+    flow = linear_flow.Flow("flow").add(Say(seen, "one"), Say(seen, "two", fails=fails))
+    return engines.run(flow, engine=engine)
 
 
 def steps(seen: list[Any]) -> Any:
@@ -239,9 +239,9 @@ def drive(seen: list[Any], method: str) -> Any:
 
 def thread(seen: list[Any]) -> None:
     """A thread that notes that it ran."""
-    made = threading.Thread(target=seen.append, args=("ran",))
-    made.start()
-    made.join(10)
+    thread = threading.Thread(target=seen.append, args=("ran",))
+    thread.start()
+    thread.join(10)
 
 
 def submit(seen: list[Any]) -> Any:
@@ -316,9 +316,9 @@ def test_work_is_done_if_any_call_breaks(kind: str, monkeypatch: pytest.MonkeyPa
             for breaking in breaks(counted.calls):
                 current = otel_context.get_current()
                 with breaking:
-                    said = done(WORK[kind])
-                if said != expected or otel_context.get_current() != current:
-                    wrong[breaking.broken] = said
+                    result = done(WORK[kind])
+                if result != expected or otel_context.get_current() != current:
+                    wrong[breaking.broken] = result
                 internal_errors._logged.clear()
     finally:
         otel_cinder.uninstrument()

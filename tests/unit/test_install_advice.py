@@ -23,13 +23,13 @@ def told() -> dict[str, set[str]]:
         *ROOT.glob("README*.md"),
         ROOT / "docs" / "reference.py",
     ]
-    found: dict[str, set[str]] = {}
+    commands: dict[str, set[str]] = {}
     for file in files:
         text = file.read_text().replace(FOR_ITS_OWN_VIRTUALENV, "")
         names = {name for named in EXTRA.findall(text) for name in named.split(",")}
         if names:
-            found[str(file.relative_to(ROOT))] = names
-    return found
+            commands[str(file.relative_to(ROOT))] = names
+    return commands
 
 
 def test_extras_in_messages_bring_no_cinder() -> None:

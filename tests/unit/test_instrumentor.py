@@ -71,15 +71,15 @@ EVERYTHING = Settings(clients=True)
 
 def places() -> dict[str, Any]:
     """The object at each place that the seams name, as its owner has it."""
-    found: dict[str, Any] = {}
+    originals: dict[str, Any] = {}
     for row in rows():
         module, _, path = row.target.partition(":")
         owner: Any = sys.modules[module]
         *parents, attribute = path.split(".")
         for parent in parents:
             owner = getattr(owner, parent)
-        found[row.target] = vars(owner).get(attribute)
-    return found
+        originals[row.target] = vars(owner).get(attribute)
+    return originals
 
 
 @pytest.fixture

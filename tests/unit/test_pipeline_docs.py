@@ -39,8 +39,8 @@ def anchors(page: Path) -> set[str]:
 
 def links(page: Path) -> list[str]:
     """The links of a page to files of this checkout and to headings."""
-    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
-    return [link for link in found if not link.startswith("https://")]
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    return [link for link in links if not link.startswith("https://")]
 
 
 def code(page: Path) -> Counter[str]:

@@ -17,8 +17,8 @@ each_release = pytest.mark.parametrize("release", RELEASES, ids=lambda release: 
 
 def versions(file: Path) -> dict[str, str]:
     """Return the versions in a file of requirements by name, as package indices spell it."""
-    found = re.findall(r"^([\w.-]+)==(\S+)$", file.read_text(), re.MULTILINE)
-    return {re.sub("[-_.]+", "-", name).lower(): version for name, version in found}
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", file.read_text(), re.MULTILINE)
+    return {re.sub("[-_.]+", "-", name).lower(): version for name, version in pins}
 
 
 def wanted() -> list[Requirement]:

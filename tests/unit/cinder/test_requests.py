@@ -29,10 +29,10 @@ def test_message_attributes_leave_secrets_behind() -> None:
 
 
 def environ(route: Any = None, **more: Any) -> dict[str, Any]:
-    found = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/v3", **more}
+    environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/v3", **more}
     if route is not None:
-        found["routes.route"] = SimpleNamespace(routepath=route)
-    return found
+        environ["routes.route"] = SimpleNamespace(routepath=route)
+    return environ
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def environ(route: Any = None, **more: Any) -> dict[str, Any]:
 )
 def test_names_of_routes(route: str, name: str) -> None:
     """Every notation of routes becomes the same template."""
-    found, attributes = requests.request_attributes(environ(route))
-    assert found == name
+    span_name, attributes = requests.request_attributes(environ(route))
+    assert span_name == name
     assert attributes["http.route"] == name.removeprefix("GET ")
 
 

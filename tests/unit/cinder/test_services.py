@@ -68,8 +68,8 @@ def test_process_is_named_by_its_script(
 ) -> None:
     """Console scripts and cotyledon's workers are known by argv[0]."""
     monkeypatch.setattr(sys, "argv", [argv0])
-    for found in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi"):
-        monkeypatch.delitem(sys.modules, found, raising=False)
+    for module in ("uwsgi", "cinder.wsgi.api", "cinder.wsgi.wsgi"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     assert services.process_name() == name
 
 

@@ -63,8 +63,8 @@ def test_missing_spans_are_counted(trace: Trace) -> None:
         {"traceId": span.trace_id, "spanId": span.span_id, "name": span.name}
         for span in trace.spans[:3]
     ]
-    found = {"result": {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}}
-    with answering_with({f"/api/v3/traces/{TRACE_ID}": found}) as jaeger:
+    answer = {"result": {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}}
+    with answering_with({f"/api/v3/traces/{TRACE_ID}": answer}) as jaeger:
         with pytest.raises(Problem) as raised:
             Pipeline(jaeger, NOWHERE).wait_for(trace, timeout=0.1)
     assert raised.value.exit_status == 1

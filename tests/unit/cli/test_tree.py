@@ -77,7 +77,7 @@ def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
         "cinder.still_running.blocks_hub": True,
         "code.stacktrace": "/usr/lib/cinder/volume/drivers/rbd.py:812 in RBD.create_volume\n/x",
     }
-    told = replace(
+    shown = replace(
         cast,
         span_id="e" * 16,
         parent_id=cast.span_id,
@@ -88,8 +88,8 @@ def hanging_create(*more: SpanRecord) -> list[SpanRecord]:
         attributes=said,
         links=(LinkRecord(cast.trace_id, "f" * 16),),
     )
-    first = replace(told, span_id="d" * 16, end_ns=cast.start_ns + 10**10)
-    return [*spans, told, first, *more]
+    first = replace(shown, span_id="d" * 16, end_ns=cast.start_ns + 10**10)
+    return [*spans, shown, first, *more]
 
 
 def test_still_running_work_is_drawn_as_such() -> None:

@@ -122,9 +122,9 @@ def collector(
 
     def serve(connection: socket.socket) -> None:
         while request := read(connection):
-            told = answers[min(len(listener.requests), len(answers) - 1)]
+            answer = answers[min(len(listener.requests), len(answers) - 1)]
             listener.requests.append(request)
-            connection.sendall(told(request) if callable(told) else told)
+            connection.sendall(answer(request) if callable(answer) else answer)
 
     with listening(serve, context) as listener.port:
         yield listener

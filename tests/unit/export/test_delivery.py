@@ -73,15 +73,15 @@ Make = Callable[..., BatchSpanProcessor]
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Makes queues to exporters, which are shut down."""
-    made: list[BatchSpanProcessor] = []
+    queues: list[BatchSpanProcessor] = []
 
     def queue(*to: Any, **sizes: Any) -> BatchSpanProcessor:
         sizes = {"queue_size": 2048, "batch_size": 512, "delay": 0.05, **sizes}
-        made.append(BatchSpanProcessor([lambda one=one: lambda: one for one in to], "x", **sizes))
-        return made[-1]
+        queues.append(BatchSpanProcessor([lambda one=one: lambda: one for one in to], "x", **sizes))
+        return queues[-1]
 
     yield queue
-    for each in made:
+    for each in queues:
         for one in each.delivery.exporters:
             getattr(one, "may_go", threading.Event()).set()
         each.shutdown()
@@ -196,8 +196,10 @@ def test_large_batches_of_metrics_arrive_in_halves(
     for request in listener.requests:
         head, _, body = request.partition(b"\r\n\r\n")
         if b"/v1/metrics" in head and len(request) <= limit:
-            found = points_of(ExportMetricsServiceRequest.FromString(body))
-            points |= {(p.service, p.name, str(p.attributes.get("rpc.method"))) for p in found}
+            sent_points = points_of(ExportMetricsServiceRequest.FromString(body))
+            points |= {
+                (p.service, p.name, str(p.attributes.get("rpc.method"))) for p in sent_points
+            }
     for service in ("cinder-volume", "cinder-backup"):
         for name in (conventions.RPC_QUEUE_DURATION, conventions.RPC_CLOCK_SKEWS):
             assert {(service, name, f"{number}") for number in range(200)} <= points
@@ -486,8 +488,8 @@ def test_other_reason_is_reported_too(make: Make, caplog: pytest.LogCaptureFixtu
     """After the collector is started the next mistake is reported; each once."""
     exporter = Told(LOST)
     queue = make(exporter, delay=60)
-    for said in (LOST, LOST, LOST._replace(kind="404", what="it takes none there"), LOST):
-        exporter.told = [said]
+    for result in (LOST, LOST, LOST._replace(kind="404", what="it takes none there"), LOST):
+        exporter.told = [result]
         end(queue, "a")
         queue.force_flush()
     assert [message.partition(": ")[2][:19] for message in caplog.messages] == [

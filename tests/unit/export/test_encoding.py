@@ -131,9 +131,9 @@ def test_the_exporter_encodes_by_it(
     spans: Sequence[ReadableSpan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our exporters use it; the SDK's own are let be."""
-    asked: list[Sequence[ReadableSpan]] = []
+    batches: list[Sequence[ReadableSpan]] = []
     original = encoding.encode
-    monkeypatch.setattr(encoding, "encode", lambda some: asked.append(some) or original(some))
+    monkeypatch.setattr(encoding, "encode", lambda some: batches.append(some) or original(some))
     otel_cinder.instrument()
     try:
         with Receiver() as receiver, pytest.MonkeyPatch.context() as environment:
@@ -141,7 +141,7 @@ def test_the_exporter_encodes_by_it(
             exporter = OtlpHttpExporter(SPANS, os.environ, grpc=False)
             assert exporter.deliver(spans) is results.TAKEN
             assert receiver.requests == [encode_spans(spans)]
-        assert asked == [spans]
+        assert batches == [spans]
         assert trace_exporter.encode_spans is encode_spans
     finally:
         otel_cinder.uninstrument()
@@ -162,12 +162,12 @@ def test_spans_wait_packed_for_an_otlp_exporter() -> None:
             waiting = list(process.spans._queue)
         finally:
             otel_cinder.uninstrument()
-        found = {span.name: span.attributes for span in receiver.spans()}
+        received = {span.name: span.attributes for span in receiver.spans()}
     assert len(waiting) == 2
     for one in waiting:
         assert isinstance(one, tuple)
         assert isinstance(one[0], bytes)
-    assert found == {"first": {}, "second": {"a": [1, 2]}}
+    assert received == {"first": {}, "second": {"a": [1, 2]}}
 
 
 class Keeps(SpanExporter):

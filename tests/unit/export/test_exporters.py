@@ -156,8 +156,8 @@ def test_unknown_protocol_is_warned_of(caplog: pytest.LogCaptureFixture) -> None
     """A protocol that there is not: http/protobuf, and one warning, for all signals."""
     exporters._warn_once.cache_clear()
     for signal in (SPANS, METRICS, LOGS):
-        said = exporters.protocol(signal, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
-        assert said == "http/protobuf"
+        protocol = exporters.protocol(signal, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
+        assert protocol == "http/protobuf"
     assert caplog.messages == [
         (
             "OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is not supported, so http/protobuf is used; "

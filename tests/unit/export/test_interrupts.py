@@ -141,8 +141,8 @@ def is_idle(stats: pathlib.Path) -> bool:
     """True if uWSGI's workers serve no request: one that serves skips Python's exit."""
     with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answer:
         connection.connect(str(stats))
-        said = json.load(answer)
-    return not any(core["in_request"] for worker in said["workers"] for core in worker["cores"])
+        document = json.load(answer)
+    return not any(core["in_request"] for worker in document["workers"] for core in worker["cores"])
 
 
 PORT = re.compile(r"bound to TCP address 127\.0\.0\.1:(\d+)")

@@ -73,8 +73,8 @@ class Meters:
 
     @property
     def data(self) -> dict[str, Any]:
-        found = self.reader.get_metrics_data()
-        (of_resource,) = found.resource_metrics if found else ()
+        data = self.reader.get_metrics_data()
+        (of_resource,) = data.resource_metrics if data else ()
         (of_scope,) = of_resource.scope_metrics
         return {metric.name: metric for metric in of_scope.metrics}
 
@@ -330,8 +330,8 @@ def test_temporality_is_the_exporters(receiver: Receiver, monkeypatch: pytest.Mo
         runtime.measure(COUNT, 1, {}, Context())
         runtime.flush()
     otel_cinder.uninstrument()
-    found = points(receiver, COUNT)
-    assert [(point.value, point.temporality) for point in found[:2]] == [(1, "delta")] * 2
+    counted = points(receiver, COUNT)
+    assert [(point.value, point.temporality) for point in counted[:2]] == [(1, "delta")] * 2
 
 
 @pytest.mark.parametrize(

@@ -283,11 +283,11 @@ def several(*exporters: Keeps, endpoint: str = "http://collector:4318") -> list[
 @pytest.fixture
 def stuck() -> Iterator[list[Keeps]]:
     """Three exporters that hang."""
-    made = [Keeps(), Keeps(), Keeps()]
-    for keeps in made:
+    exporters = [Keeps(), Keeps(), Keeps()]
+    for keeps in exporters:
         keeps.may_go.clear()
-    yield made
-    for keeps in made:
+    yield exporters
+    for keeps in exporters:
         keeps.may_go.set()
 
 
@@ -668,10 +668,10 @@ def test_collector_in_trouble_costs_one_sentence(
     slowest, stopping = ran.said
     assert slowest < 0.9
     assert stopping < 6
-    spans, metrics = sorted(ran.stderr.splitlines(), key=lambda said: "export metrics" in said)
-    for noun, said in (("spans", spans), ("metrics", metrics)):
-        assert f". otel-cinder can't export {noun} to {receiver.endpoint}: " in said
-        assert "Cinder is not affected; they are tried again for a minute, then dropped." in said
+    spans, metrics = sorted(ran.stderr.splitlines(), key=lambda line: "export metrics" in line)
+    for noun, line in (("spans", spans), ("metrics", metrics)):
+        assert f". otel-cinder can't export {noun} to {receiver.endpoint}: " in line
+        assert "Cinder is not affected; they are tried again for a minute, then dropped." in line
     assert "or set OTEL_METRICS_EXPORTER=none" in metrics
 
 
@@ -743,11 +743,11 @@ print(flush(8))
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "False"
         receiver.start()
-        out, said = process.communicate("go\n", timeout=30)
+        out, errors = process.communicate("go\n", timeout=30)
     assert out.strip() == "True"
     assert [span.name for span in receiver.spans()] == ["first", "second"]
-    assert said.count("can't export spans to") == 1, said
-    assert said.count("again; 0 spans were lost so far.") == 1, said
+    assert errors.count("can't export spans to") == 1, errors
+    assert errors.count("again; 0 spans were lost so far.") == 1, errors
 
 
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])

@@ -330,10 +330,10 @@ def test_same_function_is_found_each_time(wrapped: Any) -> None:
 
 def test_functions_are_copied_and_pickled(wrapped: Any) -> None:
     """Functions are atoms to copy and go by their names to pickle; bound methods go with the object."""
-    for found in (wrapped.host, Host.method, Host.static, Host.named):
-        assert copy.copy(found) is copy.deepcopy([found])[0] is found
+    for function in (wrapped.host, Host.method, Host.static, Host.named):
+        assert copy.copy(function) is copy.deepcopy([function])[0] is function
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-            assert pickle.loads(pickle.dumps(found, protocol)) is found
+            assert pickle.loads(pickle.dumps(function, protocol)) is function
     bound = Host("mine").method
     for copied in (copy.deepcopy(bound), pickle.loads(pickle.dumps(bound))):
         assert copied(4) == ("mine", 4, (), 1, {})
@@ -345,10 +345,10 @@ def test_methods_are_referenced_weakly(wrapped: Any) -> None:
     """A WeakMethod leads to the method as long as the object lives."""
     mine = Host("mine")
     reference = weakref.WeakMethod(mine.method)
-    found = reference()
-    assert found is not None
-    assert found(4) == ("mine", 4, (), 1, {})
-    del mine, found
+    target = reference()
+    assert target is not None
+    assert target(4) == ("mine", 4, (), 1, {})
+    del mine, target
     assert reference() is None
     assert weakref.ref(wrapped.host)() is wrapped.host
 

@@ -24,14 +24,14 @@ VOLUME = "22f8a629-337d-4ef4-9a5f-aa9a698a3de3"
 def test_tempo_is_asked_by_traceql_and_by_id() -> None:
     """A search over all attributes that may hold the id, then each trace, whose ids are base64."""
     trace = recorded("create")
-    asked: list[str] = []
+    paths: list[str] = []
 
     def answer(path: str, query: dict[str, list[str]], headers: Any) -> Answer:
-        asked.append(path)
+        paths.append(path)
         assert headers["X-Scope-OrgID"] == "one"
         if path == "/tempo/api/search":
-            (said,) = query["q"]
-            assert f'span.cinder.volume.id = "{VOLUME}" || ' in said
+            (question,) = query["q"]
+            assert f'span.cinder.volume.id = "{VOLUME}" || ' in question
             assert int(query["end"][0]) - int(query["start"][0]) == 7 * 86_400  # Tempo's bound
             return 200, {"traces": [{"traceID": trace.trace_id.lstrip("0")}]}
         return 200, (TRACES / "create.tempo.json").read_bytes()
@@ -39,7 +39,7 @@ def test_tempo_is_asked_by_traceql_and_by_id() -> None:
     with answering(answer) as url:
         (read,) = Tempo(f"{url}/tempo/", Asking({"X-Scope-OrgID": "one"})).traces(VOLUME)
     assert read.spans == trace.spans
-    assert asked == ["/tempo/api/search", f"/tempo/api/traces/{trace.trace_id}"]
+    assert paths == ["/tempo/api/search", f"/tempo/api/traces/{trace.trace_id}"]
 
 
 @pytest.mark.parametrize(

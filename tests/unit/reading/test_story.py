@@ -108,9 +108,9 @@ def test_a_reschedule_is_shown_with_its_result() -> None:
 )
 def test_the_final_result_is_shown(name: str, error: str) -> None:
     """A trace succeeds if its last attempt did; a refused request has its reason."""
-    told = Story(recorded(name)).final_error
-    assert told.startswith(error)
-    assert bool(told) is bool(error)
+    final_error = Story(recorded(name)).final_error
+    assert final_error.startswith(error)
+    assert bool(final_error) is bool(error)
 
 
 def test_a_later_attempt_alone_has_not_failed() -> None:

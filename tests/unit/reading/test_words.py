@@ -80,27 +80,27 @@ def actions() -> set[str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_task_of_cinder_has_words(language: str) -> None:
     """Each class of a task in the installed Cinder is in the table."""
-    found = tasks()
-    assert len(found) >= 19
-    assert not found - set(words(language).tasks)
+    names = tasks()
+    assert len(names) >= 19
+    assert not names - set(words(language).tasks)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_message_of_cinder_has_words(language: str) -> None:
     """Each method that a message can ask for is in the table."""
-    found = methods()
-    assert len(found) > 50
-    assert not found - set(words(language).methods)
+    names = methods()
+    assert len(names) > 50
+    assert not names - set(words(language).methods)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_action_of_the_api_has_words(language: str) -> None:
     """Each action on a volume, snapshot or group is in the table."""
-    found = actions()
-    assert len(found) > 25
+    names = actions()
+    assert len(names) > 25
     # Of types, and of groups through a resource of their own; no action of a `/action` request.
     others = {"create", "update", "addProjectAccess", "removeProjectAccess"}
-    assert not found - others - set(words(language).actions)
+    assert not names - others - set(words(language).actions)
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -66,8 +66,8 @@ def test_known_value_is_masked_in_every_form(said: str) -> None:
 def test_harmless_words_are_not_masked(harmless: object) -> None:
     """Short values, common words and values that are no text are never masked."""
     add_known_values([harmless])
-    said = f"admin True guest s3cr cinder password ------ 7 {harmless}"
-    assert text(said) == said
+    harmless_text = f"admin True guest s3cr cinder password ------ 7 {harmless}"
+    assert text(harmless_text) == harmless_text
 
 
 def test_words_and_numbers_are_masked_as_a_whole() -> None:
@@ -80,8 +80,8 @@ def test_words_and_numbers_are_masked_as_a_whole() -> None:
 def test_words_with_numbers_are_masked_as_a_whole() -> None:
     """A secret that looks like a name is masked alone, not as the beginning of other names."""
     add_known_values(["storage1", "volume-abcd", "S3cr3t-pw", "storage1-x"])
-    said = "storage12 node_storage1 volume-abcdef mystorage1 storage1-xy_z9"
-    assert text(said) == said.replace("storage1-xy", "***-xy")
+    harmless_text = "storage12 node_storage1 volume-abcdef mystorage1 storage1-xy_z9"
+    assert text(harmless_text) == harmless_text.replace("storage1-xy", "***-xy")
     assert text("storage1, (volume-abcd) a/S3cr3t-pw.") == "***, (***) a/***."
     assert text(repr("user:\nstorage1\tS3cr3t-pw")) == "'user:\\n***\\t***'"
     assert text("u=admin%3Astorage1%26") == "u=admin:***&"

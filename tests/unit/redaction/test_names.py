@@ -66,7 +66,7 @@ def test_names_that_describe_a_secret(name: str, about: bool) -> None:
 
 def test_texts_keep_their_length() -> None:
     """Full-width forms and typographic marks are read as the usual ones, in their places."""
-    said = "ｐａｓｓ：“İé”"
-    assert folded(said) == 'pass:"İé"'
+    odd = "ｐａｓｓ：“İé”"
+    assert folded(odd) == 'pass:"İé"'
     assert len(lowered("İ" * 3)) == 3
     assert folded("plain") == "plain"

@@ -47,7 +47,7 @@ def test_generated_secrets_can_get_through() -> None:
 @pytest.mark.parametrize("seed", [2, 3])
 def test_sentences_about_secrets_stay(seed: int) -> None:
     """Messages about a secret that do not contain it stay readable."""
-    changed = [said for said in mentions(seed, COUNT) if text(said) != said]
+    changed = [mention for mention in mentions(seed, COUNT) if text(mention) != mention]
     print(f"{len(changed)} of {COUNT} sentences were changed ({len(changed) / COUNT:.2%})")
     assert len(changed) <= TOO_MUCH * COUNT, changed[:20]
 
@@ -58,11 +58,11 @@ def test_texts_of_cinder_stay(filled: str) -> None:
 
     Each template of a log line and each message of an exception is filled with something harmless.
     """
-    said = {_filled(template, filled)[:512] for template in templates("cinder", "os_brick")}
-    changed = sorted(each for each in said if text(each) != each)
-    print(f"{len(changed)} of {len(said)} texts of Cinder were changed: {changed}")
-    assert len(said) > 9000
-    assert len(changed) <= TEMPLATES * len(said), changed
+    messages = {_filled(template, filled)[:512] for template in templates("cinder", "os_brick")}
+    changed = sorted(each for each in messages if text(each) != each)
+    print(f"{len(changed)} of {len(messages)} texts of Cinder were changed: {changed}")
+    assert len(messages) > 9000
+    assert len(changed) <= TEMPLATES * len(messages), changed
 
 
 _PLACE = re.compile(
@@ -91,7 +91,7 @@ def templates(*packages: str) -> Iterator[str]:
 def _said_by(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         words = [*node.exc.args, *(word.value for word in node.exc.keywords)]
-        yield from (found for found in map(_constant, words) if found and " " in found)
+        yield from (constant for constant in map(_constant, words) if constant and " " in constant)
     elif isinstance(node, ast.Assign):
         if {"message", "msg"} & {getattr(target, "id", "") for target in node.targets}:
             yield from filter(None, [_constant(node.value)])

@@ -99,15 +99,15 @@ def test_no_planted_secret_survives_within_more_text(planted: Planted) -> None:
 
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
-    "repr": lambda said: f"failed: {said!r} (x)",
-    "repr of bytes": lambda said: f"body: {said.encode()!r}",
-    "list": lambda said: str(["sh", "-c", said, "x"]),
-    "repr of a list of reprs": lambda said: repr([repr(said)]),
-    "JSON": lambda said: json.dumps({"a": 1, "message": said, "b": 2}),
-    "JSON in JSON": lambda said: json.dumps(json.dumps([said, "x"])),
-    "XML": lambda said: f"<m>{html.escape(said)}</m>",
-    "JSON in XML": lambda said: f"<m>{html.escape(json.dumps([said]))}</m>",
-    "query": lambda said: f"GET /x?y={quote(said)}&z=1",
+    "repr": lambda plain: f"failed: {plain!r} (x)",
+    "repr of bytes": lambda plain: f"body: {plain.encode()!r}",
+    "list": lambda plain: str(["sh", "-c", plain, "x"]),
+    "repr of a list of reprs": lambda plain: repr([repr(plain)]),
+    "JSON": lambda plain: json.dumps({"a": 1, "message": plain, "b": 2}),
+    "JSON in JSON": lambda plain: json.dumps(json.dumps([plain, "x"])),
+    "XML": lambda plain: f"<m>{html.escape(plain)}</m>",
+    "JSON in XML": lambda plain: f"<m>{html.escape(json.dumps([plain]))}</m>",
+    "query": lambda plain: f"GET /x?y={quote(plain)}&z=1",
 }
 
 
@@ -118,9 +118,9 @@ def test_no_planted_secret_survives_in_an_encoding(encoding: str) -> None:
     left = []
     for planted in CORPUS:
         if planted.form != "value" and isinstance(planted.said, str):
-            said = ENCODINGS[encoding](planted.said)
-            if survives(planted, text(said)) or survives(planted, text(said, 2048)):
-                left.append((said, text(said)))
+            encoded = ENCODINGS[encoding](planted.said)
+            if survives(planted, text(encoded)) or survives(planted, text(encoded, 2048)):
+                left.append((encoded, text(encoded)))
     assert left == []
 
 
@@ -171,9 +171,9 @@ OSLO_FORMS = (
 def test_oslos_names_of_secrets_are_masked(key: str, form: str) -> None:
     """Every name of oslo.utils' own list is known, in each of the forms that it knows."""
     for name in (key, key.upper(), key.capitalize()):
-        said = form.format(key=name, secret="hunter2b")
-        assert "hunter" not in strutils.mask_password(said)
-        assert "hunter" not in text(said)
+        assignment = form.format(key=name, secret="hunter2b")
+        assert "hunter" not in strutils.mask_password(assignment)
+        assert "hunter" not in text(assignment)
     assert json.loads(value({key: "hunter2b"})) == {key: "***"}
 
 
@@ -240,7 +240,7 @@ def test_anything_becomes_text() -> None:
         "token='" * 50_000,
         "password" + " " * 100_000,
     ],
-    ids=lambda said: said[:12],
+    ids=lambda hostile: hostile[:12],
 )
 def test_hostile_text_costs_no_time(said: str) -> None:
     """No text makes the matching slow: it runs on eventlet's hub, where all requests wait for it."""
@@ -286,29 +286,29 @@ OPENING = """
     """.split()
 
 
-def _took(said: str, limit: int) -> float:
+def _took(hostile: str, limit: int) -> float:
     """Milliseconds: the least of a few, if it is much, for others may be at work on this machine."""
     took = 1e9
     for _ in range(5):
         begin = time.thread_time()
-        text(said, limit)
+        text(hostile, limit)
         took = min(took, (time.thread_time() - begin) * 1e3)
         if took < limit / 200:
             break
     return took
 
 
-def _costs_little(said: str, limit: int, at_most: float, yardstick: float) -> bool:
+def _costs_little(hostile: str, limit: int, at_most: float, yardstick: float) -> bool:
     """True if a text takes ``at_most`` ms; on a busy machine, ``yardstick`` times as long as a pattern
     takes here and now that walks a text of this length once for each character.
     """
-    took = _took(said, limit)
+    took = _took(hostile, limit)
     if took <= at_most:
         return True
     walks = []
     for _ in range(3):
         begin = time.thread_time()
-        assert re.search("a[^b]*b", "a" * len(said)) is None
+        assert re.search("a[^b]*b", "a" * len(hostile)) is None
         walks.append((time.thread_time() - begin) * 1e3)
     return took <= min(walks) * yardstick
 
@@ -337,8 +337,8 @@ def test_one_sign_before_many_others_costs_little() -> None:
     """The cost of a text behind a pattern's trigger grows only with its length."""
     costs = []
     for first, unit in itertools.product(OPENING, FRAGMENTS):
-        said = first + unit * (4 * MESSAGE_LIMIT // len(unit) + 1)
-        costs.append((_took(said, MESSAGE_LIMIT), first, unit))
+        hostile = first + unit * (4 * MESSAGE_LIMIT // len(unit) + 1)
+        costs.append((_took(hostile, MESSAGE_LIMIT), first, unit))
     costs.sort(reverse=True)
     for _, first, unit in costs[:50]:
         assert _short_and_long_cost_little(unit, first), (first, unit)
@@ -465,8 +465,8 @@ def test_command_is_masked_to_the_ends_of_its_words() -> None:
     words = ["tool", "--password", "two words", "-o", "user=a,secret=two words", "x y", 7]
     assert command(words) == "tool --password *** -o user=a,secret=*** x y 7"
     assert command(["curl", "-u", "admin:two words"]) == "curl -u ***"
-    said = "The password is 'two words'."
-    assert command(["sh", "-c", said]) == "sh -c The password is ***"
+    sentence = "The password is 'two words'."
+    assert command(["sh", "-c", sentence]) == "sh -c The password is ***"
     assert len(command(["x" * 100] * 100)) == MESSAGE_LIMIT
     assert command(object()) == "<unprintable command>"  # type: ignore[arg-type]
 
@@ -596,10 +596,10 @@ def test_huge_values_are_bounded_json(huge: object, limit: int) -> None:
     took = []
     for _ in range(3):
         begin = time.thread_time()
-        found = value(huge, limit)
+        shown = value(huge, limit)
         took.append(time.thread_time() - begin)
-        assert len(found) <= limit
-        json.loads(found)
+        assert len(shown) <= limit
+        json.loads(shown)
     assert min(took) < 0.1
 
 
@@ -634,10 +634,10 @@ def test_values_that_fight_back_are_named() -> None:
     assert value(Failing()) == '"Failing: <unprintable Failing>"'
 
 
-def _unmasked(said: Any) -> str:
-    """``said`` without any masking."""
-    if isinstance(said, BaseException):
-        return str(said)
-    if isinstance(said, (dict, list)):
-        return json.dumps(said, default=str, ensure_ascii=False)
-    return str(said)
+def _unmasked(value: Any) -> str:
+    """``value`` without any masking."""
+    if isinstance(value, BaseException):
+        return str(value)
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)

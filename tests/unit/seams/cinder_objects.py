@@ -86,14 +86,14 @@ class Cinder:
 
     def volume(self, **fields: Any) -> Any:
         """A volume that is being created."""
-        made = {"id": str(uuid.uuid4()), "volume_type_id": "t", "status": "creating", "size": 1}
-        self.db.volume_create(self.context, {**made, "project_id": PROJECT, **fields})
-        return self.objects.Volume.get_by_id(self.context, made["id"])
+        row = {"id": str(uuid.uuid4()), "volume_type_id": "t", "status": "creating", "size": 1}
+        self.db.volume_create(self.context, {**row, "project_id": PROJECT, **fields})
+        return self.objects.Volume.get_by_id(self.context, row["id"])
 
     def status(self, volume: Any) -> str:
         """The database's own values."""
-        found: str = self.objects.Volume.get_by_id(self.context, volume.id).status
-        return found
+        status: str = self.objects.Volume.get_by_id(self.context, volume.id).status
+        return status
 
 
 class Notifier:
@@ -113,10 +113,11 @@ def work(
     **about: str,
 ) -> Iterator[Span]:
     """A message or a request in progress: its method, and the ids of its resources."""
-    said = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
+    attributes = {f"cinder.{kind}.id": resource for kind, resource in about.items()}
     span = recorder.tracer.start_span(name, attributes={"rpc.method": method} if method else None)
     context = trace.set_span_in_context(
-        span, local_root.enter(otel_context.get_current(), LocalRoot(span, said, is_http=is_http))
+        span,
+        local_root.enter(otel_context.get_current(), LocalRoot(span, attributes, is_http=is_http)),
     )
     token = otel_context.attach(context)
     try:
@@ -134,8 +135,8 @@ def events(span: ReadableSpan, name: str) -> list[dict[str, Any]]:
 def told(span: ReadableSpan) -> list[tuple[Any, ...]]:
     """Type, status and class of each resource's failure."""
     return [
-        (said["cinder.resource.type"], said["cinder.resource.status"], said["error.type"])
-        for said in events(span, ERROR)
+        (event["cinder.resource.type"], event["cinder.resource.status"], event["error.type"])
+        for event in events(span, ERROR)
     ]
 
 

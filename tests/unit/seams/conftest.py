@@ -35,15 +35,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinder]:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The attributes of each resource error that was counted."""
-    found: list[dict[str, Any]] = []
+    counted: list[dict[str, Any]] = []
 
     def measure(name: str, value: float, attributes: Any, context: Any = None) -> None:
         if name == conventions.RESOURCE_ERRORS:
             assert value == 1
-            found.append(dict(attributes))
+            counted.append(dict(attributes))
 
     monkeypatch.setattr(runtime, "measure", measure)
-    return found
+    return counted
 
 
 @pytest.fixture

@@ -196,8 +196,8 @@ def application(seed: int, log: Log) -> App:
     body = _body(chance, log)
 
     def answer(start_response: Any) -> None:
-        for said in answers:
-            said(start_response, log)
+        for answer in answers:
+            answer(start_response, log)
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         log.append("app: called")
@@ -217,8 +217,8 @@ def application(seed: int, log: Log) -> App:
             yield b"first"
             if fails == "after":
                 raise error
-            made = body(environ)
-            yield from (made if isinstance(made, Iterable) else ())
+            parts = body(environ)
+            yield from (parts if isinstance(parts, Iterable) else ())
         finally:
             log.append("app: ended")
 

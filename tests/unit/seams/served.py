@@ -257,9 +257,9 @@ def endless(environ: Any, start_response: Any) -> Any:
 @_app
 def closed(environ: Any, start_response: Any) -> Any:
     """How often the bodies were closed, by the way to the application."""
-    said = json.dumps(_closed).encode()
-    start_response("200 OK", [("Content-Length", str(len(said)))])
-    return [said]
+    counts = json.dumps(_closed).encode()
+    start_response("200 OK", [("Content-Length", str(len(counts)))])
+    return [counts]
 
 
 def _named(environ: dict[str, Any], start_response: Any) -> Any:

@@ -213,10 +213,10 @@ def test_service_at_work_owns_the_span(server: Server, monkeypatch: pytest.Monke
         task.end()
         assert flush()
         assert flush()
-        found = {span.name: span.service for span in receiver.spans()}
+        services = {span.name: span.service for span in receiver.spans()}
         assert len(receiver.spans()) == 2
         otel_cinder.uninstrument()
-    assert found == {"GET": "cinder-volume", "task": "cinder-volume"}
+    assert services == {"GET": "cinder-volume", "task": "cinder-volume"}
 
 
 def test_baggage_of_a_caller_is_not_there(spans: Recorder, server: Server) -> None:
@@ -400,20 +400,20 @@ STATEMENTS = {
 @pytest.mark.parametrize("text", STATEMENTS)
 def test_statements_lose_their_values(text: str) -> None:
     """Values that are written into a statement are masked; names and placeholders stay."""
-    summary, said = STATEMENTS[text]
+    summary, masked = STATEMENTS[text]
     assert (clients._summary(clients._without_values(text)), clients._without_values(text)) == (
         summary,
-        said,
+        masked,
     )
 
 
 def test_long_statements_keep_both_ends() -> None:
     """A long statement loses its columns and keeps its tables and conditions."""
     text = f"SELECT a, {'b, ' * 2000} c FROM volumes WHERE d = %s"
-    said = clients._shortened(text)
-    assert len(said) == clients.STATEMENT_LIMIT
-    assert said.startswith("SELECT a, b")
-    assert said.endswith("FROM volumes WHERE d = %s")
+    shortened = clients._shortened(text)
+    assert len(shortened) == clients.STATEMENT_LIMIT
+    assert shortened.startswith("SELECT a, b")
+    assert shortened.endswith("FROM volumes WHERE d = %s")
 
 
 def test_cost_of_statements_grows_with_their_length() -> None:

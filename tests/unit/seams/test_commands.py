@@ -35,9 +35,9 @@ def run(spans: Recorder, *words: Any, **options: Any) -> Any:
 
 def command(spans: Recorder) -> Any:
     """The only span below the request."""
-    (found,) = [span for span in spans if span.name != "request"]
-    assert found.parent.span_id == spans["request"].context.span_id
-    return found
+    (command_span,) = [span for span in spans if span.name != "request"]
+    assert command_span.parent.span_id == spans["request"].context.span_id
+    return command_span
 
 
 def test_command_is_a_span(spans: Recorder) -> None:

@@ -575,8 +575,8 @@ def test_map_is_covered(spans: Recorder) -> None:
     """executor.map submits one by one."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         with spans.tracer.start_as_current_span("request") as span:
-            found = list(pool.map(lambda _: current(), range(4)))
-        assert set(found) == {span.get_span_context().span_id}
+            contexts = list(pool.map(lambda _: current(), range(4)))
+        assert set(contexts) == {span.get_span_context().span_id}
 
 
 def test_other_libraries_variables_are_not_carried(spans: Recorder) -> None:
@@ -647,10 +647,10 @@ def green() -> dict[str, Any]:
             f"found[{way!r}] = [inside, seen, kept, len(otel_context.get_current())]",
         ]
     lines.append("print(json.dumps(found))")
-    said: dict[str, Any] = scripts.run(
+    shown: dict[str, Any] = scripts.run(
         scripts.EVENTLET, scripts.RECORDED, GREEN, "\n".join(lines)
     ).said
-    return said
+    return shown
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -47,8 +47,8 @@ BASE = "cinder.volume.driver"
 def _managers_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume manager that is made of its driver alone; the real one is in the last test."""
 
-    def init(manager: Any, made: Any) -> None:
-        manager.driver = made
+    def init(manager: Any, driver: Any) -> None:
+        manager.driver = driver
 
     monkeypatch.setattr(volume_manager.VolumeManager, "__init__", init)
 
@@ -60,10 +60,10 @@ def make(tmp_path: Any) -> Iterator[Callable[..., Any]]:
 
     def made(cls: Any = SparseFileDriver, backend: str = "one", host: str = "node@one") -> Any:
         settings = configuration.Configuration(OPTIONS, config_group=backend)
-        found = cls(configuration=settings, host=host)
-        volume_manager.VolumeManager(found)
-        found.do_setup(None)
-        return found
+        driver = cls(configuration=settings, host=host)
+        volume_manager.VolumeManager(driver)
+        driver.do_setup(None)
+        return driver
 
     yield made
     cfg.CONF.clear_override("state_path")
@@ -71,8 +71,8 @@ def make(tmp_path: Any) -> Iterator[Callable[..., Any]]:
 
 def rows() -> list[str]:
     """The drivers' places in the status, with their states."""
-    found = CinderInstrumentor().status()
-    return [f"{row.target} {row.state}" for row in found if ".*" in row.target]
+    rows = CinderInstrumentor().status()
+    return [f"{row.target} {row.state}" for row in rows if ".*" in row.target]
 
 
 class Odd(SparseFileDriver):
@@ -210,8 +210,8 @@ def test_class_of_two_backends_is_patched_once(spans: Recorder, make: Callable[.
     with spans.tracer.start_as_current_span("request"):
         for made in drivers:
             made.create_volume(VOLUME)
-    found = spans.all("SparseFileDriver.create_volume")
-    assert [span.attributes["cinder.backend"] for span in found] == ["one", "two"]
+    calls = spans.all("SparseFileDriver.create_volume")
+    assert [span.attributes["cinder.backend"] for span in calls] == ["one", "two"]
 
 
 def patched(cls: type) -> list[str]:
@@ -233,8 +233,8 @@ def test_class_and_its_base_are_both_patched(spans: Recorder, make: Callable[...
         driver.clone_image(None, VOLUME, None, None, None)
     assert spans.children(spans["request"]) == ["Odd.extend_volume", "Odd.clone_image"]
     assert len(spans) == 3
-    found = [s.attributes["code.function.name"] for s in spans if s.name != "request"]
-    assert found == [f"{HERE}.extend_volume", f"{BASE}.VolumeDriver.clone_image"]
+    functions = [s.attributes["code.function.name"] for s in spans if s.name != "request"]
+    assert functions == [f"{HERE}.extend_volume", f"{BASE}.VolumeDriver.clone_image"]
 
 
 def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> None:
@@ -246,8 +246,8 @@ def test_accessors_have_no_spans(spans: Recorder, make: Callable[..., Any]) -> N
         assert driver.get_version() == "1.0.0"
         assert (driver.static(), driver.of_class(), driver.field) == ("static", "Odd", "field")
         assert (list(driver.lines()), driver._private()) == (["line"], "private")
-        with driver.locked() as found:
-            assert found == "locked"
+        with driver.locked() as locked:
+            assert locked == "locked"
     assert spans.names == ["request"]
 
 
@@ -296,10 +296,10 @@ def test_driver_that_delegates_is_left_alone(spans: Recorder, make: Callable[...
         def __getattr__(self, name: str) -> Any:
             return getattr(inner, name)
 
-    made = Proxy()
-    volume_manager.VolumeManager(made)
+    proxy = Proxy()
+    volume_manager.VolumeManager(proxy)
     with spans.tracer.start_as_current_span("request"):
-        made.create_volume(VOLUME)
+        proxy.create_volume(VOLUME)
     assert spans.names == ["request"]
 
 
@@ -314,20 +314,20 @@ def test_osprofilers_functions_are_wrapped(make: Callable[..., Any]) -> None:
 
     otel_cinder.instrument(tracer_provider=recorder.provider)
     drivers = [make(Profiled), make(Profiled, "two", "node@two")]
-    held = [made.extend_volume for made in drivers]
+    held = [driver.extend_volume for driver in drivers]
     with recorder.tracer.start_as_current_span("request"):
-        for made in drivers:
-            made.create_volume(VOLUME)
-            made.set_initialized()
-    found = recorder.all("Profiled.create_volume")
-    assert [span.attributes["cinder.backend"] for span in found] == ["one", "two"]
-    assert {s.attributes["code.function.name"].split(".")[-2] for s in found} == {"Odd"}
+        for driver in drivers:
+            driver.create_volume(VOLUME)
+            driver.set_initialized()
+    calls = recorder.all("Profiled.create_volume")
+    assert [span.attributes["cinder.backend"] for span in calls] == ["one", "two"]
+    assert {s.attributes["code.function.name"].split(".")[-2] for s in calls} == {"Odd"}
     # What a driver runs in a thread has no context, and what it calls on itself is its own part.
     assert recorder.names == ["request", *["Profiled.create_volume"] * 2]
     otel_cinder.uninstrument()
-    for made, wrapped in zip(drivers, held, strict=True):
+    for driver, wrapped in zip(drivers, held, strict=True):
         assert is_ours(wrapped)
-        assert vars(made)["extend_volume"] is wrapped.__wrapped__
+        assert vars(driver)["extend_volume"] is wrapped.__wrapped__
     assert {row.rpartition(" ")[2] for row in rows()} == {"off"}
 
 

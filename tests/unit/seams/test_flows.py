@@ -641,8 +641,8 @@ def test_uninstrumented_engine_runs_untraced(spans: Recorder) -> None:
 
 def test_there_is_no_process_executor_any_more() -> None:
     """The installed TaskFlow has no process executor; if one comes back, it needs tests here."""
-    found = [name for name in vars(task_executor) if "Process" in name]
-    assert found == []
+    executors = [name for name in vars(task_executor) if "Process" in name]
+    assert executors == []
 
 
 def test_worker_based_engine_is_followed_by_notification(spans: Recorder) -> None:

@@ -163,8 +163,8 @@ def test_every_kind_of_resource(cinder: Cinder, spans: Recorder, measured: list[
     )
     whose = {"user_id": "u", "project_id": PROJECT, "group_type_id": str(uuid.uuid4())}
     group = objects.Group(cinder.context, status="available", **whose)
-    for made in (snapshot, backup, group):
-        made.create()
+    for failing in (snapshot, backup, group):
+        failing.create()
     cinder.volume(group_id=group.id)  # an empty group has no snapshots
     group_snapshot = objects.GroupSnapshot(
         cinder.context, status="creating", group_id=group.id, **whose
@@ -174,9 +174,9 @@ def test_every_kind_of_resource(cinder: Cinder, spans: Recorder, measured: list[
         for resource in (snapshot, backup, group, group_snapshot):
             resource.status = "error"
             resource.save()
-    found = ["snapshot", "backup", "group", "group_snapshot"]
-    assert told(spans["process"]) == [(kind, "error", "unknown") for kind in found]
-    assert [measurement["cinder.resource.type"] for measurement in measured] == found
+    types = ["snapshot", "backup", "group", "group_snapshot"]
+    assert told(spans["process"]) == [(kind, "error", "unknown") for kind in types]
+    assert [measurement["cinder.resource.type"] for measurement in measured] == types
 
 
 def test_backup_says_why_itself(cinder: Cinder, spans: Recorder) -> None:
@@ -236,8 +236,8 @@ def test_update_of_a_groups_volumes(cinder: Cinder, spans: Recorder, measured: l
             {"id": third.id, "status": "error_deleting"},
         ]
         cinder.db.volumes_update(cinder.context, rows)
-    said = [row["cinder.resource.id"] for row in events(spans["process"], ERROR)]
-    assert said == [first.id, third.id]
+    ids = [row["cinder.resource.id"] for row in events(spans["process"], ERROR)]
+    assert ids == [first.id, third.id]
     assert told(spans["process"]) == [
         ("volume", "error", "unknown"),
         ("volume", "error_deleting", "unknown"),
@@ -1004,7 +1004,7 @@ def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
     """Each place holds the same object as before."""
 
     def places() -> dict[str, Any]:
-        found = {}
+        originals = {}
         for row in CinderInstrumentor().status():
             if row.seam != seam.SEAM:
                 continue
@@ -1013,8 +1013,8 @@ def test_uninstrument_leaves_the_originals(database: Cinder) -> None:
             *parents, name = path.split(".")
             for parent in parents:
                 owner = getattr(owner, parent)
-            found[row.target] = vars(owner)[name]
-        return found
+            originals[row.target] = vars(owner)[name]
+        return originals
 
     otel_cinder.instrument(tracer_provider=Recorder().provider)
     rows = [row for row in CinderInstrumentor().status() if row.seam == seam.SEAM]

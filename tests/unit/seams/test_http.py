@@ -780,9 +780,9 @@ def _odd(chance: random.Random) -> str:
     alphabet = chance.choice(
         ("ab/:@[]%=,.-_ 019", "\x00\r\n\t\x1b\x7f", "\xe9\xff²٣", "\udcff\ud800")
     )
-    found = "".join(chance.choices(alphabet, k=chance.choice((0, 1, 5, 50, 600, 5000))))
+    value = "".join(chance.choices(alphabet, k=chance.choice((0, 1, 5, 50, 600, 5000))))
     before = ("", "GET ", "u:p@h:", "http", "HTTP/", "/v3/", "a=", TRACEPARENT, "9" * 30, "[::1]:")
-    return chance.choice(before) + found
+    return chance.choice(before) + value
 
 
 def test_user_in_the_host_is_no_address(spans: Recorder, serve: Serve) -> None:

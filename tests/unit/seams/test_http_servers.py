@@ -84,8 +84,8 @@ class Served:
 
     def closed(self) -> dict[str, int]:
         """How often each application's bodies were closed, by its path."""
-        found: dict[str, int] = json.loads(self.answer("/bare/closed").partition(b"\r\n\r\n")[2])
-        return found
+        counts: dict[str, int] = json.loads(self.answer("/bare/closed").partition(b"\r\n\r\n")[2])
+        return counts
 
     def spans(self) -> int:
         return len(self._receiver.spans())

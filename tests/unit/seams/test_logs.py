@@ -539,11 +539,15 @@ def test_record_has_the_ids_of_its_span(spans: Recorder, written: list[logging.L
     try:
         with spans.tracer.start_as_current_span("request") as span:
             LOG.debug("below the level")
-        found = span.get_span_context()
+        span_context = span.get_span_context()
     finally:
         otel_context.detach(token)
     (record,) = written
-    assert ids(record)[:3] == (f"{found.trace_id:032x}", f"{found.span_id:016x}", True)
+    assert ids(record)[:3] == (
+        f"{span_context.trace_id:032x}",
+        f"{span_context.span_id:016x}",
+        True,
+    )
 
 
 def test_record_names_the_service_at_work(
@@ -769,13 +773,13 @@ def test_lines_arrive_over_otlp(tmp_path: Any, eventlet: bool) -> None:
             },
         )
         (span,) = receiver.spans()
-        found = {
+        exported_lines = {
             line.body: line
             for line in receiver.logs()
             if line.attributes.get("log.logger") == CINDER
         }
-    assert set(found) == {"outside", "inside, password=***"}
-    inside, outside = found["inside, password=***"], found["outside"]
+    assert set(exported_lines) == {"outside", "inside, password=***"}
+    inside, outside = exported_lines["inside, password=***"], exported_lines["outside"]
     assert (inside.trace_id, inside.span_id) == (span.trace_id, span.span_id)
     assert outside.trace_id.strip("0") == ""
     assert (inside.severity, inside.service) == ("WARNING", "cinder-volume")

@@ -43,14 +43,14 @@ class Meters:
 
     def read(self) -> Found:
         """Metric -> its attributes and the number of its measurements, or its sum."""
-        found: Found = {}
+        measured: Found = {}
         data = self._reader.get_metrics_data()
         for metric in data.resource_metrics[0].scope_metrics[0].metrics if data else ():
-            found[metric.name] = [
+            measured[metric.name] = [
                 (dict(point.attributes), getattr(point, "count", None) or point.value)
                 for point in metric.data.data_points
             ]
-        return found
+        return measured
 
     def exemplars(self) -> dict[str, set[int]]:
         """Metric -> the trace ids that its exemplars name; to be asked once."""
@@ -158,27 +158,27 @@ def in_request(meters: Meters, work: Callable[[], Any]) -> None:
 def wait_for(meters: Meters, *names: str) -> Found:
     """A cast has no answer: wait until all of its handling has been measured."""
     deadline = time.monotonic() + 10
-    while not (found := meters.read()).keys() >= set(names) and time.monotonic() < deadline:
+    while not (measured := meters.read()).keys() >= set(names) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return found
+    return measured
 
 
 def test_cast(meters: Meters, wire: Wire) -> None:
     """A cast is measured where it is sent and where it is handled, and so is its wait."""
     in_request(meters, lambda: wire.client("cinder-volume").cast({}, "create_volume"))
     measured = wait_for(meters, "messaging.process.duration", "messaging.client.consumed.messages")
-    said = {
+    attributes = {
         "messaging.system": "fake",
         "messaging.destination.template": "cinder-volume",
         "rpc.method": "cinder-volume/create_volume",
     }
-    sent = {**said, "messaging.operation.name": "cast"}
-    handled = {**said, "messaging.operation.name": "process"}
+    sent = {**attributes, "messaging.operation.name": "cast"}
+    handled = {**attributes, "messaging.operation.name": "process"}
     assert measured["messaging.client.operation.duration"] == [(sent, 1)]
     assert measured["messaging.client.sent.messages"] == [(sent, 1)]
     assert measured["messaging.process.duration"] == [(handled, 1)]
     assert measured["messaging.client.consumed.messages"] == [(handled, 1)]
-    assert measured["cinder.rpc.queue.duration"] == [({"rpc.method": said["rpc.method"]}, 1)]
+    assert measured["cinder.rpc.queue.duration"] == [({"rpc.method": attributes["rpc.method"]}, 1)]
 
 
 def test_message_counts_when_it_is_taken_up(
@@ -248,14 +248,14 @@ def test_call_that_fails(meters: Meters, wire: Wire) -> None:
             wire.client("cinder-volume").call({}, "get_volume")
 
     in_request(meters, call)
-    said = {
+    attributes = {
         "rpc.system.name": "oslo.messaging",
         "rpc.method": "cinder-volume/get_volume",
         "error.type": "KeyError",
     }
     measured = wait_for(meters, "rpc.server.call.duration")
-    assert measured["rpc.client.call.duration"] == [(said, 1)]
-    assert measured["rpc.server.call.duration"] == [(said, 1)]
+    assert measured["rpc.client.call.duration"] == [(attributes, 1)]
+    assert measured["rpc.server.call.duration"] == [(attributes, 1)]
 
 
 def test_wait_by_clocks_that_disagree(

@@ -154,8 +154,8 @@ def test_payload_is_not_recorded(world: World, spans: Recorder) -> None:
     with spans.tracer.start_as_current_span("request"):
         world.tell()
     settle(spans, 3)
-    said = [value for span in spans for value in (span.attributes or {}).values()]
-    assert not set(said) & {*PAYLOAD.values(), "volume.node@lvm"}
+    values = [value for span in spans for value in (span.attributes or {}).values()]
+    assert not set(values) & {*PAYLOAD.values(), "volume.node@lvm"}
     assert not [event for span in spans for event in span.events]
 
 

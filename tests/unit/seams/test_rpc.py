@@ -153,12 +153,12 @@ def test_idle_service_reports(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> No
         while not receiver.metrics() and time.monotonic() < deadline:
             time.sleep(0.02)
         otel_cinder.uninstrument()
-        said = {
+        measured = {
             (point.service, point.resource["service.instance.id"])
             for point in receiver.metrics()
             if point.name == "otel.sdk.span.started"
         }
-        assert said == {("cinder-volume", f"node-1@lvm:{socket.gethostname()}")}
+        assert measured == {("cinder-volume", f"node-1@lvm:{socket.gethostname()}")}
         assert receiver.spans() == []
 
 
@@ -972,8 +972,8 @@ def test_yields_to_the_oslo_messaging_instrumentation(volume: Wire, spans: Recor
 def test_destination_on_rabbitmq(target: dict[str, Any], said: tuple[str, str, str]) -> None:
     """On RabbitMQ the destination is exchange and routing key, its template without the host."""
     rabbit = oslo_messaging.get_rpc_transport(cfg.CONF, "rabbit://guest:guest@127.0.0.1:1/")
-    found = destinations.destination(rabbit, oslo_messaging.Target(**target))
-    assert found == {
+    attributes = destinations.destination(rabbit, oslo_messaging.Target(**target))
+    assert attributes == {
         "messaging.system": "rabbitmq",
         "messaging.destination.name": said[0],
         "messaging.destination.template": said[1],
@@ -1001,11 +1001,11 @@ def test_system_is_the_drivers() -> None:
 )
 def test_system_of_an_odd_transport(driver: str | None, url: str | None, said: str) -> None:
     """A foreign driver's system is its URL's scheme, never `nonetype`."""
-    made = None
+    instance = None
     if driver is not None:
-        made = type(driver, (), {})()
-        made._url = SimpleNamespace(transport=url)
-    assert destinations.system(SimpleNamespace(_driver=made)) == said
+        instance = type(driver, (), {})()
+        instance._url = SimpleNamespace(transport=url)
+    assert destinations.system(SimpleNamespace(_driver=instance)) == said
     assert destinations.system(None) == "oslo.messaging"
 
 

@@ -75,13 +75,13 @@ def verdicts(recorder: Recorder, name: str = "task") -> list[tuple[Any, ...]]:
     """Filter, backends before and after, and the rejected."""
     return [
         (
-            said["cinder.scheduler.filter"],
-            said["cinder.scheduler.hosts_before"],
-            said["cinder.scheduler.hosts_after"],
-            said.get("cinder.scheduler.hosts_rejected"),
+            attributes["cinder.scheduler.filter"],
+            attributes["cinder.scheduler.hosts_before"],
+            attributes["cinder.scheduler.hosts_after"],
+            attributes.get("cinder.scheduler.hosts_rejected"),
         )
         for event in recorder[name].events
-        if (said := event.attributes or {}) and event.name == conventions.FILTER_EVENT
+        if (attributes := event.attributes or {}) and event.name == conventions.FILTER_EVENT
     ]
 
 
@@ -250,9 +250,9 @@ def test_unsampled_filtering_is_untouched(
 def scheduler(cinder: Any, backends: list[Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A filter scheduler whose host manager knows three backends."""
     module = cinder.scheduler
-    found = object.__new__(module.filter_scheduler.FilterScheduler)
-    found.max_attempts = 3
-    found.options = SimpleNamespace(get_configuration=dict)
+    filter_scheduler = object.__new__(module.filter_scheduler.FilterScheduler)
+    filter_scheduler.max_attempts = 3
+    filter_scheduler.options = SimpleNamespace(get_configuration=dict)
     manager = object.__new__(module.host_manager.HostManager)
     manager.filter_handler = module.filters.BackendFilterHandler("cinder.scheduler.filters")
     manager.enabled_filters = [module.filters.capacity_filter.CapacityFilter]
@@ -264,8 +264,8 @@ def scheduler(cinder: Any, backends: list[Any], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(manager, "_choose_backend_weighers", lambda _names: [FreeWeigher])
     monkeypatch.setattr(manager, "get_all_backend_states", lambda _context: iter(backends))
-    found.host_manager = manager
-    return found
+    filter_scheduler.host_manager = manager
+    return filter_scheduler
 
 
 def test_choice(cinder: Any, scheduler: Any, spans: Recorder) -> None:

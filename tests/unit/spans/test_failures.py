@@ -136,8 +136,8 @@ def told(error: BaseException, **kwargs: str) -> tuple[list[str], str]:
 
 def in_order(text: str, *parts: str) -> bool:
     for part in parts:
-        _, found, text = text.partition(part)
-        if not found:
+        _, separator, text = text.partition(part)
+        if not separator:
             return False
     return True
 
@@ -275,8 +275,8 @@ def test_exception_that_makes_trouble() -> None:
 
     error = ValueError("m")
     error.__cause__ = Broken()
-    (said,) = told(error)[0]
-    assert said.endswith("Broken: <unprintable Broken>")
+    (event,) = told(error)[0]
+    assert event.endswith("Broken: <unprintable Broken>")
     worse = Worse("m")
     worse.__cause__ = error
     assert told(worse) == ([], "")

@@ -28,11 +28,11 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 def last(receiver: Receiver, name: str) -> dict[str, float | None]:
     """The last value of a metric for each set of attributes, which is written as JSON."""
-    found = {}
+    counts = {}
     for point in receiver.metrics():
         if point.name == name:
-            found[json.dumps(dict(point.attributes), sort_keys=True)] = point.value
-    return found
+            counts[json.dumps(dict(point.attributes), sort_keys=True)] = point.value
+    return counts
 
 
 def spans(count: int, context: Context | None = None) -> None:
@@ -63,16 +63,16 @@ def test_kinds_are_the_conventions(receiver: Receiver) -> None:
     otel_cinder.instrument()
     spans(1)
     otel_cinder.uninstrument()
-    found = {point.name: (point.kind, point.unit) for point in receiver.metrics()}
-    assert set(found) == {
+    metrics = {point.name: (point.kind, point.unit) for point in receiver.metrics()}
+    assert set(metrics) == {
         conventions.SPANS_STARTED,
         conventions.SPANS_PROCESSED,
         conventions.SPANS_EXPORTED,
         conventions.QUEUE_SIZE,
         conventions.QUEUE_CAPACITY,
-    } | ({conventions.SEAMS} & set(found))
-    for name, said in found.items():
-        assert said == conventions.METRICS[name][:2]
+    } | ({conventions.SEAMS} & set(metrics))
+    for name, kind_and_unit in metrics.items():
+        assert kind_and_unit == conventions.METRICS[name][:2]
 
 
 def test_unsampled_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

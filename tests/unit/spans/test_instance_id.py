@@ -44,10 +44,10 @@ def test_name_stays_until_it_is_released(service: str) -> None:
 def test_threads_that_race_have_one_name(service: str) -> None:
     """Threads of one process that ask at the same time get one name, and hold one socket."""
     names = InstanceNames()
-    said: list[str] = []
-    race(lambda: said.append(names.take(service, "node")), threads=8)
-    assert len(said) == 8
-    assert len(set(said)) == 1
+    taken: list[str] = []
+    race(lambda: taken.append(names.take(service, "node")), threads=8)
+    assert len(taken) == 8
+    assert len(set(taken)) == 1
     names.release()
     again = InstanceNames()
     assert again.take(service, "node") == "node"

@@ -110,12 +110,12 @@ def test_services_have_their_own_resources(receiver: Receiver) -> None:
     span("a", Service("cinder-volume", "h@lvm"))
     span("b", Service("cinder-scheduler", "h"))
     otel_cinder.uninstrument()
-    found = {s.name: s.resource for s in receiver.spans()}
-    assert (found["a"]["service.name"], found["a"]["service.instance.id"]) == (
+    resources = {s.name: s.resource for s in receiver.spans()}
+    assert (resources["a"]["service.name"], resources["a"]["service.instance.id"]) == (
         "cinder-volume",
         "h@lvm",
     )
-    assert found["b"]["service.name"] == "cinder-scheduler"
+    assert resources["b"]["service.name"] == "cinder-scheduler"
 
 
 @pytest.mark.usefixtures("machine")

@@ -144,8 +144,8 @@ def test_sampler_of_the_environment(
     environ: dict[str, str], description: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each of the SDK's samplers is found by its name, whatever the case, without a warning."""
-    sampler, said = configured(environ)
-    assert (sampler.get_description(), said) == (description, name)
+    sampler, sampler_name = configured(environ)
+    assert (sampler.get_description(), sampler_name) == (description, name)
     assert caplog.messages == []
 
 
@@ -210,7 +210,7 @@ def test_misleading_sampler_setting(
     environ: dict[str, str], warning: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong name or ratio, which the SDK would ignore, causes a warning that names the sampler in use."""
-    sampler, said = configured(environ)
-    assert said == name
+    sampler, sampler_name = configured(environ)
+    assert sampler_name == name
     assert sampler.should_sample(None, SMALL, "n").decision is Decision.RECORD_AND_SAMPLE
     assert caplog.messages == [warning]

@@ -363,16 +363,16 @@ def test_stack_of_who_is_at_work_and_whether_it_blocks_the_hub(eventlet: bool) -
             },
         )
         spans = receiver.spans()
-    told = {s.name.split()[-1]: s for s in spans if s.name.startswith("still running ")}
+    shown = {s.name.split()[-1]: s for s in spans if s.name.startswith("still running ")}
     real = {s.name: s for s in spans if not s.name.startswith("still running ")}
-    blocks = {name: s.attributes.get(conventions.BLOCKS_HUB) for name, s in told.items()}
+    blocks = {name: s.attributes.get(conventions.BLOCKS_HUB) for name, s in shown.items()}
     if eventlet:
         looped = blocks.pop("looped")
         assert not looped
         assert blocks == {"greened": False, "blocked": True, "pooled": False}
     else:
         assert blocks == dict.fromkeys(("greened", "blocked", "pooled"))
-    for name, span in told.items():
+    for name, span in shown.items():
         assert [link.span_id for link in span.links] == [real[name].span_id]
         frames = str(span.attributes[conventions.STACKTRACE]).splitlines()
         function = "real" if name == "pooled" else name
