@@ -140,9 +140,9 @@ def warn_of_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _nearest(name: str) -> str:
-    import difflib  # late: it takes its time, and hardly anybody needs it
+    import difflib  # late: it is slow, and rarely needed
 
-    known = {name.removeprefix(_PREFIX): name for name in NAMES}
+    known = {setting.removeprefix(_PREFIX): setting for setting in NAMES}
     matches = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, 1)
     if matches:
         return f", probably to {known[matches[0]]}"
