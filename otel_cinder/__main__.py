@@ -1,4 +1,4 @@
-"""`python -m otel_cinder` is `otel-cinder`; its `doctor` needs nothing but the standard library."""
+"""`python -m otel_cinder` is `otel-cinder`; its `doctor` needs only the standard library."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _complete: set[str] = set()
 class ImportHooks(MetaPathFinder):
     """Callbacks by module name. Each is called once, after the module's body has run.
 
-    A callback must not raise: it would break the host's import (it is guarded all the same).
+    A callback must not raise, because that would break the host's import (it is still guarded).
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from otel_cinder import redaction
 
 QUIET_METHODS: Final = frozenset(
     {
-        # They read or set a field, and are asked in the midst of requests.
+        # They read or set a field, and are called during requests.
         "backup_use_temp_snapshot",
         "get_default_filter_function",
         "get_default_goodness_function",

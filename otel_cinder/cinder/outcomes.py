@@ -11,7 +11,7 @@ from otel_cinder.cinder.attributes import add
 from otel_cinder.cinder.resources import KINDS, field
 
 _MIGRATION_ERROR: Final = "migration_error"
-"""A volume whose ``migration_status`` is ``error``: its migration failed, it may be as good as ever."""
+"""A volume whose ``migration_status`` is ``error``: its migration failed, the volume may be fine."""
 
 
 def error_status(values: Mapping[str, Any]) -> str:

@@ -390,7 +390,7 @@ def main() -> None:
     os.environ.pop("OTEL_CINDER_ENABLED", None)
     os.environ.update(request["environ"])
     answer = os.dup(1)
-    os.dup2(2, 1)  # whatever a package prints on import
+    os.dup2(2, 1)  # for packages that print on import
     text = json.dumps(facts_of(request))
     with os.fdopen(answer, "w") as stdout:
         stdout.write(text)

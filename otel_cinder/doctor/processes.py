@@ -186,7 +186,7 @@ def _read(folder: Path, boot: float) -> Process | None:
         if not service:
             return None
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended, or belongs to somebody whose processes are hidden
+    except OSError:  # it has ended, or is another user's and hidden
         return None
     started = boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     behind = _behind_title(argv[0], service)

@@ -325,7 +325,7 @@ class Delivery:
         if result.verdict is not Verdict.TOO_LARGE:
             return result.verdict is Verdict.MALFORMED
         size = self._batches.size(batch)
-        # So that the next ones fit. Where hardly anything does, halving does not help.
+        # So that the next ones fit. If almost nothing fits, halving does not help.
         self.batch_bytes = min(max(size // 2, _LEAST_BATCH_BYTES), self.batch_bytes)
         return size > _LEAST_HALVED_BYTES
 

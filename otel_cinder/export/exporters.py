@@ -30,7 +30,7 @@ _OURS: Final = "otlp_proto_http"
 """The entry point of the SDK's exporter that ours replaces."""
 
 _LONGEST_S: Final = 3600
-"""A longer wait than an hour is a slip of the pen, and overflows the wait."""
+"""A wait of more than an hour is a typing error, and could overflow."""
 
 _LOGS_SINCE: Final = (1, 39)
 """The release of the SDK whose exporters take ``ReadableLogRecord``."""

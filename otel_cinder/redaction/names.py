@@ -161,7 +161,7 @@ def lowered(text: str) -> str:
 
 
 def promises_secret(name: str) -> bool:
-    """True if a value of this name is a secret, whatever it looks like."""
+    """True if every value of this name is a secret, whatever its shape."""
     return _promise(name[-LIMIT:]) == 2
 
 

@@ -60,7 +60,7 @@ _RANDOM_PART: Final = 24
 
 
 def mask_shapes(text: str) -> str:
-    """``text`` without anything that looks like a key or a token, whatever comes before it."""
+    """``text`` without anything that looks like a key or a token, in any context."""
     long = [
         word
         for word in text.split()

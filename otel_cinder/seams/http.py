@@ -49,7 +49,7 @@ from otel_cinder.spans.still_running import tell_more
 SEAM: Final = "http"
 
 _STABLE: Final = _StabilityMode.HTTP
-"""The stable ``http.*`` names, whatever OTEL_SEMCONV_STABILITY_OPT_IN says for other packages."""
+"""The stable ``http.*`` names; OTEL_SEMCONV_STABILITY_OPT_IN is for other packages."""
 
 _LIMITS: Final = {
     "HTTP_USER_AGENT": 256,

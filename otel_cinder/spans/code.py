@@ -28,5 +28,5 @@ def code_attributes(name: str, function: Callable[..., Any] | None) -> dict[str,
 def _code(function: Any) -> Any:
     try:
         return getattr(inspect.unwrap(function), "__code__", None)
-    except Exception:  # wrapped in itself, or whatever a host's class answers
+    except Exception:  # wrapped in itself, or a host's class raises
         return None

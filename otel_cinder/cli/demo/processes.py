@@ -56,7 +56,7 @@ class Processes:
                 raise Problem(f"{name} ended early with exit status {status}")
 
     def stop(self) -> None:
-        """End all processes with whatever they forked; after a grace period, by force."""
+        """End all processes and their children; after a grace period, by force."""
         # Impatience must not leave a process behind.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:

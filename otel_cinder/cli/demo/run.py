@@ -224,7 +224,7 @@ def _is_activated() -> bool:
 
 
 def _trace(receiver: Receiver, request_id: str) -> Trace:
-    """The request's trace, once it is complete, or what has come of it until then."""
+    """The request's trace, once it is complete, or the part that arrived in time."""
 
     def find(spans: list[SpanRecord]) -> Trace:
         traces = traces_of(spans)
