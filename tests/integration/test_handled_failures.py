@@ -83,7 +83,7 @@ def lines(span: SpanRecord) -> str:
     """The log events of a span that have an exception."""
     lines = [event.attributes for event in span.events if event.name == "log"]
     return "\n".join(
-        f"{one['log.level']} {one['log.message']} {one.get('log.reason', '')}" for one in said
+        f"{one['log.level']} {one['log.message']} {one.get('log.reason', '')}" for one in lines
     )
 
 

@@ -99,8 +99,8 @@ def test_line_is_an_event_of_the_current_span(spans: Recorder) -> None:
     (event,) = lines(span)
     attributes = dict(event.attributes or {})
     assert span.start_time <= event.timestamp + 1000 <= span.end_time + 1000
-    assert re.fullmatch(r"test_logs\.py:\d+", str(said.pop("log.source")))
-    assert said == {
+    assert re.fullmatch(r"test_logs\.py:\d+", str(attributes.pop("log.source")))
+    assert attributes == {
         "log.message": "Volume v-1: 3 GiB",
         "log.level": "INFO",
         "log.logger": CINDER,
