@@ -93,7 +93,10 @@ class Story:
     def title(self) -> str:
         """What was asked for: ``Create a volume``."""
         tops = self.trace.tops()
-        return _operation(tops[0], self.words) if tops else ""
+        # Before the first span has ended, what is still running knows more than a part of it.
+        telling = (s for s in tops if s.kind in ("server", "consumer") or s.shows is not None)
+        first = next(telling, tops[0] if tops else None)
+        return _operation(first, self.words) if first else ""
 
     @property
     def stages(self) -> list[Stage]:
@@ -383,6 +386,9 @@ def _operation(span: SpanRecord, said: Words) -> str:
     if action in said.actions:
         return said.actions[action]
     method, _, route = one_line(span.name).partition(" ")
+    if span.shows is not None:
+        method = one_line(str(attributes.get("http.request.method", "")))
+        route = one_line(str(attributes.get("http.route", "")))
     if route.startswith("/"):
         bare = re.sub(r"\{[^}]*\}", "*", re.sub(r"^/v\d[^/]*/(\{[^}]*\}/)?", "", route))
         return said.requests.get(f"{method} {bare}", f"{method} {route}")

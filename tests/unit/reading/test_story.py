@@ -10,7 +10,7 @@ from otel_cinder.reading.notes import notes_of
 from otel_cinder.reading.records import LogLine
 from otel_cinder.reading.source_code import place_of, summary_of
 from otel_cinder.reading.story import Story, with_logs
-from otel_cinder.reading.trace import SpanRecord, Trace
+from otel_cinder.reading.trace import LinkRecord, SpanRecord, Trace
 from otel_cinder.reading.words import words
 from tests.unit.reading.recorded import recorded
 
@@ -249,3 +249,28 @@ def test_a_command_has_failed_by_what_is_below_it() -> None:
     (requests,) = (text for label, text in notes.summary if label == "Request")
     assert requests == f"{refused.spans[0].attributes['openstack.request_id']}, req-other"
     assert Story(Trace([command])).final_error == "exit status 1"
+
+
+def test_a_request_under_way_is_called_by_what_is_known_of_it() -> None:
+    """Until its own span ends, the title is that of the request that a still-running span is of."""
+    attributes = {
+        "cinder.still_running": True,
+        "http.request.method": "POST",
+        "http.route": "/v3/{project_id}/attachments",
+    }
+    link = LinkRecord("a" * 32, "b" * 16)
+    shown = SpanRecord(
+        "a" * 32, "c" * 16, None, "still running D.x", attributes=attributes, links=(link,)
+    )
+    ended = SpanRecord("a" * 32, "d" * 16, "b" * 16, "D.y", start_ns=1, end_ns=2)
+    assert Story(Trace([ended, shown]), words("en")).title == "Create an attachment"
+
+
+def test_a_drivers_call_that_runs_is_a_step_in_words() -> None:
+    """A still-running span has its message's attributes, and is no message."""
+    attributes = {"cinder.still_running": True, "rpc.method": "cinder-volume/create_volume"}
+    link = LinkRecord("a" * 32, "b" * 16)
+    name = "still running RBDDriver.create_volume"
+    span = SpanRecord("a" * 32, "c" * 16, None, name, attributes=attributes, links=(link,))
+    [stage] = Story(Trace([span]), words("en")).stages
+    assert (stage.kind, stage.words) == ("step", "The driver makes the volume")
