@@ -1,4 +1,4 @@
-"""``python -m benchmarks [flow] [rpc] [http] [create] [memory] [collector] [--quick]``: exit status 1 over a bound."""
+"""``python -m benchmarks [flow] [rpc] [http] [create] [memory] [collector] [live] [--quick]``: exit status 1 over a bound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 
 from rich.console import Console
 
-NAMES = ("flow", "rpc", "http", "create", "memory", "collector")
+NAMES = ("flow", "rpc", "http", "create", "memory", "collector", "live")
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -22,8 +23,12 @@ from otel_cinder.reading.story import one_line
 from otel_cinder.reading.trace import spans_of
 from otel_cinder.reading.words import Words
 
-_MOST_BYTES: Final = 32 << 20
-"""Of what has not been read."""
+_MOST_BYTES: Final = 16 << 20
+"""Of what has not been read: a few seconds of thousands of spans."""
+
+_FEW_BYTES: Final = 4 << 20
+_OLDEST_S: Final = 3.0
+"""So old may be what waits, if that is more than a few bytes: what is late is of less use than what is new."""
 
 _MOST_NOTICES: Final = 100
 _SLICE_S: Final = 0.1
@@ -43,7 +48,7 @@ class Intake(Endpoint):
         super().__init__(address[1], address[0])
         self._words = words
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Message, int]] = deque()
+        self._waiting: deque[tuple[Message, int, float]] = deque()
         self._bytes = 0
         self._notices: deque[str] = deque(maxlen=_MOST_NOTICES)
         self._path = save
@@ -67,7 +72,8 @@ class Intake(Endpoint):
             self._forwarder.drain()
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                with contextlib.suppress(OSError):  # what was written was flushed line by line
+                    self._file.close()
                 self._file = None
 
     def accept(self, export: Export) -> None:
@@ -77,10 +83,10 @@ class Intake(Endpoint):
         if isinstance(export.message, (ExportTraceServiceRequest, ExportLogsServiceRequest)):
             self._save(export.message)
             with self._lock:
-                self._waiting.append((export.message, len(export.body)))
+                self._waiting.append((export.message, len(export.body), time.monotonic()))
                 self._bytes += len(export.body)
-                while self._bytes > _MOST_BYTES and len(self._waiting) > 1:
-                    message, size = self._waiting.popleft()
+                while self._is_overrun():
+                    message, size, _ = self._waiting.popleft()
                     self._bytes -= size
                     self.overrun += _spans_in(message)
         self.wake()
@@ -98,7 +104,7 @@ class Intake(Endpoint):
             with self._lock:
                 if not self._waiting:
                     break
-                message, size = self._waiting.popleft()
+                message, size, _ = self._waiting.popleft()
                 self._bytes -= size
             if isinstance(message, ExportTraceServiceRequest):
                 found = operations.add_spans(spans_of(message), size)
@@ -125,6 +131,11 @@ class Intake(Endpoint):
             os.write(self._wake, b".")
         except BlockingIOError:
             return  # it is about to wake anyway
+
+    def _is_overrun(self) -> bool:
+        if len(self._waiting) < 2 or self._bytes <= _FEW_BYTES:
+            return False
+        return self._bytes > _MOST_BYTES or time.monotonic() - self._waiting[0][2] > _OLDEST_S
 
     def _say(self, sentence: str) -> None:
         with self._lock:

@@ -48,7 +48,7 @@ class Terminal:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._out = sys.stdout
-        self._in = sys.stdin.fileno() if sys.stdin.isatty() else -1
+        self._in = self._keyboard = sys.stdin.fileno() if sys.stdin.isatty() else -1
         self._settings: Any = None
         self._drawn: list[str] = []
         self._size = (0, 0)
@@ -113,9 +113,12 @@ class Terminal:
         yield from self._names()
 
     def _read(self) -> None:
-        data = os.read(self._in, 1024)
+        try:
+            data = os.read(self._in, 1024)
+        except OSError:
+            data = b""
         if not data:
-            self._in = -1
+            self._in = -1  # nobody is there any more
         self._pressed += self._decoder.decode(data)
 
     def _names(self) -> Iterator[str]:
@@ -145,9 +148,9 @@ class Terminal:
         self._out.flush()
 
     def _begin(self) -> None:
-        if self._in >= 0:
-            self._settings = termios.tcgetattr(self._in)
-            tty.setcbreak(self._in)
+        if self._keyboard >= 0:
+            self._settings = termios.tcgetattr(self._keyboard)
+            tty.setcbreak(self._keyboard)
         self._write(_ENTER)
         self._drawn, self._size = [], (0, 0)
 
@@ -156,7 +159,7 @@ class Terminal:
             self._write(_LEAVE)
         if self._settings is not None:
             with contextlib.suppress(termios.error):
-                termios.tcsetattr(self._in, termios.TCSADRAIN, self._settings)
+                termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._settings)
             self._settings = None
 
     def _handle(self, number: signal.Signals, handler: Any) -> None:

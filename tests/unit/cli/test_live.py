@@ -21,8 +21,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rich.cells import cell_len
 
 from otel_cinder.cli.commands import cli
+from otel_cinder.cli.live import intake as module
 from otel_cinder.cli.live.command import variables
+from otel_cinder.cli.live.intake import Intake
 from otel_cinder.cli.live.view import View, Wanted
+from otel_cinder.reading.endpoint import Export
 from otel_cinder.reading.operations import Operations
 from otel_cinder.reading.otlp_json import from_json_line
 from otel_cinder.reading.steps import CREATE
@@ -432,6 +435,40 @@ def test_services_on_other_hosts_get_a_name_that_they_know() -> None:
     """An address that means all of this host's is no address for others."""
     [endpoint] = [v for v in variables("http://0.0.0.0:4318") if "ENDPOINT" in v]
     assert endpoint == f"OTEL_EXPORTER_OTLP_ENDPOINT=http://{socket.gethostname()}:4318"
+
+
+# What waits to be read
+
+
+def span_export(number: int, size: int) -> Export:
+    """An export of a span with so many bytes."""
+    message = ExportTraceServiceRequest()
+    scoped = message.resource_spans.add().scope_spans.add()
+    scoped.spans.add(trace_id=number.to_bytes(16, "big"), span_id=b"\1" * 8, name="x" * size)
+    body = message.SerializeToString()
+    return Export("/v1/traces", message, body, body)
+
+
+def test_what_comes_faster_than_it_is_read_is_dropped_and_counted() -> None:
+    """The oldest of what waits goes; what is left is read, the newest with it."""
+    intake = Intake(("127.0.0.1", 0), words("en"), None, None)
+    for number in range(1, 41):
+        intake.accept(span_export(number, 1 << 20))
+    operations = Operations(most_bytes=1 << 30)
+    while not intake.is_read:
+        intake.read_into(operations)
+    assert intake.overrun == 40 - len(operations)
+    assert 10 <= len(operations) <= 16
+    assert operations.get(f"{40:032x}") is not None
+
+
+def test_what_waits_is_not_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has waited for seconds is dropped where there is much of it."""
+    intake = Intake(("127.0.0.1", 0), words("en"), None, None)
+    monkeypatch.setattr(module, "_OLDEST_S", 0.0)
+    for number in range(1, 9):
+        intake.accept(span_export(number, 1 << 20))
+    assert 3 <= intake.overrun <= 5
 
 
 # The view alone
