@@ -114,7 +114,7 @@ def test_run_asks_jaeger_until_the_work_has_ended(jaeger: Jaeger, tmp_path: Path
                 TraceServiceStub(channel).Export(request, timeout=30)
 
     with serving(ToJaeger) as api:
-        api.endpoint = jaeger.otlp_grpc
+        api.endpoint, api.late = jaeger.otlp_grpc, True
         code = f"import requests; requests.post({api.url!r})"
         words = ["run", "--jaeger", jaeger.url, "--", sys.executable, "-c", code]
         done = subprocess.run(

@@ -475,7 +475,7 @@ SENTENCES = {
     "cinder do: {command} did not use it.",
     "run_not_marked": "Install {command} with Python 3.10 or newer, if its own is older: its requests "
     "could not be marked ({why}).",
-    "run_no_request": "{command} sent no request, so there is nothing to show.",
+    "run_no_request": "{command} had no answer to any request, so there is nothing to show.",
     "run_left_out": "Try again, or raise OTEL_TRACES_SAMPLER_ARG of cinder-api: its sampler has left "
     "out all requests of this command ({left_out}).",
     "run_some_left_out": "Raise OTEL_TRACES_SAMPLER_ARG of cinder-api to see all requests: its sampler "

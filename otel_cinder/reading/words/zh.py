@@ -467,7 +467,7 @@ SENTENCES = {
     "的 Python，所以它的请求没有加上标记。",
     "run_no_client": "请运行用 requests 包发送请求的客户端，例如 openstack 和 cinder：{command} 没有用到它。",
     "run_not_marked": "如果 {command} 的 Python 比 3.10 旧，请换用新的 Python 安装它：无法给它的请求加标记（{why}）。",
-    "run_no_request": "{command} 没有发送请求，所以没有可显示的内容。",
+    "run_no_request": "{command} 的请求都没有得到应答，或者没有发送请求，所以没有可显示的内容。",
     "run_left_out": "请再试一次，或者调高 cinder-api 的 OTEL_TRACES_SAMPLER_ARG：它的采样器略过了这个命令的"
     "全部请求（{left_out} 个）。",
     "run_some_left_out": "想看到全部请求，请调高 cinder-api 的 OTEL_TRACES_SAMPLER_ARG：它的采样器略过了 "

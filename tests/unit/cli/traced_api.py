@@ -24,6 +24,8 @@ class Api:
         """Of the answers' `traceresponse`, the last one for all later answers; empty: none."""
         self.endpoint = ""
         """Where its spans go, by OTLP over HTTP; empty: nowhere."""
+        self.late = False
+        """Whether the spans come after the answer."""
         self.taken_up = True
         """Whether the message that each request sends has arrived."""
 
@@ -34,17 +36,23 @@ class Api:
         trace_id, parent_id = traceparent.split("-")[1:3]
         span_id = f"{len(self.traceparents):016x}"
         if flags == "01" and self.endpoint:
-            threading.Thread(target=self._export, args=(trace_id, span_id, parent_id)).start()
+            ids = (trace_id, span_id, parent_id)
+            if self.late:
+                threading.Thread(target=self._export, args=ids).start()
+            else:
+                self._export(*ids)
         return flags and f"00-{trace_id}-{span_id}-{flags}"
 
     def _export(self, trace_id: str, span_id: str, parent_id: str) -> None:
-        spans = [("cinder-api", "POST /v3/volumes", 2, span_id, parent_id, {})]
-        cast = {"rpc.method": "cinder-volume/create_volume"}
-        spans.append(("cinder-api", "cast", 4, f"c{span_id[1:]}", span_id, cast))
+        sent, received = f"c{span_id[1:]}", f"d{span_id[1:]}"
+        message = {"rpc.method": "cinder-volume/create_volume"}
+        # In the order in which they end.
+        spans = [
+            ("cinder-api", "cast", 4, sent, span_id, message),
+            ("cinder-api", "POST /v3/volumes", 2, span_id, parent_id, {}),
+        ]
         if self.taken_up:
-            spans.append(
-                ("cinder-volume", "process", 5, f"d{span_id[1:]}", f"c{span_id[1:]}", cast)
-            )
+            spans.append(("cinder-volume", "process", 5, received, sent, message))
         for service, name, kind, own, parent, attributes in spans:
             now = time.time_ns()
             body = marking.export(
