@@ -47,7 +47,11 @@ def report(source: str, form: str | None, output: str, lang: str | None, **given
         pair = pair_of(traces, load(given["other"], {**given, "wanted": None}, words))
         difference = difference_of(*(Story(trace, words) for trace in pair))
         traces = list(pair)
-    write_notes([notes_of(Story(trace, words)) for trace in traces], output, form, difference)
+    notes = [notes_of(Story(trace, words)) for trace in traces]
+    try:
+        write_notes(notes, output, form, difference)
+    except OSError as error:
+        fail(words.sentence("cannot_write", file=output, why=error.strerror or error))
 
 
 def write_notes(
@@ -56,15 +60,11 @@ def write_notes(
     form: str | None = None,
     difference: Difference | None = None,
 ) -> None:
-    """Write notes to a file, or to standard output for ``-``; ends the program where it can't.
+    """Write notes to a file, or to standard output for ``-``; raises OSError.
 
     The form is Markdown, if neither it nor the file's name says otherwise.
     """
     chosen = form or _SUFFIXES.get(Path(output).suffix.lower(), "markdown")
     content = _FORMATS[chosen](notes, difference).encode("utf-8", "replace")
-    try:
-        with click.open_file(output, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        words = notes[0].story.words
-        fail(words.sentence("cannot_write", file=output, why=error.strerror or error))
+    with click.open_file(output, "wb") as file:
+        file.write(content)

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -105,7 +105,8 @@ def run(
                 status = child.run(os.environ)
             except NotRunError as error:
                 fail(said.sentence(error.phrase, **error.given), error.status)
-            _Afterwards(child, source, said, console).show(seconds, form, output)
+            with suppress(KeyboardInterrupt):
+                _Afterwards(child, source, said, console).show(seconds, form, output)
     sys.exit(status)
 
 
@@ -121,11 +122,12 @@ def _source(listen: str, given: dict[str, Any], said: Words) -> Iterator[Source]
         backend = backend_of(given)
         if backend is not None:
             backend.records("0" * 31 + "1")  # which says what is wrong with it, before it is needed
-            yield Asking(backend)
-            return
         host, port = _address(listen)
     except SourceError as error:
         fail(said.sentence(error.sentence, **error.given), _NOT_RUN)
+    if backend is not None:
+        yield Asking(backend)
+        return
     receiver = Receiver(port, host=host)
     try:
         receiver.start()
@@ -159,14 +161,18 @@ class _Afterwards:
             return
         answers = answers_of(told, self._child.trace_id)
         records = self._await(answers, seconds)
-        trace = self._whole(told, records)
+        trace = self._whole(told, records or Records())
         FORMS[form](trace, self._console, self._said)
-        self._say_what_is_missing(records, answers, seconds)
+        if records is not None:
+            self._say_what_is_missing(records, answers, seconds)
         if output:
-            write_notes([notes_of(Story(trace, self._said))], output)
+            try:
+                write_notes([notes_of(Story(trace, self._said))], output)
+            except OSError as error:
+                self._say("cannot_write", file=output, why=error.strerror or error)
 
-    def _await(self, answers: Answers, seconds: float) -> Records:
-        """What has come until the end, the limit, or Ctrl-C."""
+    def _await(self, answers: Answers, seconds: float) -> Records | None:
+        """What has come until the end, the limit, or Ctrl-C; None if it can't be asked for."""
         latest = Records()
 
         def tell(records: Records) -> None:
@@ -183,6 +189,7 @@ class _Afterwards:
                 pass
             except SourceError as error:
                 self._say(error.sentence, **error.given)
+                return None
         return latest
 
     def _waiting(self, records: Records) -> str:

@@ -204,6 +204,14 @@ def test_notes_are_written_beside(api: Api, port: int, tmp_path: Path) -> None:
     assert "时间线" in page.read_text(encoding="utf-8")
 
 
+def test_notes_that_cannot_be_written_leave_the_exit_status(api: Api) -> None:
+    """The exit status stays the command's, and the reason is said."""
+    arguments = ("--wait", "0", "-o", "/nowhere/notes.md", *python(POST.format(url=api.url)))
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Choose another --output: cannot write /nowhere/notes.md" in done.stderr
+
+
 def test_the_commands_own_settings_and_hooks_are_left_alone(tmp_path: Path, api: Api) -> None:
     """Its OTEL_* variables, PYTHONPATH and sitecustomize work as before, whatever they say."""
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.theirs = 'theirs'")
