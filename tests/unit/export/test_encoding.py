@@ -142,7 +142,7 @@ def test_the_exporter_encodes_by_it(
             assert exporter.deliver(spans) is results.TAKEN
             assert receiver.requests == [encode_spans(spans)]
         assert batches == [spans]
-        assert trace_exporter.encode_spans is encode_spans
+        assert trace_exporter.encode_spans is trace_encoder.encode_spans
     finally:
         otel_cinder.uninstrument()
 

@@ -19,6 +19,7 @@ from otel_cinder.spans.service import Service
 from tests.unit import scripts
 from tests.unit.racing import race
 from tests.unit.recording import Recorder
+from tests.unit.sdk import EXPORTS_LOGS
 
 VOLUME = Service("cinder-volume", "node@lvm")
 
@@ -86,7 +87,8 @@ def test_line_names_places_that_do_not_fit(said: Said, monkeypatch: pytest.Monke
                 "OTEL_TRACES_SAMPLER_ARG": "0.25",
             },
             (
-                "spans and log records go to https://***@c.example:4318 (http/protobuf); metrics go to "
+                f"{'spans and log records' if EXPORTS_LOGS else 'spans'} go to "
+                "https://***@c.example:4318 (http/protobuf); metrics go to "
                 "console; the sampler is traceidratio 0.25."
             ),
         ),

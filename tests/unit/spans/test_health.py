@@ -16,6 +16,7 @@ from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
+from tests.unit.sdk import needs_log_export
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_lost_spans_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPa
     assert last(receiver, conventions.SPANS_EXPORTED) == {"{}": 0, '{"error.type": "400"}': 5}
 
 
+@needs_log_export
 def test_lost_log_records_are_counted(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported log records are counted as spans are."""
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
