@@ -1,7 +1,7 @@
 """The kinds of panels that the boards are made of, each in one style.
 
 A title is a question that the panel answers, or names what is measured; a description says how to
-read it; `empty` is what stands there when there is nothing, and says what that means. Where a colour
+read it; `empty` is the text of a panel without data, and says what that means. Where a colour
 is given, red is for what went wrong and for nothing else; other series have Grafana's palette.
 """
 

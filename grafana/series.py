@@ -1,9 +1,9 @@
-"""What Prometheus has: the names of `otel_cinder.conventions` as they arrive there, and the
+"""The series in Prometheus: the names of `otel_cinder.conventions` as they arrive there, and the
 expressions that the boards and their variables are made of.
 
 A metric `a.b` in seconds arrives as `a_b_seconds`, a counter with `_total` behind, an attribute `c.d`
 as the label `c_d`: the translation of the OpenTelemetry specification, which the collector's
-Prometheus exporter does. What a worker is stands in `job` (namespace and name of its service) and
+Prometheus exporter does. A worker is identified by `job` (namespace and name of its service) and
 `instance`. `tests/pipeline/test_dashboards.py` holds all of it against the real thing.
 """
 
@@ -54,7 +54,7 @@ class Series:
 
     @property
     def events(self) -> str:
-        """What counts: a counter itself, a histogram's count."""
+        """The counting series: a counter itself, a histogram's count."""
         return self.selector("_count" if self.kind == "histogram" else "")
 
     def by(self, attributes: tuple[str, ...]) -> str:
@@ -242,7 +242,7 @@ def waiting(sent: Series, taken: Series, *by: str, window: str = RANGE) -> str:
 def in_progress(taken: Series, handled: Series, *by: str) -> str:
     """Messages that workers have taken up and not handled yet.
 
-    Each worker by itself: both its counters begin anew when it does.
+    Computed for each worker: both its counters begin anew when it does.
     """
     each = ("job", "instance", *by)
     up = f"sum {taken.by(each)}({taken.events})"
@@ -256,7 +256,7 @@ def ratio(part: str, whole: str) -> str:
 
 
 def or_none(expression: str) -> str:
-    """0 instead of nothing, but only while otel-cinder reports: otherwise nobody has counted."""
+    """0 instead of nothing, but only while otel-cinder reports: otherwise nothing was counted."""
     return f"{expression} or 0 * sum({STARTED.selector()})"
 
 
@@ -289,13 +289,13 @@ def since(series: Series, *by: str) -> str:
 
 
 def values(series: Series, attribute: str) -> str:
-    """What a variable may be: the values of a label."""
+    """The values of a variable: those of a label."""
     series.by((attribute,))
     return f"label_values({series.events}, {label(attribute)})"
 
 
 def _name(series: Series) -> str:
-    """What counts, without matchers."""
+    """The name of the counting series, without matchers."""
     return f"{series.name}_count" if series.kind == "histogram" else series.name
 
 

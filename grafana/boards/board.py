@@ -1,4 +1,4 @@
-"""What a board is made of: its variables, rows and links to the others, and what several show."""
+"""The parts of a board: its variables, rows and links to the others, and panels that several share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grafana.panels import BLUE, GREEN, PROMETHEUS, RED, STEP, YELLOW, Panel, Qu
 from otel_cinder.conventions import RESOURCE_TYPE
 
 TAG: Final = "otel-cinder"
-"""What the boards find each other by."""
+"""The tag by which the boards find each other."""
 
 PERCENTILES: Final = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 

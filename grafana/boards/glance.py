@@ -161,7 +161,7 @@ def _well() -> tuple[Panel, ...]:
 
 
 def _running() -> Panel:
-    """What has not ended."""
+    """Open operations."""
     by = ("job", HTTP_METHOD, HTTP_ROUTE, RPC_METHOD)
     headings = ("Service", "Method", "Route", "Message")
     return table(

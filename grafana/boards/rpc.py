@@ -55,7 +55,7 @@ def rpc() -> Board:
 
 
 def _outcomes() -> tuple[Panel, ...]:
-    """Whether they get through."""
+    """Sent, taken up and waiting messages."""
     casts = counted(_chosen(series.TAKEN_UP))
     calls = counted(_chosen(series.ANSWERING))
     timeouts = _chosen(series.CALLS).where(ERROR_TYPE, "=", "MessagingTimeout")

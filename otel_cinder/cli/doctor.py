@@ -11,9 +11,9 @@ from otel_cinder.doctor.command import main
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    short_help="Say why nothing arrives.",
+    short_help="Find out why nothing arrives.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def doctor(arguments: tuple[str, ...]) -> None:
-    """Say why nothing arrives."""
+    """Find out why nothing arrives."""
     sys.exit(main(arguments))

@@ -1,4 +1,4 @@
-"""What `show` and `report` have in common: where traces come from, and in which language they are told."""
+"""Shared by `show` and `report`: the source of traces, and the language."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ takes_source = options(
         "--id",
         "wanted",
         metavar="ID",
-        help="Of the traces in SOURCE those of this trace, request, volume, snapshot or backup.",
+        help="Show only traces in SOURCE with this id of a trace, request, volume, snapshot or backup.",
     ),
     click.option(
         "--diff",
         "other",
         metavar="OTHER",
-        help="Compare with the same operation in OTHER, which is a file or an id as SOURCE is.",
+        help="Compare with the same operation in OTHER, a file or an id like SOURCE.",
     ),
     speaks,
 )

@@ -25,14 +25,14 @@ _SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "m
     "--format",
     "form",
     type=click.Choice(sorted(_FORMATS)),
-    help="By default as the name of --output says, or else Markdown.",
+    help="By default, the extension of --output decides, or else Markdown.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     default="-",
-    help="Where to write; standard output if not said.",
+    help="File to write; by default, standard output.",
 )
 def report(source: str, form: str | None, output: str, lang: str | None, **given: Any) -> None:
     """Write notes on a trace, to keep or to attach to a bug report.
