@@ -20,9 +20,9 @@ _GRPC_PORT: Final = 4317
 
 _AGAIN: Final = {
     429: "it is sent more than it takes",
-    502: "what stands before it does not reach it",
+    502: "the proxy in front of it does not reach it",
     503: "it is overloaded, or not ready",
-    504: "what stands before it gets no answer from it",
+    504: "the proxy in front of it gets no answer from it",
 }
 """The statuses for which OTLP asks to try again."""
 

@@ -466,12 +466,12 @@ def _template(said: object) -> str:
     if isinstance(said, BaseException):
         return ".".join(class_of(said))
     template = getattr(said, "msgid", said)  # of one that is translated later
-    if isinstance(template, str) and _stands_in_source(template):
+    if isinstance(template, str) and _is_in_source(template):
         return redaction.plain(template[: redaction.MESSAGE_LIMIT])
     return _LEFT_OUT
 
 
-def _stands_in_source(said: str) -> bool:
+def _is_in_source(said: str) -> bool:
     """Return whether a function that is at work has this text among its constants."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_DEEPEST):

@@ -35,7 +35,7 @@ class Installed(NamedTuple):
     virtualenv: Virtualenv
     before: list[str]
     complaints: list[str]
-    """What `pip check` said before."""
+    """The output of `pip check` before."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def installed(
 
 
 def test_nothing_moves(installed: Installed) -> None:
-    """What Cinder had is there as before, and what is new is what the file names."""
+    """Cinder's packages are as before, and only the file's packages are new."""
     after = [line for line in installed.virtualenv.freeze() if "otel-cinder" not in line]
     assert set(installed.before) <= set(after)
     named = re.findall("^[a-z].*", installed.release.added.read_text(), re.MULTILINE)
