@@ -31,7 +31,7 @@ _OWN = (
     "opentelemetry-instrumentation-requests",
     "opentelemetry-util-http",
 )
-_SHARED = ("importlib-metadata", "packaging", "typing-extensions", "wrapt", "zipp")
+_SHARED = ("deprecated", "importlib-metadata", "packaging", "typing-extensions", "wrapt", "zipp")
 
 # Python imports this at its start, from the first folder of its path that has such a file. It is
 # written for any Python: the rest may be too new for the command's.

@@ -129,9 +129,9 @@ def _undisturbed(folder: str) -> Iterator[None]:
     """With our packages at hand and the caller's OpenTelemetry settings out of sight."""
     import logging
 
+    path = list(sys.path)
     if "opentelemetry.trace" not in sys.modules:  # a command that has its own keeps it
-        sys.path.insert(0, f"{folder}/{OWN}")
-        sys.path.append(f"{folder}/{SHARED}")
+        sys.path[:] = [f"{folder}/{OWN}", *path, f"{folder}/{SHARED}"]
     # What OpenTelemetry has to say would go to the command's stderr.
     logger = logging.getLogger("opentelemetry")
     logger.addHandler(logging.NullHandler())
@@ -148,6 +148,12 @@ def _undisturbed(folder: str) -> Iterator[None]:
         del os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"]
         os.environ.update(settings)
         sys.dont_write_bytecode = writes
+        # What it imports later is found by its own path, which would follow the general one. That is
+        # as before: stevedore keeps a file for each that it has seen.
+        found = sys.modules.get("opentelemetry")
+        if found is not None:
+            found.__path__ = list(found.__path__)
+        sys.path[:] = path
 
 
 def _instrument(folder: str, trace_id: str, parent_id: str) -> None:

@@ -213,12 +213,14 @@ def test_notes_that_cannot_be_written_leave_the_exit_status(api: Api) -> None:
 
 
 def test_the_commands_own_settings_and_hooks_are_left_alone(tmp_path: Path, api: Api) -> None:
-    """Its OTEL_* variables, PYTHONPATH and sitecustomize work as before, whatever they say."""
+    """Its OTEL_* variables, sys.path and sitecustomize are as before, whatever they say."""
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.theirs = 'theirs'")
     code = (
         f"import os, sys; {POST.format(url=api.url)}; import sitecustomize\n"
         "print(theirs, os.environ['OTEL_SDK_DISABLED'], os.environ['OTEL_PROPAGATORS'])\n"
-        "print(sitecustomize.__file__, sys.dont_write_bytecode)"
+        "print(sitecustomize.__file__, sys.dont_write_bytecode)\n"
+        "print([each for each in sys.path if 'otel-cinder-run' in each])\n"
+        f"import opentelemetry.baggage; {POST.format(url=api.url)}"
     )
     disturbing = {
         "OTEL_SDK_DISABLED": "true",
@@ -231,8 +233,11 @@ def test_the_commands_own_settings_and_hooks_are_left_alone(tmp_path: Path, api:
         "202",
         "theirs true none",
         f"{tmp_path}/sitecustomize.py False",
+        "[]",
+        "202",
     ]
-    assert api.traceparents[0].endswith("-01")
+    assert len({each[:35] for each in api.traceparents}) == 1
+    assert {each[-3:] for each in api.traceparents} == {"-01"}
 
 
 @contextmanager
