@@ -70,8 +70,8 @@ endif
 nightly: $(READY) ## Run what is too slow for CI: all tests of Cinder and its libraries, untraced and traced
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
-matrix: $(READY) ## Install each OpenStack release's Cinder, add otel-cinder, create a volume; ARGS='-k zed'
-	$(BIN)/python -m pytest tests/releases -m 'nightly or not nightly' $(ARGS)
+matrix: $(READY) ## Install each OpenStack release's Cinder, add otel-cinder, compare traces, write docs/releases.md; ARGS='-k zed'
+	$(BIN)/python -m pytest tests/releases -m 'nightly or not nightly' --update-table $(ARGS)
 
 programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build the programs that the tests need and no package provides; needs Go and npm
 

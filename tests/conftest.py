@@ -12,6 +12,7 @@ from tests.integration.installation import Installation
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Make the goldens anew, from what the tests see."""
     parser.addoption("--update-goldens", action="store_true", help="remake tests/*/golden/*.txt")
+    parser.addoption("--update-table", action="store_true", help="add to docs/releases.md")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
