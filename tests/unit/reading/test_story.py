@@ -212,6 +212,12 @@ def test_events_are_in_the_order_of_their_times() -> None:
         assert one.notes == other.notes
 
 
+def test_a_wait_is_the_senders() -> None:
+    """A create that goes back to the scheduler waits in the name of cinder-volume, which sent it."""
+    waits = [s.service for s in Story(recorded("reschedule")).stages if s.kind == "wait"]
+    assert waits == ["cinder-api", "cinder-scheduler", "cinder-volume", "cinder-scheduler"]
+
+
 def test_log_records_join_their_spans() -> None:
     """Lines exported as OTLP log records look like lines exported as events."""
     alone = span("odd", service="cinder-api")

@@ -44,6 +44,18 @@ def test_children_come_in_the_order_in_which_they_began() -> None:
     assert names(trace.children(trace.roots[0])) == ["s2", "s3"]
 
 
+def test_a_handling_knows_its_cast_wherever_it_is() -> None:
+    """By its link; or by its parent, in a trace of an older sender's. What did not arrive is none."""
+    linked = (LinkRecord("a" * 32, "2"),)
+    cast = replace(span("2", "1"), kind="producer")
+    beside = replace(span("3", "1", 1), kind="consumer", links=linked)
+    below = replace(span("4", "2", 2), kind="consumer")
+    lost = replace(span("5", "9", 3), kind="consumer", links=(LinkRecord("a" * 32, "8"),))
+    trace = Trace([span("1"), cast, beside, below, lost])
+    assert names(trace.handlings(cast)) == ["s3", "s4"]
+    assert [trace.cast(each) for each in (lost, cast)] == [None, None]
+
+
 def test_a_span_without_its_parent_is_an_orphan_that_keeps_its_children() -> None:
     """A missing span makes the trace not whole, and loses nothing below it."""
     trace = Trace([span("1"), span("3", "2", 5), span("4", "3", 6)])

@@ -9,12 +9,14 @@ from typing import Any
 
 import oslo_messaging
 import pytest
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from oslo_config import cfg
 
 import otel_cinder
+from otel_cinder.spans import local_root
 from tests.unit.recording import Recorder
 from tests.unit.seams.test_measurements import Meters
 
@@ -106,6 +108,25 @@ def settle(spans: Recorder, count: int) -> None:
     while len(spans) < count and time.monotonic() < deadline:
         time.sleep(0.005)
     assert len(spans) == count, spans.names
+
+
+def test_a_notification_is_handled_below_the_request_that_sent_it(
+    world: World, spans: Recorder
+) -> None:
+    """As a cast is: not below the task, deep in a request, that told of it, but linked to that."""
+    world.listen(Listener())
+    with spans.tracer.start_as_current_span("request") as request:
+        root = local_root.LocalRoot(request, is_http=True)
+        token = otel_context.attach(local_root.enter(otel_context.get_current(), root))
+        with spans.tracer.start_as_current_span("task"):
+            world.tell()
+        otel_context.detach(token)
+    settle(spans, 4)
+    sent, taken = spans[f"notify notifications/{EVENT}"], spans[f"process notifications/{EVENT}"]
+    assert sent.parent.span_id == spans["task"].context.span_id
+    assert taken.parent.span_id == request.get_span_context().span_id
+    assert [link.context.span_id for link in taken.links] == [sent.context.span_id]
+    assert taken.attributes["cinder.rpc.cast.span_id"] == f"{sent.context.span_id:016x}"
 
 
 def test_a_notification_is_a_producer_and_its_handling_a_consumer(
