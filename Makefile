@@ -9,13 +9,14 @@ OTELCOL := $(BUILT)/collector/$(shell sha256sum < collector/builder-config.yaml 
 JAEGER := $(BUILT)/jaeger/$(shell cat jaeger/go.mod jaeger/go.sum | sha256sum | cut -c -12)/jaeger
 COMPOSE := $(BUILT)/compose/$(shell cat tests/compose/go.mod tests/compose/go.sum tests/compose/main.go | sha256sum | cut -c -12)/compose-spec
 SCHEMA := $(BUILT)/schema/$(shell sha256sum < grafana/schema/package-lock.json | cut -c -12)
+DRAWING := $(BUILT)/drawing/$(shell sha256sum < grafana/drawing/package-lock.json | cut -c -12)
 # What a proxy has not, ",direct" would fetch from wherever it comes from, or wait for that.
 GO = env GOPROXY="$$(go env GOPROXY | sed 's/,direct$$//')" nice go
 # From 1.21 on, Go fetches the newer one that a module asks for.
 NEED_GO = @go version 2> /dev/null | grep -Eq ' go1\.(2[1-9]|[3-9][0-9])' || { echo "make: $(notdir $@) is built with Go 1.25, or 1.21 and newer which fetch that; here is $$(go version 2> /dev/null || echo none)" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down pipeline test nightly matrix programs collector jaeger coverage lint format bench picture docs dashboards schema clean
+.PHONY: help demo up down pipeline test nightly matrix programs collector jaeger coverage lint format bench picture docs dashboards schema drawing clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,7 +74,7 @@ nightly: $(READY) ## Run what is too slow for CI: all tests of Cinder and its li
 matrix: $(READY) ## Install each OpenStack release's Cinder, add otel-cinder, compare traces, write docs/releases.md; ARGS='-k zed'
 	$(BIN)/python -m pytest tests/releases -m 'nightly or not nightly' --update-table $(ARGS)
 
-programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) ## Build the programs that the tests need and no package provides; needs Go and npm
+programs: $(OTELCOL) $(JAEGER) $(COMPOSE) $(SCHEMA) $(DRAWING) ## Build the programs that the tests need and no package provides; needs Go and npm
 
 collector: $(OTELCOL) ## Build the OpenTelemetry Collector that the tests run; needs Go
 
@@ -112,9 +113,10 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure what tracing costs, as ratios; ARGS='flow --quick' for a quick look
 	$(BIN)/python -m benchmarks $(ARGS)
 
-picture: $(READY) ## Draw the README's pictures again, from real runs
+picture: $(READY) $(OTELCOL) $(JAEGER) $(DRAWING) ## Draw the docs' pictures again, from real runs; ARGS='-k cinder-rpc'; needs chromium
 	$(BIN)/otel-cinder demo --svg docs/images/demo.svg
 	$(BIN)/python -m docs.recording docs/images/live.svg
+	$(BIN)/python -m pytest -m nightly tests/pipeline/test_pictures.py --pictures docs/images $(ARGS)
 
 docs: $(READY) ## Write docs/reference.md and the collector's ignored_keys from otel_cinder/conventions.py
 	$(BIN)/python docs/reference.py
@@ -125,9 +127,11 @@ dashboards: $(READY) ## Write grafana/dashboards/*.json from the code beside it
 
 schema: $(SCHEMA) ## Fetch Grafana's published schema, with which the tests check the dashboards; needs npm
 
-$(SCHEMA):
-	@command -v npm > /dev/null || { echo "make: Grafana's schema is fetched with npm, and there is none" >&2; exit 2; }
-	rm -rf $@.part && mkdir -p $@.part && cp grafana/schema/package*.json grafana/schema/.npmrc $@.part
+drawing: $(DRAWING) ## Fetch Grafana's published code, with which the tests draw the dashboards; needs npm
+
+$(SCHEMA) $(DRAWING): $(BUILT)/%:
+	@command -v npm > /dev/null || { echo "make: Grafana's packages are fetched with npm, and there is none" >&2; exit 2; }
+	rm -rf $@.part && mkdir -p $@.part && cp grafana/$(firstword $(subst /, ,$*))/package*.json grafana/$(firstword $(subst /, ,$*))/.npmrc $@.part
 	cd $@.part && npm ci --silent --ignore-scripts --no-audit --no-fund
 	mv $@.part $@
 

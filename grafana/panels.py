@@ -45,11 +45,10 @@ STEP: Final = "1m"
 
 LINEAR = common.ScaleDistribution.LINEAR
 LOG = common.ScaleDistribution.LOG
-"""For durations: what takes milliseconds is seen beside what takes minutes."""
-SYMLOG = common.ScaleDistribution.SYMLOG
-"""For rates that differ as much, and can be 0."""
-_STRAIGHT_BELOW: Final = 0.01
-"""On such an axis, where it goes straight to 0."""
+"""What takes milliseconds is seen beside what takes minutes; what is 0 is not on it."""
+_MARGINS_PX, _LETTER_PX = 48, 7
+"""A column of numbers is as wide as its heading. Columns of names have the rest."""
+_NARROWEST_PX = 90
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
 
@@ -177,6 +176,7 @@ def lines(
     colours: Mapping[str, str] | None = None,
     threshold: float | None = None,
     maximum: float | None = None,
+    at_least: float | None = None,
     stacked: bool = False,
     bars: bool = False,
     scale: common.ScaleDistribution = LINEAR,
@@ -184,8 +184,8 @@ def lines(
 ) -> Panel:
     """Values over time. `colours` are of the series whose names match.
 
-    There is a dashed line at `threshold`; the axis ends at `maximum`, or with the values. It begins
-    at 0, unless its scale has none.
+    There is a dashed line at `threshold`; the axis ends at `maximum`, or with the values, and not
+    below `at_least`. It begins at 0, unless its scale has none.
     """
     panel = (
         timeseries.Panel()
@@ -202,18 +202,18 @@ def lines(
             .sort(common.SortOrder.DESCENDING)
         )
         .draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
-        .fill_opacity(60 if bars or stacked else 10)
+        # On an axis without a 0, an area means nothing.
+        .fill_opacity(60 if bars or stacked else 0 if scale == LOG else 10)
         .line_width(1)
         .show_points(common.VisibilityMode.NEVER if stacked else common.VisibilityMode.AUTO)
         .targets([_target(query, index).range() for index, query in enumerate(queries)])
     )
     if scale != LINEAR:
-        axis = build.ScaleDistributionConfig().type(scale).log(10)
-        panel = panel.scale_distribution(
-            axis.linear_threshold(_STRAIGHT_BELOW) if scale == SYMLOG else axis
-        )
-    if scale != LOG:
+        panel = panel.scale_distribution(build.ScaleDistributionConfig().type(scale).log(10))
+    else:
         panel = panel.min(0)
+    if at_least is not None:
+        panel = panel.axis_soft_max(at_least)
     if maximum is not None:
         panel = panel.max(maximum)
     if stacked or bars:
@@ -226,7 +226,8 @@ def lines(
         )
     panel = panel.color_scheme(board.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
     for pattern, colour in (colours or {}).items():
-        panel = panel.override_by_regexp(pattern, [_colour(colour)])
+        # Without slashes, Grafana takes the pattern for the whole name.
+        panel = panel.override_by_regexp(f"/{pattern}/", [_colour(colour)])
     return _finish(panel, title, description, unit, empty, size, steps)
 
 
@@ -261,6 +262,7 @@ def table(
         .show_header(True)
         .sort_by([build.TableSortByFieldState().display_name(sort).desc(descending)])
         .filterable(True)
+        .min_width(_NARROWEST_PX)
         .targets(
             [
                 _target(Query(column.expression), index).instant().format(PromQueryFormat.TABLE)
@@ -343,6 +345,7 @@ def walk(
         .value_mode(common.BarGaugeValueMode.TEXT)
         .name_placement(common.BarGaugeNamePlacement.LEFT)
         .show_unfilled(True)
+        .text(build.VizTextDisplayOptions().title_size(12).value_size(14))
         .min(0)
         .reduce_options(build.ReduceDataOptions().calcs(["lastNotNull"]))
         .color_scheme(board.FieldColor().mode(dashboard.FieldColorModeId.CONTINUOUS_BLUES))
@@ -455,7 +458,11 @@ def traces(
         .with_target(_Search(search))
         .with_transformation(
             dashboard.DataTransformerConfig(
-                "organize", options={"excludeByName": {"Duration": True}}
+                "organize",
+                options={
+                    "excludeByName": {"Duration": True, "Trace name": True},
+                    "indexByName": {"Start time": 0, "Trace ID": 1},
+                },
             )
         )
     )
@@ -506,7 +513,12 @@ def _colour(colour: str) -> dashboard.DynamicConfigValue:
 
 
 def _column(column: Column) -> list[dashboard.DynamicConfigValue]:
-    found = [dashboard.DynamicConfigValue("unit", column.unit)]
+    # Where only other columns have a value, the cell is not the place to say that all is empty.
+    found = [
+        dashboard.DynamicConfigValue("unit", column.unit),
+        dashboard.DynamicConfigValue("noValue", "-"),
+        dashboard.DynamicConfigValue("custom.width", _width(column.heading)),
+    ]
     if column.colours:
         steps = [{"value": value, "color": colour} for value, colour in column.colours]
         found += [
@@ -514,6 +526,10 @@ def _column(column: Column) -> list[dashboard.DynamicConfigValue]:
             dashboard.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
         ]
     return found
+
+
+def _width(heading: str) -> int:
+    return _MARGINS_PX + _LETTER_PX * max(len(heading), len("1.67 min"))
 
 
 def _mapping(of_value: Mapping[str, tuple[str, str]]) -> dict[str, object]:

@@ -10,9 +10,10 @@ from tests.integration.installation import Installation
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Make the goldens anew, from what the tests see."""
+    """Make the goldens and the docs' pictures anew, from what the tests see."""
     parser.addoption("--update-goldens", action="store_true", help="remake tests/*/golden/*.txt")
     parser.addoption("--update-table", action="store_true", help="add to docs/releases.md")
+    parser.addoption("--pictures", metavar="FOLDER", help="keep the pictures of the boards there")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

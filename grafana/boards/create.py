@@ -110,7 +110,7 @@ def _outcomes() -> tuple[Panel, ...]:
             size=(4, 4),
         ),
         count(
-            "Creates answered by a server error",
+            "Server errors",
             "Requests POST /volumes that the API answered with 5xx in the time shown: either no "
             "volume was made, or the user does not know of it. Beside it, their share.",
             or_none(counted(_ASKED.where(HTTP_STATUS, "=~", "5.."))),
@@ -139,7 +139,7 @@ def _outcomes() -> tuple[Panel, ...]:
             size=(3, 4),
         ),
         number(
-            "Volumes made per minute",
+            "Made per minute",
             "Flows of the volume service that ended in SUCCESS, on average over the time shown.",
             f"60 * {counted(_flows('volume_create_manager', 'SUCCESS'))} / {series.RANGE_S}",
             unit="short",
@@ -283,7 +283,7 @@ def _failures() -> tuple[Panel, ...]:
                     "REVERTED": ("REVERTED", YELLOW),
                 }
             },
-            size=(12, 9),
+            size=(14, 9),
         ),
         lines(
             "When were creates rescheduled? (times)",
@@ -297,7 +297,7 @@ def _failures() -> tuple[Panel, ...]:
             unit="short",
             empty="no reschedule was reported",
             bars=True,
-            size=(12, 9),
+            size=(10, 9),
         ),
     )
 
@@ -350,7 +350,7 @@ def _walk() -> list[Query]:
             found.append(
                 Query(
                     quantile("$percentile", waits, window=series.RANGE),
-                    f"⧖ wait for {HANDOFFS[flow]}",
+                    f"wait for {HANDOFFS[flow]}",
                 )
             )
         for task in tasks:

@@ -108,14 +108,14 @@ def _well() -> tuple[Panel, ...]:
     unsound = series.REQUESTS.where(HTTP_STATUS, "=~", "5..")
     return (
         number(
-            "Requests to the API per second",
+            "API requests per second",
             "All requests that the API answered, with any status, on average over the time shown.",
             f"{counted(series.REQUESTS)} / {series.RANGE_S}",
             unit="reqps",
             empty="no requests",
         ),
         number(
-            "Requests answered by a server error",
+            "API server errors",
             "The share of the API's answers that were 5xx, over the time shown. Refused requests "
             "(4xx) do not count.",
             ratio(counted(unsound), counted(series.REQUESTS)),
@@ -183,7 +183,7 @@ def _running() -> Panel:
         ),
         empty="nothing is running",
         sort="The oldest for",
-        size=(12, 10),
+        size=(12, 7),
     )
 
 
@@ -206,14 +206,14 @@ def _backends() -> Panel:
         "here does not report: its worker is down, or is not traced. Casts were handled, or set a "
         "resource to error, in the time shown; the rest is how it is now.",
         {"instance": "Backend"},
-        Column("Casts handled", f"{handled} or {idle}", "short"),
-        Column("Of these failed", f"{ratio(failed, handled)} or {idle}", "percentunit", SHARE),
-        Column("Put into error", f"{in_error} or {idle}", "short", BAD),
+        Column("Handled", f"{handled} or {idle}", "short"),
+        Column("Failed", f"{ratio(failed, handled)} or {idle}", "percentunit", SHARE),
+        Column("In error", f"{in_error} or {idle}", "short", BAD),
         Column("In progress", f"{busy} or {idle}", "short"),
-        Column("The oldest for", f"max {oldest.by(at)}({oldest.selector()}) or {idle}", "s", WAIT),
+        Column("Oldest", f"max {oldest.by(at)}({oldest.selector()}) or {idle}", "s", WAIT),
         empty="no worker of cinder-volume reports",
         sort="In progress",
-        size=(12, 10),
+        size=(12, 7),
     )
 
 
@@ -332,11 +332,12 @@ def _reasons() -> tuple[Panel, ...]:
             "What failed first, and on which backend?",
             "Drivers' calls that raised an exception, in the time shown. Most errors of volumes "
             "begin here. What Cinder makes of them comes later: after the last attempt, the reason "
-            "of an error is NoValidBackend, whatever the backends said.",
+            "of an error is NoValidBackend, whatever the backends said. Share: of all such calls on that "
+            "backend.",
             dict(zip(map(label, calls), ("Backend", "Call", "Error"), strict=True)),
             Column("Times", counted(failed_calls, *calls), "short", BAD),
             Column(
-                "Share of these calls",
+                "Share",
                 f"{counted(failed_calls, *calls)} / on (cinder_backend, span_name) group_left () "
                 f"{counted(_DRIVER_CALLS, *calls[:2])}",
                 "percentunit",
@@ -345,7 +346,7 @@ def _reasons() -> tuple[Panel, ...]:
             empty="no driver's call failed",
             sort="Times",
             links={"Call": ("Its traces in Jaeger", search("cinder-volume", cell("Call")))},
-            size=(12, 9),
+            size=(24, 6),
         ),
         table(
             "What was put into error, and why?",
@@ -361,7 +362,7 @@ def _reasons() -> tuple[Panel, ...]:
             ),
             empty="nothing in error was reported",
             sort="In this time",
-            size=(12, 9),
+            size=(24, 6),
         ),
         lines(
             "When was it put into error? (resources)",
@@ -411,6 +412,7 @@ def _surroundings() -> tuple[Panel, ...]:
             _edges(f"{called} / {series.RANGE_S}", "id", "source", "target"),
             _edges(f"({failed} or 0 * {called}) / {series.RANGE_S}", "id"),
             empty="no calls between services in this time",
+            size=(10, 10),
         ),
         table(
             "Is the pipeline up?",
@@ -423,9 +425,9 @@ def _surroundings() -> tuple[Panel, ...]:
             sort="State",
             descending=False,
             mappings={"State": {"1": ("up", GREEN), "0": ("down", RED)}},
-            size=(6, 10),
+            size=(7, 10),
         ),
-        collector_queues(size=(6, 10)),
+        collector_queues(size=(7, 10)),
     )
 
 

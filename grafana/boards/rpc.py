@@ -7,7 +7,6 @@ from grafana.boards.board import BAD, ODD, SHARE, WAIT, Board
 from grafana.panels import (
     LOG,
     RED,
-    SYMLOG,
     Column,
     Panel,
     Query,
@@ -61,7 +60,7 @@ def _outcomes() -> tuple[Panel, ...]:
     timeouts = _chosen(series.CALLS).where(ERROR_TYPE, "=", "MessagingTimeout")
     return (
         number(
-            "Messages taken up per second",
+            "Taken up per second",
             "Casts and calls that workers took from their queues, on average over the time shown.",
             f"(({casts} or 0 * {calls}) + ({calls} or 0 * {casts})) / {series.RANGE_S}",
             unit="cps",
@@ -153,7 +152,7 @@ def _queues() -> tuple[Panel, ...]:
             Query(per_second(_to_one(series.TAKEN_UP), RPC_METHOD), f"taken up {_METHOD}"),
             unit="cps",
             empty="no casts in this time",
-            scale=SYMLOG,
+            scale=LOG,
         ),
         lines(
             "How many casts wait, and how many are in progress? (casts)",

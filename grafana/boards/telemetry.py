@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana import series
 from grafana.boards.board import BAD, Board, collector_queues, of_service
-from grafana.panels import GREEN, GREY, RED, SYMLOG, YELLOW, Column, Panel, Query, lines, table
+from grafana.panels import GREEN, GREY, LOG, RED, YELLOW, Column, Panel, Query, lines, table
 from grafana.series import counted, given_up, label, per_second, ratio, total, values
 from otel_cinder.conventions import (
     ERROR_TYPE,
@@ -51,7 +51,7 @@ def _processes() -> tuple[Panel, ...]:
             unit="cps",
             empty="otel-cinder reports from nowhere",
             colours={"DROP": GREY},
-            scale=SYMLOG,
+            scale=LOG,
         ),
         lines(
             "Do spans get out? (spans per second)",
@@ -64,7 +64,7 @@ def _processes() -> tuple[Panel, ...]:
             ),
             unit="cps",
             empty="otel-cinder reports from nowhere",
-            scale=SYMLOG,
+            scale=LOG,
         ),
         lines(
             "How full are the processes' queues? (share)",
@@ -112,7 +112,7 @@ def _processes() -> tuple[Panel, ...]:
             ),
             unit="percentunit",
             empty="otel-cinder reports from nowhere",
-            colours={".*": RED},
+            at_least=0.01,
             size=(8, 8),
         ),
         table(
@@ -165,7 +165,7 @@ def _collectors() -> tuple[Panel, ...]:
             ),
             unit="cps",
             empty="no collector is scraped, or nothing is sent to one",
-            scale=SYMLOG,
+            scale=LOG,
         ),
         lines(
             "Do spans leave the collectors? (spans per second)",
@@ -174,7 +174,7 @@ def _collectors() -> tuple[Panel, ...]:
             Query(per_second(series.SENT_SPANS, *way), "{{instance}} {{exporter}}"),
             unit="cps",
             empty="nothing was sent in this time",
-            scale=SYMLOG,
+            scale=LOG,
         ),
         lines(
             "What did collectors refuse or lose? (spans, metric points, log records)",
@@ -205,6 +205,7 @@ def _collectors() -> tuple[Panel, ...]:
             empty="no loss was reported",
             colours={"refused": YELLOW, "lost$": RED, "map$": GREY},
             bars=True,
+            at_least=10,
         ),
         lines(
             "Which share of the spans did collectors lose? (share)",
@@ -220,7 +221,7 @@ def _collectors() -> tuple[Panel, ...]:
             ),
             unit="percentunit",
             empty="no collector is scraped, or nothing is sent to one",
-            colours={".*": RED},
+            at_least=0.01,
         ),
         collector_queues(size=(12, 8)),
         lines(
@@ -286,7 +287,7 @@ def _gateways() -> tuple[Panel, ...]:
             ),
             unit="percentunit",
             empty="no gateway that samples is scraped",
-            colours={".*": RED},
+            at_least=0.01,
         ),
     )
 

@@ -33,7 +33,7 @@ def region(
         region.run()
         counted = f'sum(traces_span_metrics_calls_total{{span_name="{ROOT}"}})'
         wait_until(
-            lambda: region.prometheus.value(counted) >= 200, 120, "the creates to be counted"
+            lambda: region.prometheus.value(counted) >= 200, 300, "the creates to be counted"
         )
         yield region
     finally:

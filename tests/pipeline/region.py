@@ -40,7 +40,7 @@ def create(stack: CinderStack, count: int, size: int = 1, concurrency: int = 4) 
         return list(pool.map(lambda _: _create_one(stack, size), range(count)))
 
 
-def settle(stack: CinderStack, creates: Iterable[Create], timeout: float = 120) -> set[str]:
+def settle(stack: CinderStack, creates: Iterable[Create], timeout: float = 300) -> set[str]:
     """Wait until none of these volumes is being made any more; return their statuses."""
     wanted = {made.volume_id for made in creates if made.volume_id}
     busy = {"creating", "downloading"}

@@ -15,6 +15,7 @@ import pytest
 from grafana import series
 from tests.boards import BOARDS, ROOT, data_sources, panels
 from tests.integration.processes import server_binary, wait_until
+from tests.pipeline.drawing import WINDOW_S, chosen, with_variables
 from tests.pipeline.programs import HTTP, built
 from tests.pipeline.region import Region
 
@@ -30,20 +31,7 @@ TSCONFIG = {
     "types": [],
 }
 
-# As Grafana would ask, with all values chosen and the whole region in view.
-WINDOW_S = 3600
-CHOSEN = {
-    "__rate_interval": f"{WINDOW_S}s",
-    "__range": f"{WINDOW_S}s",
-    "__range_s": str(WINDOW_S),
-    "__interval": f"{WINDOW_S}s",
-    "percentile": "0.95",
-    "slow": "1us",
-    "service": ".*",
-    "operation": ".*",
-    "topic": ".*",
-    "method": ".*",
-}
+CHOSEN = chosen(WINDOW_S)
 
 # Panel, and the query's letter -> why nothing need be there after the region's 200 creates.
 MAY_BE_EMPTY = {
@@ -167,11 +155,7 @@ def test_a_board_with_a_wrong_field_is_not_valid(release: str, tmp_path: Path) -
 
 def asked(expression: str) -> str:
     """Return an expression as Grafana sends it, its variables replaced."""
-    replaced = re.sub(
-        r"\$(?!\d)(?:\{(\w+)\}|(\w+))", lambda name: CHOSEN[name[1] or name[2]], expression
-    )
-    assert "$__" not in replaced
-    return replaced
+    return with_variables(expression, CHOSEN)
 
 
 def finite(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
