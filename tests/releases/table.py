@@ -23,7 +23,7 @@ _COLUMNS = (
 _HEAD = """\
 # What was tried
 
-[`make matrix`](../CONTRIBUTING.md#tests-of-the-releases) installs the Cinder of each OpenStack release, adds otel-cinder as [requirements](../requirements/README.md) says, runs what the table names, and writes this page. The numbers are spans of one trace. On all rows, a trace has the same spans, attributes and events, and no place of Cinder or its libraries is left unpatched.
+[`make matrix`](../CONTRIBUTING.md#tests-of-the-releases) installs the Cinder of each OpenStack release, adds otel-cinder as [requirements](../requirements/README.md) says, runs what the table names, and writes this page. The numbers are spans of one trace. On all rows, a trace has the same spans, attributes and events (over RabbitMQ, a message also has its queue's name, and a reschedule one log line more), and no place of Cinder or its libraries is left unpatched.
 
 Each release is installed in a virtualenv of its own, and `pip freeze` is compared before and after: nothing that Cinder had moves. A create fails because the driver does; Cinder then tries again, and gives up. *Mixed* is a cloud in the middle of an upgrade: cinder-api is one release behind.
 

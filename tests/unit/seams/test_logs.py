@@ -29,6 +29,7 @@ from otel_cinder.spans.service import SERVICE, Service
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.recording import Recorder
+from tests.unit.sdk import needs_log_export
 
 CINDER = "cinder.volume.manager"
 LOG = oslo_log.getLogger(CINDER)
@@ -649,6 +650,7 @@ def test_nothing_is_left_after_uninstrument(
 # OTLP
 
 
+@needs_log_export
 def test_line_is_exported_instead_of_recorded(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
@@ -669,6 +671,7 @@ def test_line_is_exported_instead_of_recorded(
     assert messages(spans["request"]) == []
 
 
+@needs_log_export
 def test_line_outside_of_spans_is_exported(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
@@ -679,6 +682,7 @@ def test_line_outside_of_spans_is_exported(
     assert [(record.body, record.trace_id) for record, _ in exported] == [("this", 0)]
 
 
+@needs_log_export
 def test_exported_exception_has_its_frames(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
@@ -693,6 +697,7 @@ def test_exported_exception_has_its_frames(
     assert "test_exported_exception_has_its_frames" in str(attributes["exception.stacktrace"])
 
 
+@needs_log_export
 def test_exported_exception_has_its_cause(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
@@ -712,6 +717,7 @@ def test_exported_exception_has_its_cause(
     )
 
 
+@needs_log_export
 def test_exported_attributes_are_texts_and_whole_numbers(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
@@ -723,6 +729,7 @@ def test_exported_attributes_are_texts_and_whole_numbers(
     assert {type(value) for value in (record.attributes or {}).values()} <= {str, int}
 
 
+@needs_log_export
 @pytest.mark.parametrize(
     ("level", "number"),
     [
@@ -746,6 +753,7 @@ def test_severities(
     assert [record.severity_number for record, _ in exported] == [number]
 
 
+@needs_log_export
 @pytest.mark.parametrize("eventlet", [False, True], ids=["threads", "eventlet"])
 def test_lines_arrive_over_otlp(tmp_path: Any, eventlet: bool) -> None:
     """With OTEL_LOGS_EXPORTER=otlp the collector gets all lines, those of a trace with its ids."""
