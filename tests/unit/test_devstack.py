@@ -17,6 +17,7 @@ set -o errexit -o pipefail
 function define_plugin { :; }
 function echo_summary { echo "$@"; }
 function die { shift; echo "$@" >&2; exit 1; }
+function warn { shift; echo "$@" >&2; }
 function get_python_exec_prefix { echo "$FOLDER/bin"; }
 function is_service_enabled { [[ ",$ENABLED," == *",$1,"* || $1 == cinder ]]; }
 SYSTEMD_DIR=$FOLDER/systemd
@@ -126,6 +127,17 @@ def test_it_is_undone(devstack: Devstack, script: str) -> None:
 def test_undoing_nothing_succeeds(devstack: Devstack, script: str) -> None:
     """unstack.sh and clean.sh run also where stack.sh has failed early."""
     assert devstack.run(script).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["unstack", "clean"])
+def test_a_pipeline_that_cannot_be_stopped_is_told(devstack: Devstack, script: str) -> None:
+    """Without docker, all else is undone, and one line says that the pipeline was not stopped."""
+    assert devstack.run("stack install", "stack post-config").returncode == 0
+    (devstack.folder / "bin" / "make").write_text("#!/bin/sh\nexit 2\n")
+    undone = devstack.run(script, OTEL_CINDER_PIPELINE="jaeger")
+    assert (undone.returncode, undone.stderr) == (0, "the pipeline was not stopped\n")
+    assert devstack.drop_ins == {}
+    assert ("pip uninstall -y otel-cinder" in devstack.calls) is (script == "clean")
 
 
 def test_unknown_pipeline_is_refused(devstack: Devstack) -> None:
