@@ -54,7 +54,7 @@ class Recording:
 
     def _take(self) -> None:
         rows = tuple(runs(line) for line in self._terminal.cells())
-        if not self.frames or self.frames[-1].rows != rows:
+        if any(rows) and (not self.frames or self.frames[-1].rows != rows):
             self.frames.append(Frame(time.monotonic(), rows))
 
 

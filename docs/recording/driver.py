@@ -10,6 +10,7 @@ from cinder import exception, interface
 from otel_cinder.cli.demo.driver import SparseFileDriver
 
 SLOW_S = 8
+SECOND_S = 4
 ROOM_GIB = 100
 _failed: set[str] = set()
 """Volumes that have failed, on whichever backend: these run in one process."""
@@ -27,8 +28,10 @@ class ObedientDriver(SparseFileDriver):
         """Make the volume's file."""
         if volume.display_name == "slow":
             time.sleep(SLOW_S)
-        if volume.display_name == "rescheduled" and volume.id not in _failed:
+        elif volume.display_name == "rescheduled" and volume.id in _failed:
+            time.sleep(SECOND_S)  # so that the first attempt can be read
+        elif volume.display_name == "rescheduled":
             _failed.add(volume.id)
             time.sleep(1)
-            raise exception.VolumeBackendAPIException(data="pool ssd is read-only")
+            raise exception.VolumeBackendAPIException(data="the pool is read-only")
         super().create_volume(volume)

@@ -79,6 +79,9 @@ _TELLING = frozenset(
     "ExtractVolumeRequestTask VolumeCastTask ScheduleCreateVolumeTask ExtractSchedulerSpecTask "
     "OnFailureRescheduleTask CreateVolumeFromSpecTask".split()
 )
+_LONGEST_S: Final = 1e9
+"""What says to be older is no age."""
+
 _LEVELS = {"request": 0, "wait": 0, "message": 0, "flow": 1, "task": 1, "step": 2}
 
 
@@ -211,7 +214,8 @@ class _Steps:
                 continue
             since = self._since(span)
             for name, age in zip(names, ages, strict=False):
-                found[name] = round(float(age) * 1e9) + since
+                if isinstance(age, (int, float)) and 0 <= age < _LONGEST_S:
+                    found[name] = round(age * 1e9) + since
         return found
 
     def _since(self, span: SpanRecord) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -199,7 +200,6 @@ def test_after_a_failure_nothing_is_pending() -> None:
 
 def test_clocks_that_disagree_do_not_mix_the_services() -> None:
     """The scheduler's host is a second behind: its part still comes after the API's."""
-    from dataclasses import replace
 
     def behind(span: SpanRecord) -> SpanRecord:
         late = 1_000_000_000 if span.service == "cinder-scheduler" else 0
@@ -266,3 +266,40 @@ def test_spans_may_come_in_any_order() -> None:
             [operation] = operations
             steps = steps_of(operation, SAID, operations.usual)
         assert [(step.name, step.state) for step in steps] == wanted
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    2**63,
+    float("nan"),
+    float("inf"),
+    "",
+    "x\x1b[2J",
+    ["a", 1, None],
+    [],
+    {"a": 1},
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "cinder.still_running",
+        "cinder.still_running.spans",
+        "cinder.still_running.seconds",
+        "cinder.rpc.queue.duration",
+        "rpc.method",
+        "http.response.status_code",
+        "taskflow.task.state",
+    ],
+)
+def test_foreign_values_break_nothing(key: str) -> None:
+    """Whatever stands in the attributes that decide, there are rows."""
+    for value in ODD:
+        operations, operation = so_far("create", "process cinder-scheduler/create_volume")
+        operations.add_spans([still_running(operation, 1)], 1)
+        odd = [replace(s, attributes={**s.attributes, key: value}) for s in operation.trace().spans]
+        operations.add_spans(odd, 1)
+        assert steps_of(operation, SAID, operations.usual)
