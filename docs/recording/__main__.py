@@ -24,6 +24,7 @@ _TOO_LARGE = 500
 _BACKENDS = """\
 [DEFAULT]
 enabled_backends = ssd,disk
+scheduler_default_filters = CapacityFilter,CapabilitiesFilter,IgnoreAttemptedHostsFilter
 [ssd]
 volume_driver = docs.recording.driver.ObedientDriver
 volume_backend_name = ssd

@@ -391,6 +391,8 @@ class _Steps:
             state = ""
         elif stage.kind == "message" and tone == WAIT:
             state, tone = "", GOOD
+        elif stage.kind == "message" and span.status != "error":
+            tone = GOOD  # another attempt, which is no failure of its own
         error = stage.error if self._is_over else error_of(span)
         error = "" if error.isdigit() else error  # a status, which the state says
         return Step(
