@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.cells import cell_len
 
@@ -66,10 +67,10 @@ def send(port: int, name: str, number: int = 0, upto: str | None = None) -> None
             return
 
 
-def post(port: int, body: bytes) -> int:
-    """Send an export of spans; the HTTP status."""
+def post(port: int, body: bytes, path: str = "/v1/traces") -> int:
+    """Send an export; the HTTP status."""
     return requests.post(
-        f"http://127.0.0.1:{port}/v1/traces",
+        f"http://127.0.0.1:{port}{path}",
         data=body,
         headers={"Content-Type": "application/x-protobuf"},
         timeout=30,
@@ -330,6 +331,27 @@ def test_a_failed_request_is_the_status_of_once() -> None:
     send(port, "quota_exceeded")
     assert "VolumeLimitExceeded" in output(process)
     assert process.returncode == 1
+
+
+def test_log_records_are_shown_at_their_stage_and_metrics_are_answered() -> None:
+    """A record of the logs signal stands below its span's line; metrics get their 200."""
+    process, port = start("--once")
+    spans = [span for export in exports("create") for span in spans_of(export)]
+    [task] = [span for span in spans if span.name == "QuotaReserveTask"]
+    logs = ExportLogsServiceRequest()
+    logs.resource_logs.add().scope_logs.add().log_records.add(
+        trace_id=bytes.fromhex(task.trace_id),
+        span_id=bytes.fromhex(task.span_id),
+        severity_text="WARNING",
+        body={"string_value": "the quota is nearly used up"},
+    )
+    assert post(port, logs.SerializeToString(), "/v1/logs") == 200
+    assert post(port, b"", "/v1/metrics") == 200
+    send(port, "create")
+    lines = output(process).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith("(QuotaReserveTask)"))
+    below = itertools.takewhile(lambda line: line.startswith(" "), lines[at + 1 :])
+    assert any("WARNING the quota is nearly used up" in line for line in below)
 
 
 def test_only_what_is_asked_for() -> None:
