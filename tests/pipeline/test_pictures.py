@@ -8,7 +8,7 @@ from tests.pipeline.drawing import Asking, Page
 from tests.pipeline.region import Region
 
 # How many lines of a board's grid are worth a picture.
-LINES = {"cinder-glance": 52, "cinder-create": 56, "cinder-rpc": 47, "otel-cinder": 44}
+LINES = {"cinder-glance": 46, "cinder-create": 47, "cinder-rpc": 47, "otel-cinder": 44}
 AGE = "time() - min(min_over_time(timestamp(otel_sdk_span_started_total)[1h:5s]))"
 DRAWN_BY_A_CANVAS = "timeseries"
 
