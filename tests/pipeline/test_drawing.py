@@ -82,7 +82,7 @@ def test_numbers_have_their_units(drawn: dict[str, dict[str, Drawn]]) -> None:
     (share,) = glance["API server errors"]
     assert share["texts"] == ["0%"]
     (wait,) = glance["Longest wait in a queue, p95"]
-    assert wait["texts"][0].endswith((" s", " ms", " min"))
+    assert wait["texts"][0].endswith((" ms", " s", " min", " mins"))
     refused = create["Creates refused"]
     assert [each["texts"] for each in refused] == [["10"], ["5%"]]
     assert column(refused, "count")["colours"] == [YELLOW]

@@ -32,7 +32,7 @@ def test_a_board_is_drawn(
     assert text.count("<canvas") == len(graphs) > 0
     picture = page.picture()
     assert picture.startswith(b"\x89PNG")
-    assert len(picture) < 200_000
     kept = request.config.getoption("--pictures")
     if kept:
+        assert len(picture) < 200_000, "too much for the docs: show fewer lines"
         (Path(kept) / f"{uid}.png").write_bytes(picture)
