@@ -306,9 +306,14 @@ class _Request:
     def _say_status(self, status: str) -> None:
         code = status.partition(" ")[0]
         self._status = int(code[:3]) if code[:3].isdecimal() else 0
-        if self.span.is_recording():
-            code = code if code.isdecimal() else redaction.identifier(code, 16)
-            wsgi.add_response_attributes(self.span, f"{code} ", [], sem_conv_opt_in_mode=_STABLE)
+        if not self.span.is_recording():
+            return
+        if len(code) == 3 and 100 <= self._status < 500:
+            # All that the function below says of an answer that is no error of the server's.
+            self.span.set_attribute(conventions.HTTP_STATUS, self._status)
+            return
+        code = code if code.isdecimal() else redaction.identifier(code, 16)
+        wsgi.add_response_attributes(self.span, f"{code} ", [], sem_conv_opt_in_mode=_STABLE)
 
     def _learn(self) -> None:
         """Name the span, once Cinder has matched the route and built its context."""
