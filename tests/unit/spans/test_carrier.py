@@ -132,6 +132,35 @@ def test_stamp_is_renewed_beside_roots() -> None:
     assert carrier.extract({**keys, carrier.TRACESTATE: state}).roots == roots
 
 
+@pytest.mark.parametrize(
+    "parent",
+    [
+        f"00-{0xA:032x}-{0xB:016x}-01",
+        f" \t00-{0xA:032x}-{0xB:016x}-00\t ",
+        f"00-{0xA:032x}-{0xB:016x}-03",
+        f"00-{0xA:032x}-{0xB:016x}-01-more",
+        f"01-{0xA:032x}-{0xB:016x}-01-more",
+        f"cc-{0xA:032x}-{0xB:016x}-01",
+        f"ff-{0xA:032x}-{0xB:016x}-01",
+        f"00-{0:032x}-{0xB:016x}-01",
+        f"00-{0xA:032x}-{0:016x}-01",
+        f"00-{0xA:032X}-{0xB:016X}-01",
+        f"00-{0xA:031x}-{0xB:016x}-01",
+        f"00-{0xA:032x}-{0xB:016x}-01x",
+        "",
+    ],
+)
+def test_traceparent_is_read_as_by_the_sdk(parent: str) -> None:
+    """Each traceparent, of a later version or malformed, is to us what it is to the SDK's propagator."""
+    keys = {carrier.TRACEPARENT: parent, carrier.TRACESTATE: "vendor=a, b@c=xy"}
+    context = TraceContextTextMapPropagator().extract(keys, Context())
+    expected = trace.get_current_span(context).get_span_context()
+    remote = carrier.extract(keys).remote
+    assert remote == expected
+    assert remote.is_remote is expected.is_remote
+    assert remote.trace_state == expected.trace_state
+
+
 def test_invalid_span_is_not_carried() -> None:
     """Without a trace nothing is written."""
     assert carrier.inject(trace.INVALID_SPAN_CONTEXT, fanout=True) == {}
