@@ -54,7 +54,10 @@ def request_attributes(
         body = _body(environ) if whole or routing.get("action") == "action" else {}
         action = _action(routing, body) if len(body) == 1 else None
         if whole:
-            _add_path_ids(attributes, template, routing)
+            named = _id_in_path(template)
+            if named is not None:
+                attribute, nested = named
+                add(attributes, attribute, routing.get(nested) or routing.get("id"))
             for parameters in body.values() if len(body) == 1 else ():
                 if isinstance(parameters, dict):
                     _add_parameters(attributes, parameters, creates=template.endswith("/volumes"))
@@ -187,14 +190,11 @@ def _body(environ: Mapping[str, Any]) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _add_path_ids(attributes: dict[str, Any], template: str, routing: Mapping[str, Any]) -> None:
-    collections = [part for part in template.split("/") if part in _IN_PATH]
-    if not collections:
-        return
-    above, name = collections[0], _IN_PATH[collections[0]]
-    # Of what is nested below, the routes name the id after the one above it.
-    nested = routing.get(f"{above.removesuffix('s')}_id")
-    add(attributes, name, nested or routing.get("id"))
+@functools.lru_cache(maxsize=1024)
+def _id_in_path(template: str) -> tuple[str, str] | None:
+    """The attribute of the first id in a path, and its name in a route of what is nested below."""
+    above = next((part for part in template.split("/") if part in _IN_PATH), "")
+    return (_IN_PATH[above], f"{above.removesuffix('s')}_id") if above else None
 
 
 def _add_parameters(
