@@ -96,6 +96,9 @@ _ID: Final = re.compile(r"(?:req-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _INERT: Final = re.compile(r"(?a)[\w.@-]{0,24}|[a-z\d_.@-]{0,64}")
 """Ids and names: there is nothing in them that could lead to a value, or be a token."""
 
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
+"""Methods that Cinder's API has."""
+
 _IDENTIFIER: Final = re.compile(r"[\w.@#:/+{}<>~*,-]+")
 _NOTHING_SAID: Final = ""
 _FRAME: Final = re.compile(r'^ *File "[^"\n]{1,400}", line \d+, in [\w<>.]{1,200}', re.MULTILINE)
@@ -265,7 +268,10 @@ def stacktrace(frames: str, limit: int = STACKTRACE_LIMIT) -> str:
 
 def http_method(environ: Mapping[str, Any]) -> str:
     """The method for a span's name: one of HTTP's own, or ``HTTP`` for any other."""
-    method = sanitize_method(str(environ.get("REQUEST_METHOD", "")).strip())
+    method = str(environ.get("REQUEST_METHOD", "")).strip()
+    if method in _METHODS:  # most requests: to look into os.environ takes ten times as long
+        return method
+    method = sanitize_method(method)
     return method if method and method != "_OTHER" else "HTTP"
 
 

@@ -73,6 +73,8 @@ _WORDS: Final = frozenset(
 )
 """Bad passwords that can't be masked, because harmless texts are full of them."""
 
+_LONGEST_WORD: Final = max(map(len, _WORDS))
+
 _TOKEN: Final = re.compile(r"(?a)[\w.~=-]+")
 """A value that is written the same everywhere, except that a URL encodes its "="."""
 _WORD: Final = re.compile(r"[\w-]{1,40}")
@@ -132,38 +134,40 @@ def with_known_values(context: Context, *secrets: object) -> Context:
                 left -= len(piece)
     if not forms:
         return context
-    already: Any = otel_context.get_value(_IN_CONTEXT, context) or ()
+    already: Any = context.get(_IN_CONTEXT, ())
     return otel_context.set_value(_IN_CONTEXT, (*already, *forms), context)
 
 
 def is_known(text: str) -> bool:
     """True if ``text`` itself is a known secret, of the process or of the current context."""
-    return text in _of_process or text in (otel_context.get_value(_IN_CONTEXT) or ())  # type: ignore[operator]
+    return text in _of_process or text in _of_context()
 
 
 def mask(text: str, cut: int) -> str:
     """The first ``cut`` characters of ``text``, or fewer, with known secrets masked."""
-    of_context: Any = otel_context.get_value(_IN_CONTEXT)
-    pattern = _built[1]
-    if pattern is None and not of_context:
-        return text[:cut]
+    _, pattern, begins = _built
     is_cut = len(text) > cut + _LONGEST_FORM
     text = text[: cut + _LONGEST_FORM]
-    for secret in of_context or ():
+    for secret in _of_context():
         if secret in text:
             text = text.replace(secret, MASK)
     if pattern is not None:
         text = pattern.sub(MASK, text)
     if is_cut:  # the last secret may have been cut in two, and is not recognized then
         return text[:-_LONGEST_FORM][:cut]
-    return _without_beginning(text)[:cut]
+    if begins is not None:
+        text = _without_beginning(text, begins)
+    return text[:cut]
 
 
-def _without_beginning(text: str) -> str:
+def _of_context() -> tuple[str, ...]:
+    """The known secrets of the current context."""
+    known: Any = otel_context.get_current().get(_IN_CONTEXT, ())
+    return known  # type: ignore[no-any-return]
+
+
+def _without_beginning(text: str, begins: re.Pattern[str]) -> str:
     """``text`` without a secret that was cut off at its end, if half of it or more is left."""
-    begins = _built[2]
-    if begins is None:
-        return text
     end = len(text.rstrip(" .…'\")>]"))
     for match in begins.finditer(text, max(0, end - _LONGEST), end):
         begun = text[match.start() : end]
@@ -175,7 +179,9 @@ def _without_beginning(text: str) -> str:
 
 def can_be_known(secret: str) -> bool:
     """True if ``secret`` differs from harmless words, so that it may be masked everywhere."""
-    if len(secret) < _SHORTEST or secret.lower() in _WORDS or not any(map(str.isalnum, secret)):
+    if len(secret) < _SHORTEST or not any(map(str.isalnum, secret)):
+        return False
+    if len(secret) <= _LONGEST_WORD and secret.lower() in _WORDS:
         return False
     return not secret.isalpha() or len(secret) >= 8
 
