@@ -29,12 +29,18 @@ def stack(
     return stack
 
 
+HANGS = "SparseFileDriver.create_volume"
+
+
 def chain(spans: list[SpanRecord]) -> list[str]:
-    """Names of the open spans that the first still-running span tells, once it has arrived."""
-    for span in spans:
-        if conventions.STILL_RUNNING in span.attributes:
-            return [str(name) for name in span.attributes[conventions.OPEN_SPANS]]
-    return []
+    """Names of the open spans around the driver's call, once a still-running span has told them.
+
+    On a busy machine the API's own work may be told before.
+    """
+    chains = (
+        [str(name) for name in span.attributes.get(conventions.OPEN_SPANS, ())] for span in spans
+    )
+    return next((names for names in chains if names[-1:] == [HANGS]), [])
 
 
 def test_stop_ends_open_spans_as_errors(
@@ -46,7 +52,6 @@ def test_stop_ends_open_spans_as_errors(
     volume = cinder.create()
     assert receiver.wait_for(lambda spans: bool(chain(spans)), 30)
     wanted = chain(receiver.spans())
-    assert wanted[-1] == "SparseFileDriver.create_volume"
     stack.terminate((VOLUME,))
     stack.wait_ended(60, (VOLUME,))
     stack.heal()

@@ -113,6 +113,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.nightly  # it compares times
 @pytest.mark.parametrize(
     ("first", "executor"),
     [("", "threading"), (scripts.EVENTLET, "eventlet")],
