@@ -119,7 +119,7 @@ def test_a_port_can_be_another(compose_spec: Path) -> None:
 def test_every_file_that_is_mounted_is_here_and_read_only(services: dict[str, Any]) -> None:
     """A container's files from this checkout exist, are tracked and are read-only."""
     mounts = [m for service in services.values() for m in service["volumes"] if m["type"] == "bind"]
-    assert len(mounts) == 8
+    assert len(mounts) == 9
     for mount in mounts:
         source = Path(mount["source"])
         assert source.exists(), source
