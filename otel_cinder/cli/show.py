@@ -18,6 +18,11 @@ from otel_cinder.reading.story import Story
 FORMS = {"tree": draw, "table": draw_table}
 """What draws a trace, by --format."""
 
+colours = click.option(
+    "--no-colour", "--no-color", "plain", is_flag=True, help="No colours; NO_COLOR says the same."
+)
+"""Give a command the option about colours."""
+
 draws = options(
     click.option(
         "--format",
@@ -27,13 +32,7 @@ draws = options(
         show_default=True,
         help="A line a span, or notes in two columns.",
     ),
-    click.option(
-        "--no-colour",
-        "--no-color",
-        "plain",
-        is_flag=True,
-        help="No colours; NO_COLOR says the same.",
-    ),
+    colours,
 )
 """Give a command the options about drawing."""
 

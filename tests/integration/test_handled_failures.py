@@ -83,7 +83,8 @@ def lines(span: SpanRecord) -> str:
     """The log events of a span that have an exception."""
     lines = [event.attributes for event in span.events if event.name == "log"]
     return "\n".join(
-        f"{one['log.level']} {one['log.message']} {one.get('log.reason', '')}" for one in lines
+        f"{one['log.level']} {one['log.message']} {', '.join(one.get('log.reason', ()))}"
+        for one in lines
     )
 
 
@@ -254,7 +255,10 @@ def test_target_that_could_not_be_updated(
     trace = only(watch)
     assert red(trace) == set()
     events = lines(handling(trace, "cinder-volume/extend_volume"))
-    assert "WARNING Volume extended but failed to update target. no session" in events
+    assert (
+        "WARNING Volume extended but failed to update target. TargetUpdateFailed: no session"
+        in events
+    )
 
 
 def test_export_that_could_not_be_removed(

@@ -15,30 +15,25 @@ from typing import Any
 import click
 from rich.console import Console
 
+from otel_cinder.cli.listening import listens, start
 from otel_cinder.cli.live.intake import Intake
 from otel_cinder.cli.live.lines import Lines
 from otel_cinder.cli.live.rows import row_lines
 from otel_cinder.cli.live.terminal import Terminal, leaving
 from otel_cinder.cli.live.view import View, Wanted
 from otel_cinder.cli.plain_text import fitted
-from otel_cinder.cli.show import console_of
-from otel_cinder.cli.traces import fail, told_in
+from otel_cinder.cli.show import colours, console_of
+from otel_cinder.cli.traces import fail, speaks, told_in
 from otel_cinder.reading.operations import Operation, Operations
 from otel_cinder.reading.steps import steps_of
-from otel_cinder.reading.words import LANGUAGES, Words
+from otel_cinder.reading.words import Words
 
 _TICK_S = 0.25
 _REDRAW_S = 0.1
 
 
 @click.command()
-@click.option(
-    "--listen",
-    default="127.0.0.1:4318",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where Cinder's services send to.",
-)
+@listens
 @click.option("--volume", default="", metavar="ID", help="Only what is about this volume.")
 @click.option("--request", default="", metavar="ID", help="Only this request (req-…).")
 @click.option("--errors", is_flag=True, help="Only requests in which something failed.")
@@ -59,14 +54,8 @@ _REDRAW_S = 0.1
     metavar="FILE",
     help="Add spans and log records to this file, as OTLP/JSON lines: for `otel-cinder show`.",
 )
-@click.option(
-    "--lang",
-    type=click.Choice(LANGUAGES),
-    help="English or Chinese; by default as the locale says.",
-)
-@click.option(
-    "--no-colour", "--no-color", "plain", is_flag=True, help="No colours; NO_COLOR says the same."
-)
+@speaks
+@colours
 def live(**given: Any) -> None:
     """Show every request to Cinder while it runs, stage by stage.
 
@@ -88,12 +77,9 @@ def live(**given: Any) -> None:
     """
     console = console_of(given["plain"])
     words = told_in(given["lang"], console.encoding)
-    address = _address(given["listen"])
     if given["forward"] and not given["forward"].startswith(("http://", "https://")):
-        fail(
-            f"Write --forward as a URL such as http://127.0.0.1:4319: {given['forward']!r} is none"
-        )
-    intake = _intake(address, words, given["forward"], given["save"])
+        fail(words.sentence("no_url", option="--forward", url=given["forward"]))
+    intake = _intake(given["listen"], words, given["forward"], given["save"])
     wanted = Wanted(given["volume"], given["request"], given["errors"])
     with leaving():
         try:
@@ -109,14 +95,6 @@ def live(**given: Any) -> None:
     sys.exit(status)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        fail(f"Write --listen as HOST:PORT, such as 127.0.0.1:4318: {text!r} is none")
-    return host or "127.0.0.1", int(port)
-
-
 def _intake(
     address: tuple[str, int], words: Words, forward: str | None, save: Path | None
 ) -> Intake:
@@ -124,16 +102,10 @@ def _intake(
     try:
         intake = Intake(address, words, forward, save)
     except OSError as error:
-        fail(f"Choose another --save: cannot write {save} ({error.strerror})")
-    try:
-        intake.start()
-    except (OSError, UnicodeError) as error:
-        reason = str(getattr(error, "strerror", None) or error).lower()
-        where = f"{address[0]}:{address[1]}"
         fail(
-            f"Choose another --listen, such as 127.0.0.1:{address[1] + 1 if address[1] < 65535 else 0}, or stop what "
-            f"listens at {where}, maybe a collector: {reason}"
+            words.sentence("cannot_write", option="--save", file=save, why=error.strerror or error)
         )
+    start(intake, address, "live_port", words)
     return intake
 
 

@@ -51,7 +51,11 @@ def report(source: str, form: str | None, output: str, lang: str | None, **given
     try:
         write_notes(notes, output, form, difference)
     except OSError as error:
-        fail(words.sentence("cannot_write", file=output, why=error.strerror or error))
+        fail(
+            words.sentence(
+                "cannot_write", option="--output", file=output, why=error.strerror or error
+            )
+        )
 
 
 def write_notes(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_cinder.cli.run.child import Told
 from otel_cinder.cli.run.marking import RESPONSE_HEADER
-from otel_cinder.reading.receiver import Receiver
-from otel_cinder.reading.records import LogLine
+from otel_cinder.reading.endpoint import Endpoint, Export
+from otel_cinder.reading.records import LogLine, logs_of
 from otel_cinder.reading.sources import Records
-from otel_cinder.reading.trace import SpanRecord, Trace
+from otel_cinder.reading.trace import SpanRecord, Trace, spans_of
 
 if TYPE_CHECKING:
     from otel_cinder.reading.backends import Backend
@@ -24,47 +28,70 @@ _SETTLE_S = 1.0
 _UNANNOUNCED_S = 12.0
 """How long to wait if no answer has named a trace: twice OTEL_BSP_SCHEDULE_DELAY, and a little."""
 
+Traced = TypeVar("Traced", SpanRecord, LogLine)
+
 _RESPONSE = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 class Source(Protocol):
     """Where the services' spans come from."""
 
-    where: str
-    """The endpoint to send to, or the backend that is asked, as a text."""
     nothing_came: str
     """Of `Words.sentences`: why there is no span of a trace that Cinder has recorded."""
     untraced: str
     """The same if no answer said that Cinder has."""
 
-    def records(self, trace_id: str) -> Records:
-        """The spans of this trace that have come, and its log records."""
+    @property
+    def where(self) -> str:
+        """The endpoint to send to, or the backend that is asked, as a text."""
+
+    def records(self) -> Records:
+        """The spans of the command's trace that have come, and its log records."""
 
     def wait(self, seconds: float) -> None:
         """Wait until more may have come, and no longer than that."""
 
 
-class Listening:
-    """The services send to this process."""
+class Listening(Endpoint):
+    """The services send to this process, which keeps what belongs to one trace."""
 
     nothing_came = "run_nothing_came_here"
     untraced = "run_untraced_here"
 
-    def __init__(self, receiver: Receiver) -> None:
-        self.where = receiver.endpoint
-        self._receiver = receiver
+    def __init__(self, address: tuple[str, int], trace_id: str) -> None:
+        host, port = address
+        super().__init__(port, host)
+        self._trace_id = trace_id
+        self._changed = threading.Condition()
+        self._came = Records()
 
-    def records(self, trace_id: str) -> Records:
-        def ours(all_of_them: Sequence[Any]) -> list[Any]:
-            return [each for each in all_of_them if each.trace_id == trace_id]
+    @property
+    def where(self) -> str:
+        """The endpoint to send to."""
+        return self.endpoint
 
-        spans: list[SpanRecord] = ours(self._receiver.spans())
-        logs: list[LogLine] = ours(self._receiver.logs())
-        return Records(spans, logs)
+    def accept(self, export: Export) -> None:
+        """Keep the spans and log records of the trace; other traces' are not kept."""
+        message = export.message
+        with self._changed:
+            if isinstance(message, ExportTraceServiceRequest):
+                self._came.spans += self._ours(spans_of(message))
+            elif isinstance(message, ExportLogsServiceRequest):
+                self._came.logs += self._ours(logs_of(message))
+            self._changed.notify_all()
+
+    def records(self) -> Records:
+        """What has come."""
+        with self._changed:
+            return Records([*self._came.spans], [*self._came.logs])
 
     def wait(self, seconds: float) -> None:
-        before = len(self._receiver.spans())
-        self._receiver.wait_for(lambda spans: len(spans) != before, seconds)
+        """Wait for the next export, for no longer than so many seconds."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def _ours(self, records: Sequence[Traced]) -> list[Traced]:
+        return [record for record in records if record.trace_id == self._trace_id]
 
 
 class Asking:
@@ -73,14 +100,17 @@ class Asking:
     nothing_came = "run_nothing_came_there"
     untraced = "run_untraced_there"
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, trace_id: str) -> None:
         self.where = f"{backend.name} ({backend.shown})"
         self._backend = backend
+        self._trace_id = trace_id
 
-    def records(self, trace_id: str) -> Records:
-        return self._backend.records(trace_id)
+    def records(self) -> Records:
+        """What the backend has now."""
+        return self._backend.records(self._trace_id)
 
     def wait(self, seconds: float) -> None:
+        """Leave the backend alone for so many seconds."""
         time.sleep(seconds)
 
 
@@ -117,7 +147,6 @@ def answers_of(told: Told, trace_id: str) -> Answers:
 
 def await_end(
     source: Source,
-    trace_id: str,
     answers: Answers,
     seconds: float,
     tell: Callable[[Records], None],
@@ -132,7 +161,7 @@ def await_end(
     deadline = time.monotonic() + limit
     settled, before = 0.0, -1
     while True:
-        records = source.records(trace_id)
+        records = source.records()
         tell(records)
         now = time.monotonic()
         count = len(records.spans) + len(records.logs)

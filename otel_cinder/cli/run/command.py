@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from otel_cinder.cli.listening import listens, start
 from otel_cinder.cli.report.command import write_notes
 from otel_cinder.cli.run.arrivals import (
     Answers,
@@ -30,7 +31,6 @@ from otel_cinder.cli.run.marking import FAILED, MARKED, STARTED
 from otel_cinder.cli.show import FORMS, console_of, draws
 from otel_cinder.cli.traces import asks_a_backend, backend_of, fail, speaks, told_in
 from otel_cinder.reading.notes import notes_of
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.sources import Records, SourceError, take
 from otel_cinder.reading.story import Story, name_of, one_line
 from otel_cinder.reading.trace import Trace
@@ -52,13 +52,7 @@ class _Command(click.Command):
 
 @click.command(cls=_Command, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--listen",
-    default="127.0.0.1:4318",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where to receive OTLP over HTTP from Cinder's services.",
-)
+@listens
 @asks_a_backend("Instead of listening, ask {name} here ({url}).")
 @click.option(
     "--wait",
@@ -75,7 +69,7 @@ class _Command(click.Command):
 @speaks
 def run(
     command: Sequence[str],
-    listen: str,
+    listen: tuple[str, int],
     seconds: float,
     form: str,
     plain: bool,
@@ -100,7 +94,7 @@ def run(
             child = Child(command, Path(folder))
         except MissingPackageError as error:
             fail(said.sentence("run_package", package=error), _NOT_RUN)
-        with _source(listen, given, said) as source:
+        with _source(listen, child.trace_id, given, said) as source:
             try:
                 status = child.run(os.environ)
             except NotRunError as error:
@@ -116,32 +110,23 @@ def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
-def _source(listen: str, given: dict[str, Any], said: Words) -> Iterator[Source]:
-    """Where the spans come from, ready before the command is started."""
+def _source(
+    address: tuple[str, int], trace_id: str, given: dict[str, Any], said: Words
+) -> Iterator[Source]:
+    """Where the trace's spans come from, ready before the command is started."""
     try:
         backend = backend_of(given)
         if backend is not None:
             backend.records("0" * 31 + "1")  # which says what is wrong with it, before it is needed
-        host, port = _address(listen)
     except SourceError as error:
         fail(said.sentence(error.sentence, **error.given), _NOT_RUN)
     if backend is not None:
-        yield Asking(backend)
+        yield Asking(backend, trace_id)
         return
-    receiver = Receiver(port, host=host)
-    try:
-        receiver.start()
-    except OSError as error:
-        fail(said.sentence("run_port", address=listen, why=error.strerror or error), _NOT_RUN)
-    with receiver:
-        yield Listening(receiver)
-
-
-def _address(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise SourceError("run_address", address=listen)
-    return host.strip("[]"), int(port)
+    listening = Listening(address, trace_id)
+    start(listening, address, "run_port", said, _NOT_RUN)
+    with listening:
+        yield listening
 
 
 class _Afterwards:
@@ -169,7 +154,9 @@ class _Afterwards:
             try:
                 write_notes([notes_of(Story(trace, self._said))], output)
             except OSError as error:
-                self._say("cannot_write", file=output, why=error.strerror or error)
+                self._say(
+                    "cannot_write", option="--output", file=output, why=error.strerror or error
+                )
 
     def _await(self, answers: Answers, seconds: float) -> Records | None:
         """What has come until the end, the limit, or Ctrl-C; None if it can't be asked for."""
@@ -184,7 +171,7 @@ class _Afterwards:
         shown = self._console.status(self._waiting(latest)) if self._console.is_terminal else None
         with shown or nullcontext() as status:
             try:
-                await_end(self._source, self._child.trace_id, answers, seconds, tell)
+                await_end(self._source, answers, seconds, tell)
             except KeyboardInterrupt:
                 pass
             except SourceError as error:

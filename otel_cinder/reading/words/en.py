@@ -458,9 +458,10 @@ SENTENCES = {
     "something else.",
     # What is written
     "no_letters": "Choose a UTF-8 locale, or --lang en: {encoding} has no Chinese letters.",
-    "cannot_write": "Choose another --output: cannot write {file} ({why}).",
+    "cannot_write": "Choose another {option}: cannot write {file} ({why}).",
     # otel-cinder run
-    "run_address": "Write --listen as HOST:PORT, such as 127.0.0.1:4318: {address!r} is not.",
+    "live_port": "Choose another --listen, such as 127.0.0.1:4319, or stop what listens at {address}, "
+    "maybe a collector: {why}.",
     "run_port": "Give --listen another port, or ask the Jaeger or Tempo to which its collector sends "
     "(--jaeger, --tempo): cannot listen at {address} ({why}).",
     "run_package": "Run pip install 'otel-cinder[cli]': {package} is missing, which marks the "

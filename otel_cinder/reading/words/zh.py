@@ -453,9 +453,9 @@ SENTENCES = {
     "something_else": "请把 {name} 查询 API 的地址给 {option}：在 {shown} 应答的是别的程序。",
     # 写到哪里
     "no_letters": "请选择 UTF-8 的 locale，或者 --lang en：{encoding} 没有汉字。",
-    "cannot_write": "请换一个 --output：无法写入 {file}（{why}）。",
+    "cannot_write": "请换一个 {option}：无法写入 {file}（{why}）。",
     # otel-cinder run
-    "run_address": "请把 --listen 写成 HOST:PORT，例如 127.0.0.1:4318：{address!r} 不是。",
+    "live_port": "请换一个 --listen，例如 127.0.0.1:4319，或者停掉正在监听 {address} 的程序（可能是 collector）：{why}。",
     "run_port": "请给 --listen 换一个端口，或者查询该端口上的 collector 所发往的 Jaeger 或 Tempo"
     "（--jaeger、--tempo）：无法监听 {address}（{why}）。",
     "run_package": "请运行 pip install 'otel-cinder[cli]'：缺少 {package}，它用来给命令的请求加标记。",

@@ -423,10 +423,8 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--listen", "nonsense"], "Write --listen as HOST:PORT"),
-        (["--listen", "127.0.0.1:99999"], "Write --listen as HOST:PORT"),
         (["--listen", "192.0.2.1:4318"], "Choose another --listen"),
-        (["--forward", "collector:4318"], "Write --forward as a URL"),
+        (["--forward", "collector:4318"], "Give --forward a URL"),
         (["--save", "/nonexistent/file"], "Choose another --save: cannot write /nonexistent/file"),
     ],
 )
@@ -439,6 +437,14 @@ def test_what_cannot_be_is_said_in_a_sentence(arguments: list[str], sentence: st
     )
 
 
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "127.0.0.1:٤٣١٨"])
+def test_an_address_that_is_none_is_said(address: str) -> None:
+    """It is a usage error, which says how an address is written."""
+    result = CliRunner().invoke(cli, ["live", "--listen", address])
+    assert result.exit_code == 2
+    assert "Write --listen as HOST:PORT, such as 127.0.0.1:4318" in result.output
+
+
 def test_a_port_that_is_taken_is_said() -> None:
     """The port and what to do, in one sentence."""
     with Receiver() as other:
@@ -448,7 +454,7 @@ def test_a_port_that_is_taken_is_said() -> None:
     assert result.output.startswith("otel-cinder: Choose another --listen, such as 127.0.0.1:")
     assert result.output.count("\n") == 1
     assert (
-        f"stop what listens at {address}, maybe a collector: address already in use"
+        f"stop what listens at {address}, maybe a collector: Address already in use."
         in result.output
     )
 
