@@ -73,11 +73,8 @@ def wait_name(span: SpanRecord) -> str:
 class Operation:
     """A trace that may still grow. Times are by the monotonic clock, in s."""
 
-    def __init__(self, trace_id: str, number: int, now: float) -> None:
+    def __init__(self, trace_id: str, now: float) -> None:
         self.trace_id = trace_id
-        self.number = number
-        """Operations are numbered as they come."""
-        self.first_seen = now
         self.last_seen = now
         self.has_error = False
         self.ids: set[str] = set()
@@ -101,11 +98,6 @@ class Operation:
     def size(self) -> int:
         """Spans and log lines."""
         return len(self._spans) + len(self._logs)
-
-    @property
-    def version(self) -> int:
-        """Another number whenever something has come."""
-        return self._version
 
     def add(self, span: SpanRecord, now: float) -> bool:
         """Take a span; False if it was there already."""
@@ -236,7 +228,6 @@ class Operations:
         self._by_id: dict[str, Operation] = {}
         self._size = 0
         self._bytes = 0
-        self._count = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -304,8 +295,7 @@ class Operations:
     def _operation(self, trace_id: str) -> Operation:
         found = self._by_id.get(trace_id)
         if found is None:
-            self._count += 1
-            found = self._by_id[trace_id] = Operation(trace_id, self._count, self._clock())
+            found = self._by_id[trace_id] = Operation(trace_id, self._clock())
         return found
 
     def _is_full(self, part: float = 1.0) -> bool:
