@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from opentelemetry import metrics, trace
@@ -82,9 +84,19 @@ def run(receiver: Receiver, *parts: str) -> int:
     return len(receiver.spans())
 
 
+def where_there_is(module: str, setter: str) -> Any:
+    """A setter that only newer releases of a library have: none of those runs on Python 3.10."""
+    lacks = pytest.mark.skipif(find_spec(module) is None, reason=f"there is no {module}")
+    return pytest.param(setter, marks=lacks)
+
+
+BY_MIDDLEWARE = where_there_is("oslo_middleware.tracing", OSLO_MIDDLEWARE)
+BY_MESSAGING = where_there_is("oslo_messaging._tracing", OSLO_MESSAGING)
+
+
 @pytest.mark.parametrize("eventlet", [scripts.EVENTLET, ""], ids=["eventlet", "threads"])
 @pytest.mark.parametrize("late", [True, False], ids=["after us", "before us"])
-@pytest.mark.parametrize("setter", [OSPROFILER, OSLO_MIDDLEWARE, HOST])
+@pytest.mark.parametrize("setter", [OSPROFILER, BY_MIDDLEWARE, HOST])
 def test_provider_made_before_a_fork_is_not_used(
     receiver: Receiver, eventlet: str, late: bool, setter: str
 ) -> None:
@@ -93,7 +105,7 @@ def test_provider_made_before_a_fork_is_not_used(
     assert run(receiver, eventlet, *parts, SPANS, FORK) == 3
 
 
-@pytest.mark.parametrize("setter", [OSPROFILER, OSLO_MIDDLEWARE, OSLO_MESSAGING])
+@pytest.mark.parametrize("setter", [OSPROFILER, BY_MIDDLEWARE, BY_MESSAGING])
 def test_provider_of_another_tracing_is_not_used(receiver: Receiver, setter: str) -> None:
     """A provider of osprofiler, oslo.middleware or oslo.messaging is not used, even in its process."""
     assert run(receiver, scripts.EXPORTED, CONF + setter, SPANS, "spans()") == 3
