@@ -1,5 +1,6 @@
 """Fixtures of tests in several folders."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="remake tests/*/golden/*.txt")
     parser.addoption("--update-table", action="store_true", help="add to docs/releases.md")
     parser.addoption("--pictures", metavar="FOLDER", help="keep the pictures of the boards there")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that are tested: a shell starts what is in its background deaf to it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -346,7 +346,7 @@ def _check(path: str, status: int) -> None:
             NOT_FOUND, f"Send to /v1/traces, /v1/logs or /v1/metrics: there is no {path}"
         )
     if status != OK:
-        raise RefusedError(status, "Send it again later: it was not taken")
+        raise RefusedError(status, "")
 
 
 def _too_large() -> RefusedError:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 EXTRA = re.compile(r"otel-cinder\[([\w,]+)\]")
 FOR_ITS_OWN_VIRTUALENV = "demo/bin/pip install 'otel-cinder[demo]'"
 CLIENTS_AND_EXPORTERS = re.compile(r"opentelemetry-")
-COMMAND_LINE = re.compile(r"(click|requests|rich)\b")
+COMMAND_LINE = re.compile(r"(click|requests|rich|opentelemetry-instrumentation-requests)\b")
 
 
 def told() -> dict[str, set[str]]:
