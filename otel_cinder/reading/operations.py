@@ -175,7 +175,7 @@ def _open(trace: Trace) -> str:
         return "message"
     if any(not _enters(span) for span in trace.orphans):
         return "parent"
-    taken_up = _taken_up(trace)
+    taken_up = trace.taken_up()
     calls = (s for s in trace.spans if s.kind == "client" and "rpc.method" in s.attributes)
     return "call" if any(call.span_id not in taken_up for call in calls) else ""
 
@@ -187,7 +187,7 @@ def _enters(span: SpanRecord) -> bool:
 
 def unanswered(trace: Trace) -> list[SpanRecord]:
     """The messages that were sent, and that no service has taken up yet, as far as is known."""
-    taken_up = _taken_up(trace)
+    taken_up = trace.taken_up()
     return [
         span
         for span in trace.spans
@@ -197,16 +197,6 @@ def unanswered(trace: Trace) -> list[SpanRecord]:
         and "oslo_messaging.notification.event_type" not in span.attributes
         and span.attributes.get("cinder.rpc.fanout") is not True
     ]
-
-
-def _taken_up(trace: Trace) -> set[str | None]:
-    """The ids of the spans that have a receiver's span below them, or linked to them."""
-    found: set[str | None] = set()
-    for span in trace.spans:
-        if span.kind in ("consumer", "server") or span.shows is not None:
-            found.add(span.parent_id)
-            found.update(link.span_id for link in span.links)
-    return found
 
 
 class Operations:

@@ -141,16 +141,23 @@ class Trace:
         linked = filter(None, (self.get(link.span_id) for link in span.links))
         return next(linked, None) or self.parent(span)
 
-    def handlings(self, cast: SpanRecord) -> tuple[SpanRecord, ...]:
-        """The spans that handle the message which ``cast`` sent, earliest first."""
-        return tuple(span for span in self.spans if self.cast(span) is cast)
+    def taken_up(self) -> set[str]:
+        """The ids of the spans whose message has been taken up, as far as has arrived.
+
+        A receiver's span is below the sender's, or linked to it.
+        """
+        receivers = [
+            s for s in self.spans if s.kind in ("consumer", "server") or s.shows is not None
+        ]
+        parents = {span.parent_id for span in receivers if span.parent_id is not None}
+        return parents.union(link.span_id for span in receivers for link in span.links)
 
     def unfinished(self) -> list[SpanRecord]:
         """What more is to come of: messages that no receiver's span has come for, and open spans.
 
         A notification may have no receiver.
         """
-        handled = {cast.span_id for cast in map(self.cast, self.spans) if cast is not None}
+        taken_up = self.taken_up()
         return [
             span
             for span in self.spans
@@ -158,8 +165,7 @@ class Trace:
             or (
                 span.kind in ("producer", "client")
                 and "rpc.method" in span.attributes
-                and span.span_id not in handled
-                and not self.children(span)
+                and span.span_id not in taken_up
             )
         ]
 

@@ -52,8 +52,9 @@ def test_a_handling_knows_its_cast_wherever_it_is() -> None:
     below = replace(span("4", "2", 2), kind="consumer")
     lost = replace(span("5", "9", 3), kind="consumer", links=(LinkRecord("a" * 32, "8"),))
     trace = Trace([span("1"), cast, beside, below, lost])
-    assert names(trace.handlings(cast)) == ["s3", "s4"]
-    assert [trace.cast(each) for each in (lost, cast)] == [None, None]
+    assert [trace.cast(handling) for handling in (beside, below)] == [cast, cast]
+    assert [trace.cast(other) for other in (lost, cast)] == [None, None]
+    assert trace.taken_up() == {"1", "2", "8", "9"}
 
 
 def test_a_span_without_its_parent_is_an_orphan_that_keeps_its_children() -> None:
@@ -85,7 +86,8 @@ def test_more_is_to_come_of_messages_and_of_open_spans() -> None:
     spans = (span("1"), cast, call, notification)
     assert [each.span_id for each in Trace(spans).unfinished()] == ["2", "3"]
     assert [each.span_id for each in Trace((*spans, served, shown)).unfinished()] == ["2", "7"]
-    received = (span("6", "2"), *spans, served, shown)
+    handled = replace(span("6", "1"), kind="consumer", links=(LinkRecord("a" * 32, "2"),))
+    received = (handled, *spans, served, shown)
     assert Trace(received).unfinished() == []
 
 
