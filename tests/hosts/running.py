@@ -99,23 +99,26 @@ class Feed:
     Args:
         units: in this order; None: what the first process finds, the largest first.
         only: of a unit, the names of the tests that are wanted.
+        last: ends of the names of modules that come after all others.
     """
 
     def __init__(
         self,
         units: Iterable[Unit] | None = None,
         only: Mapping[Unit, Collection[str]] | None = None,
+        last: tuple[str, ...] = (),
     ) -> None:
         self._lock = threading.Lock()
         self._units = None if units is None else collections.deque(units)
         self._only = only or {}
+        self._last = last
 
     def found(self, units: Iterable[tuple[str, str, int]]) -> None:
         """A process has so many tests in each of these."""
         with self._lock:
             if self._units is None:
-                by_size = sorted(units, key=lambda unit: -unit[2])
-                self._units = collections.deque((module, kind) for module, kind, _ in by_size)
+                ordered = sorted(units, key=lambda unit: (unit[0].endswith(self._last), -unit[2]))
+                self._units = collections.deque((module, kind) for module, kind, _ in ordered)
 
     def take(self) -> Unit | None:
         """The next unit; None: no more."""
@@ -157,7 +160,7 @@ class Runner:
 
     def run(self, *, traced: bool) -> Ran:
         """Run all tests in the suite's number of processes."""
-        feed = Feed()
+        feed = Feed(last=self.suite.last)
         return self.run_feeds([(feed, self.modules)] * self.suite.processes, traced=traced)
 
     def run_feeds(self, feeds: Sequence[tuple[Feed, list[str]]], *, traced: bool) -> Ran:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,18 @@ def test_leftovers_of_another_test_are_found(
     assert names(ran.failures) == ["test_b.Finds.test_finds_it"]
     verdict = judge(ran.failures, made)
     assert names(verdict.broken) == ["test_b.Finds.test_finds_it"]
+
+
+def test_what_leaves_something_behind_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that the suite names as last runs behind all others, however large it is."""
+    monkeypatch.syspath_prepend(tmp_path)
+    larger = f"{LEAVES}\n    def test_more(self): pass"
+    hosts = suite(tmp_path, test_a=larger, test_b=FINDS)
+    in_order = replace(hosts, last=(".test_a",), processes=1)
+    ran = runner(in_order, tmp_path / "logs").run(traced=True)
+    assert (ran.count("passed"), ran.failures) == (3, [])
 
 
 @pytest.mark.parametrize("traced", [True, False], ids=["traced", "untraced"])
