@@ -13,7 +13,7 @@ GOLDENS = Path(__file__).parent / "golden"
 # Beside Cinder's own, these say how a span ended.
 SHOWN = (
     *("http.response.status_code", "error.type", "exception.type", "process.exit.code"),
-    "taskflow.flow.failed_task",
+    *("log.reason", "taskflow.flow.failed_task"),
 )
 SHOWN_PREFIX = "cinder."
 # Measured, or different in each run.
