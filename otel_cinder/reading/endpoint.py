@@ -5,6 +5,7 @@ Broken or foreign bodies get an answer that says what was wrong with them, and n
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import socketserver
@@ -184,9 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._receiver.refuse(self._client(), sentence)
             grpc_refusal.refuse(cast("BinaryIO", self.rfile), self.connection, sentence)
         elif start.startswith(_TLS_HANDSHAKE):
-            self._receiver.refuse(
-                self._client(), f"Write http:// instead of https://: {self._port_is()}, without TLS"
-            )
+            sentence = f"Write http:// instead of https://: {self._port_is()}, without TLS"
+            self._receiver.refuse(self._client(), sentence)
+            # By an answer in plain text, TLS clients tell a server that speaks none.
+            with contextlib.suppress(OSError):
+                self.connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" + sentence.encode())
         else:
             super().handle()
 
