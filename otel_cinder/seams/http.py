@@ -215,7 +215,7 @@ class _Request:
         self._ended = False
         tell_more(self.span, weakref.ref(self))
         root = LocalRoot(self.span, is_http=True)
-        self.context = enter(trace.set_span_in_context(self.span, context), root)
+        self.context = enter(context, root)
 
     def __del__(self) -> None:
         # The server has neither read the body to its end nor closed it.

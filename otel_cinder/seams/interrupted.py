@@ -157,7 +157,7 @@ def _begin(what: str, context: Context, resource: Any, asked_with: Any, status: 
         attributes[conventions.INTERRUPTED] = status
     span = runtime.start_span(f"{what} {kind}", context, attributes=attributes)
     root = LocalRoot(span, attributes, is_http=False)
-    context = local_root.enter(trace.set_span_in_context(span, context), root)
+    context = local_root.enter(context, root)
     if not status or resources.is_resumed(status):
         return _Job(span, context)
     # Where Cinder gives no reason for what it makes of it, this is the reason.

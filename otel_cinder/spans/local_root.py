@@ -14,6 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otel_cinder import conventions, redaction
 from otel_cinder.spans import clock
@@ -94,8 +95,8 @@ class LocalRoot:
 
 
 def enter(context: Context, root: LocalRoot) -> Context:
-    """``context`` with ``root`` as its local root."""
-    return otel_context.set_value(_KEY, root, context)
+    """``context`` with ``root`` as its local root, and the root's span as the current one."""
+    return Context({**context, _SPAN_KEY: root.span, _KEY: root})
 
 
 def current(context: Context | None = None) -> LocalRoot | None:

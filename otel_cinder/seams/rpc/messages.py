@@ -134,15 +134,12 @@ def _begin_dispatch(operation: Operation, dispatcher: Any) -> None:
         if operation.measured and is_recorded(remote):
             asked = _ask(topic, incoming)
             said = asked if waited is None else {**asked, waited.attribute: waited.seconds}
-            operation.enter(
-                _start_received(
-                    context, transport, target, method, said, arrival, is_call, received
-                )
+            operation.span = _start_received(
+                context, transport, target, method, said, arrival, is_call, received
             )
-        root = trace.get_current_span(operation.context)
-        operation.context = enter(
-            operation.context, LocalRoot(root, asked, is_http=False, sent_in=roots)
-        )
+        span = operation.span or trace.get_current_span(context)
+        root = LocalRoot(span, asked, is_http=False, sent_in=roots)
+        operation.context = enter(context, root)
     if operation.measured is not None:
         operation.measured.take_up(operation.context)
     if waited is not None:

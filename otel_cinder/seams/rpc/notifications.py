@@ -106,7 +106,7 @@ def _begin_dispatch(operation: Operation, _dispatcher: Any) -> None:
     sampled = any(each.trace_flags.sampled for each in remotes) or not remotes
     if sampled and not instrumented_by_another():
         span = _start_received(operation.context, server, received, topic, batch, arrivals)
-        operation.enter(span)
+        operation.span = span
         roots = arrivals[0].roots if len(batch) == 1 else None
         root = LocalRoot(span, is_http=False, sent_in=roots)
         operation.context = enter(operation.context, root)
