@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from grafana import series
@@ -37,25 +36,9 @@ from otel_cinder.conventions import (
     TASK_CLASS,
     TASK_STATE,
 )
+from otel_cinder.reading.steps import CREATE
 
-STAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "volume_create_api": (
-        "ExtractVolumeRequestTask",
-        "QuotaReserveTask",
-        "EntryCreateTask",
-        "QuotaCommitTask",
-        "VolumeCastTask",
-    ),
-    "volume_create_scheduler": ("ExtractSchedulerSpecTask", "ScheduleCreateVolumeTask"),
-    "volume_create_manager": (
-        "ExtractVolumeRefTask",
-        "OnFailureRescheduleTask",
-        "ExtractVolumeSpecTask",
-        "NotifyVolumeActionTask",
-        "CreateVolumeFromSpecTask",
-        "CreateVolumeOnFinishTask",
-    ),
-}
+STAGES: Final = {part.flow: part.tasks for part in CREATE}
 """The three flows of a create and their tasks, in the order in which they run."""
 
 TO_SCHEDULER: Final = "cinder-scheduler/create_volume"
