@@ -65,9 +65,9 @@ class Usual:
         return median if is_slower else None
 
 
-def wait_name(span: SpanRecord) -> str:
-    """The name by which the wait of a message is remembered."""
-    return f"wait {name_of(span)}"
+def of_wait(key: str) -> str:
+    """The key of the wait before something: of a message's handling, by its name or its span's id."""
+    return f"wait {key}"
 
 
 class Operation:
@@ -81,8 +81,7 @@ class Operation:
         """Of requests, volumes and what else it is about."""
         self.services: set[str] = set()
         self.slower: dict[str, int] = {}
-        """By span id: the usual duration in ns of a span that took longer; with ``wait `` before it,
-        of its message's wait."""
+        """By span id, or `of_wait` of one: the usual duration in ns of a span or wait that took longer."""
         self.arrived: dict[str, float] = {}
         """By id of a still-running span: when it came."""
         self.bytes = 0
@@ -273,9 +272,9 @@ class Operations:
         if median is not None:
             operation.slower[span.span_id] = median
         waited = waited_ns(span)
-        median = None if waited is None else self.usual.add(wait_name(span), waited)
+        median = None if waited is None else self.usual.add(of_wait(name_of(span)), waited)
         if median is not None:
-            operation.slower[f"wait {span.span_id}"] = median
+            operation.slower[of_wait(span.span_id)] = median
 
     def _grow(self, operation: Operation, count: int, size: int) -> None:
         self._size += count

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from otel_cinder.reading.operations import Operation, Usual, unanswered
+from otel_cinder.reading.operations import Operation, Usual, of_wait, unanswered
 from otel_cinder.reading.story import (
     GOOD,
     PLAIN,
@@ -348,7 +348,7 @@ class _Steps:
             service=cast.service,
             duration_ns=age,
             notes=(sign,),
-            usual_ns=self._usual.slower(f"wait process {_message(cast)}", age),
+            usual_ns=self._usual.slower(of_wait(f"process {_message(cast)}"), age),
         )
 
     def _planned_head(self, part: int, state: str) -> Step:
@@ -380,15 +380,13 @@ class _Steps:
             level = 1
         if stage.kind == "message" and span.kind in ("producer", "client"):
             level = 2
-        key = f"wait {span.span_id}" if stage.kind == "wait" else span.span_id
+        key = of_wait(span.span_id) if stage.kind == "wait" else span.span_id
         usual = self._operation.slower.get(key)
         state, duration, tone = stage.state, stage.duration_ns, stage.tone
         if span.shows is not None and stage.kind != "wait":
             state, tone = RUNNING, PLAIN
             duration += self._since(span)
             usual = self._usual.slower(stage.name, duration)
-        elif stage.kind == "wait" or state == self._words.say("wait", duration=""):
-            state = ""
         elif stage.kind == "message" and tone == WAIT:
             state, tone = "", GOOD
         elif stage.kind == "message" and span.status != "error":
