@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from otel_cinder.cli.plain_text import fitted
+from otel_cinder.cli.plain_text import folded, print_line
 from otel_cinder.reading.notes import Item, Notes, Row, notes_of
 from otel_cinder.reading.story import Story
 from otel_cinder.reading.trace import Trace
@@ -23,16 +23,15 @@ UNLIMITED = 1_000_000
 _NARROW = 72  # columns below which details go under their description
 _WIDEST_DESCRIPTION = 46
 _GAP = "  "
-_STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "wait": "dim", "plain": ""}
+STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "wait": "dim", "plain": ""}
+"""Of a stage, by its tone."""
 
 
 def draw_table(trace: Trace, console: Console, words: Words | None = None) -> None:
     """Print the notes on a trace, as wide as the console."""
     notes = notes_of(Story(trace, words))
     for text in _texts(notes, console):
-        text.plain = fitted(text.plain, console.encoding)
-        text.rstrip()
-        console.print(text, soft_wrap=True, highlight=False)
+        print_line(text, console)
 
 
 def _texts(notes: Notes, console: Console) -> Iterator[Text]:
@@ -83,7 +82,7 @@ def _columns(left: list[Text], right: list[Text], width: int) -> Iterator[Text]:
 def _description(row: Row) -> Text:
     tone = row.stage.tone if row.stage.tone in ("warn", "bad") else "plain"
     return Text(
-        row.description, style="dim" if row.stage.kind == "wait" else _STYLES[tone] or "bold"
+        row.description, style="dim" if row.stage.kind == "wait" else STYLES[tone] or "bold"
     )
 
 
@@ -94,7 +93,7 @@ def _labelled(notes: Notes, label: str, said: str, style: str = "") -> Text:
 
 
 def _detail(notes: Notes, item: Item) -> Text:
-    text = _labelled(notes, item.label, item.text, _STYLES[item.tone])
+    text = _labelled(notes, item.label, item.text, STYLES[item.tone])
     if item.source:
         text.append(f" ({item.source})", style="dim")
     return text
@@ -105,9 +104,4 @@ def _wrapped(text: Text, console: Console, width: int, indent: str) -> Iterator[
     if console.width >= UNLIMITED:
         yield Text(indent) + text
         return
-    room = width - len(indent)
-    if room < 1:
-        room, indent = width, ""
-    for line in text.wrap(console, room, overflow="fold"):
-        line.rstrip()
-        yield Text(indent) + line
+    yield from folded(text, width, indent)

@@ -21,7 +21,7 @@ from otel_cinder.cli.live.lines import Lines
 from otel_cinder.cli.live.rows import row_lines
 from otel_cinder.cli.live.terminal import Terminal, leaving
 from otel_cinder.cli.live.view import View, Wanted
-from otel_cinder.cli.plain_text import fitted
+from otel_cinder.cli.plain_text import fitted, print_line
 from otel_cinder.cli.show import colours, console_of
 from otel_cinder.cli.traces import fail, speaks, told_in
 from otel_cinder.reading.operations import Operation, Operations
@@ -213,6 +213,4 @@ def _print_rows(
     """The stages of an operation, to stay on the screen."""
     for step in steps_of(operation, words, operations.usual):
         for line in row_lines(step, words, console.width):
-            line.plain = fitted(line.plain, console.encoding)
-            line.rstrip()
-            console.print(line, soft_wrap=True, highlight=False)
+            print_line(line, console)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from otel_cinder.cli.live.rows import STYLES, clock_text, details
-from otel_cinder.cli.plain_text import fitted
+from otel_cinder.cli.live.rows import clock_text, details
+from otel_cinder.cli.plain_text import print_line
+from otel_cinder.cli.table import STYLES
+from otel_cinder.reading.notes import ending
 from otel_cinder.reading.operations import Operation, Operations
 from otel_cinder.reading.steps import RUNNING, Step, steps_of, title_of
 from otel_cinder.reading.story import duration_text, one_line
@@ -90,8 +92,6 @@ class Lines:
                 self._print(self._ending(operation))
 
     def _ending(self, operation: Operation) -> Text:
-        from otel_cinder.reading.notes import ending
-
         story = operation.story(self._words)
         trace = story.trace
         took = duration_text(trace.end_ns - trace.start_ns)
@@ -114,8 +114,7 @@ class Lines:
             self.say(self._words.say("live_dropped", spans=dropped, operations=count))
 
     def _print(self, text: Text) -> None:
-        text.plain = fitted(text.plain, self._console.encoding)
-        self._console.print(text, soft_wrap=True, highlight=False)
+        print_line(text, self._console)
 
 
 def _short(operation: Operation) -> str:

@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from rich.cells import cell_len
 from rich.text import Text
 
+from otel_cinder.cli.plain_text import folded
+from otel_cinder.cli.table import STYLES
 from otel_cinder.reading.steps import NOT_RUN, ON_ITS_WAY, PENDING, RUNNING, Step
 from otel_cinder.reading.story import LogNote, duration_text
 from otel_cinder.reading.words import Words
@@ -16,7 +18,6 @@ TELLING, SHORT, WHOLE = 0, 1, 2
 """How much is told of a row: what tells of trouble or of a choice; all, a line each; all of it."""
 
 SIGNS = {PENDING: "○", RUNNING: "▶", ON_ITS_WAY: "…", NOT_RUN: "○"}
-STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "wait": "dim", "plain": ""}
 _STATE_STYLES = {PENDING: "dim", RUNNING: "bold cyan", ON_ITS_WAY: "dim", NOT_RUN: "dim"}
 _TONE_SIGNS = {"good": "✓", "warn": "✗", "bad": "✗", "wait": " ", "plain": "✓"}
 _ERRORS = ("ERROR", "CRITICAL")
@@ -24,6 +25,7 @@ _LOUD = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}
 _STATE_WIDTH, _DURATION_WIDTH, _NAME_WIDTH = 10, 7, 26
 _WITH_NAMES = 104  # columns from which a row also has the name of its task
 _LONGEST = 1000
+_LEAST_ROOM = 10  # columns, for what is indented
 
 
 def clock_text(nanoseconds: int) -> str:
@@ -47,7 +49,7 @@ def row_lines(step: Step, words: Words, width: int, detail: int = WHOLE) -> Iter
     indent = " " * (4 + 2 * step.level)
     for text in details(step, words, detail):
         if detail == WHOLE:
-            yield from _folded(text, indent, width)
+            yield from folded(text, width, indent, least=_LEAST_ROOM)
             continue
         line = Text(indent) + text
         line.truncate(width, overflow="ellipsis")
@@ -99,15 +101,3 @@ def _row(step: Step, words: Words, width: int) -> Text:
     text.append(" " * max(1, _DURATION_WIDTH + 1 - cell_len(duration)) + duration)
     text.truncate(width)
     return text
-
-
-def _folded(text: Text, indent: str, width: int) -> Iterator[Text]:
-    """A text in lines as wide as there is room; wide characters count as two columns."""
-    from rich.console import Console
-
-    room = width - len(indent)
-    if room < 10:
-        room, indent = max(1, width), ""
-    for line in text.wrap(Console(width=room), room, overflow="fold"):
-        line.rstrip()
-        yield Text(indent) + line
