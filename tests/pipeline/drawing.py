@@ -76,8 +76,10 @@ class Asking:
             # What counts bars of five minutes counts shorter ones in a short time.
             step = 6 * self.step_s if target["interval"] != "1m" else self.step_s
             expression = with_variables(target["expr"], chosen(self.window_s, step))
-            first = self.end - self.end % step
-            asked = {"start": first - self.window_s, "end": first, "step": step}
+            # Grafana asks for whole steps. The one that has begun is asked for as at its end, or what
+            # happened in the last minute would be in no bar.
+            last = self.end + -self.end % step
+            asked = {"start": last - self.window_s, "end": last, "step": step}
             way = "query_range"
         answer = HTTP.get(
             f"{self._region.prometheus.url}/api/v1/{way}",
