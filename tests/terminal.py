@@ -44,12 +44,14 @@ class Terminal:
         self._set_size(size)
         self.settings_before = termios.tcgetattr(slave)
         self._slave = slave
+        # readline, which pytest loads, tells each child the size of the terminal that pytest runs in.
+        inherited = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             list(map(str, command)),
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
+            env={**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
             cwd=folder,
             start_new_session=True,
             preexec_fn=_take_terminal,  # noqa: PLW1509
