@@ -1,4 +1,4 @@
-"""A small OTLP/HTTP endpoint, by default on the loopback, that keeps what arrives, of all signals.
+"""A small OTLP/HTTP endpoint, by default on the loopback, that keeps the spans that arrive.
 
     with Receiver() as receiver:
         ...  # export to receiver.endpoint
@@ -11,28 +11,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
 
-from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_cinder.reading.endpoint import OK, Endpoint, Export
 from otel_cinder.reading.forwarder import Forwarder
 from otel_cinder.reading.otlp_json import from_json_line, to_json_line
-from otel_cinder.reading.records import LogLine, MetricPoint, logs_of, points_of
 from otel_cinder.reading.trace import SpanRecord, spans_of
 
 __all__ = ["OK", "Receiver", "from_json_line", "to_json_line"]
 
-Request = TypeVar("Request", bound=Message)
-
 
 class Receiver(Endpoint):
-    """An OTLP/HTTP endpoint that keeps what it accepts, of all signals.
+    """An OTLP/HTTP endpoint that takes all signals and keeps the spans.
 
     ``port`` and ``host`` are as `Endpoint` takes them.
     ``forward_to`` is the base URL of another OTLP/HTTP endpoint that gets every accepted body
@@ -45,8 +36,7 @@ class Receiver(Endpoint):
     ) -> None:
         super().__init__(port, host)
         self._changed = threading.Condition()
-        self._requests: list[Message] = []
-        self._bodies: list[bytes] = []
+        self._requests: list[ExportTraceServiceRequest] = []
         self._spans: list[SpanRecord] = []
         self._forward_errors: list[str] = []
         self._forwarder = (
@@ -62,23 +52,8 @@ class Receiver(Endpoint):
     @property
     def requests(self) -> list[ExportTraceServiceRequest]:
         """Every accepted trace export, in order of arrival; a copy."""
-        return self._of(ExportTraceServiceRequest)
-
-    @property
-    def metric_requests(self) -> list[ExportMetricsServiceRequest]:
-        """Every accepted export of metrics, in order of arrival; a copy."""
-        return self._of(ExportMetricsServiceRequest)
-
-    @property
-    def log_requests(self) -> list[ExportLogsServiceRequest]:
-        """Every accepted export of log records, in order of arrival; a copy."""
-        return self._of(ExportLogsServiceRequest)
-
-    @property
-    def bodies(self) -> list[bytes]:
-        """Every accepted body, of all signals, uncompressed, in order of arrival; a copy."""
         with self._changed:
-            return list(self._bodies)
+            return list(self._requests)
 
     @property
     def forward_errors(self) -> list[str]:
@@ -91,18 +66,10 @@ class Receiver(Endpoint):
         with self._changed:
             return list(self._spans)
 
-    def metrics(self) -> list[MetricPoint]:
-        """The points of all accepted exports, in order of arrival: cumulative ones come again."""
-        return [point for request in self.metric_requests for point in points_of(request)]
-
-    def logs(self) -> list[LogLine]:
-        """The log records of all accepted exports, in order of arrival."""
-        return [line for request in self.log_requests for line in logs_of(request)]
-
     def wait_for(self, predicate: Callable[[list[SpanRecord]], bool], timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until the spans satisfy ``predicate``; say whether.
 
-        It is asked again when anything arrives, so it may look at the other signals instead.
+        It is asked again whenever an export of any signal arrives.
         """
         with self._changed:
             return self._changed.wait_for(lambda: bool(predicate(list(self._spans))), timeout)
@@ -111,27 +78,20 @@ class Receiver(Endpoint):
         """Forget everything that arrived."""
         with self._changed:
             self._requests.clear()
-            self._bodies.clear()
             self._spans.clear()
             self._forward_errors.clear()
 
     def accept(self, export: Export) -> None:
         """Keep an export, and hand it on to be forwarded."""
         request = export.message
-        if request is not None:
-            spans = spans_of(request) if isinstance(request, ExportTraceServiceRequest) else []
-            with self._changed:
+        with self._changed:
+            if isinstance(request, ExportTraceServiceRequest):
                 self._requests.append(request)
-                self._bodies.append(export.body)
-                self._spans.extend(spans)
-                self._changed.notify_all()
+                self._spans.extend(spans_of(request))
+            self._changed.notify_all()
         # Before the answer, so that stop() never misses one that is about to be forwarded.
         if self._forwarder is not None:
             self._forwarder.pass_on(export)
-
-    def _of(self, kind: type[Request]) -> list[Request]:
-        with self._changed:
-            return [request for request in self._requests if isinstance(request, kind)]
 
     def _cannot_forward(self, problem: str) -> None:
         with self._changed:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 import pytest
 
 from otel_cinder.conventions import ERROR_TYPE, STOPPED
-from otel_cinder.reading.records import MetricPoint
 from otel_cinder.reading.trace import SpanRecord, traces_of
 from tests.integration.arrivals import arrived, settle
 from tests.integration.complaints import MONKEY_PATCHING
@@ -25,6 +24,7 @@ from tests.integration.whole_create import (
     draw,
     request_id,
 )
+from tests.metric_points import MetricPoint
 from tests.receiver import Receiver
 
 COUNT = 50

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord, Trace, traces_of
 from tests.integration import drawing
 from tests.integration.configuration import API, MODES, VOLUME, Mode, Tracing
 from tests.integration.operations import Operations
 from tests.integration.stack import CinderStack
 from tests.integration.whole_create import ROOT
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(600)
 

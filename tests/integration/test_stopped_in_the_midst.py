@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.reading.trace import SpanRecord
 from tests.integration.arrivals import settle
 from tests.integration.configuration import VOLUME, Extent, Mode, Tracing
 from tests.integration.operations import Operations
 from tests.integration.stack import CinderStack
+from tests.receiver import Receiver
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from otel_cinder.reading.records import MetricPoint
 from tests.integration.processes import wait_until
+from tests.metric_points import MetricPoint
 from tests.receiver import Receiver
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from otel_cinder.reading.records import LogLine, MetricPoint
+from otel_cinder.reading.records import LogLine
 from otel_cinder.reading.trace import EventRecord, SpanRecord
 from tests.integration.names import unlisted
+from tests.metric_points import MetricPoint
 
 FLOW = {"taskflow.flow.name": "f"}
 TASK = {"taskflow.task.name": "t"}

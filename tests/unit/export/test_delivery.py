@@ -28,9 +28,9 @@ from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.logs import LogQueue
 from otel_cinder.export.queues import BatchSpanProcessor
 from otel_cinder.export.results import Result, Verdict
-from otel_cinder.reading.records import points_of
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
+from tests.metric_points import points_of
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.export.collectors import answer, collector

@@ -23,9 +23,9 @@ from otel_cinder import conventions
 from otel_cinder.export import metrics
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.metrics import BOUNDARIES_S, SETS_LIMIT, Instruments, MetricQueue
-from otel_cinder.reading.records import MetricPoint
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.service import SERVICE, Service
+from tests.metric_points import MetricPoint
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.racing import race

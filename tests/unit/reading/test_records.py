@@ -8,7 +8,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from otel_cinder.reading.records import LogLine, MetricPoint, logs_of, points_of
+from otel_cinder.reading.records import LogLine, logs_of
+from tests.metric_points import MetricPoint, points_of
 
 
 def said(**values: str) -> list[KeyValue]:

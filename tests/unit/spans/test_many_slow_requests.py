@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.still_running import LOOK_S
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 SLOW = 200

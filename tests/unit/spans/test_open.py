@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Status, StatusCode, Tracer
 
 import otel_cinder
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans import open as open_spans
 from otel_cinder.spans.open import OpenSpans
 from otel_cinder.spans.runtime import end_span, runtime
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 ROOT = Context()

@@ -15,12 +15,12 @@ from opentelemetry.trace import SpanKind
 
 import otel_cinder
 from otel_cinder import conventions
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.spans.health import Health
 from otel_cinder.spans.operations import Operations
 from otel_cinder.spans.runtime import runtime
 from otel_cinder.spans.sampling import Tally
 from otel_cinder.spans.still_running import tell_more
+from tests.receiver import Receiver
 from tests.unit.spans.test_still_running import Looked
 
 CALL = {"code.function.name": "cinder.volume.drivers.rbd.RBDDriver.create_volume"}

@@ -19,11 +19,11 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from otel_cinder import conventions
 from otel_cinder.export.failure_log import failure_log
 from otel_cinder.export.queues import BatchSpanProcessor
-from otel_cinder.reading.receiver import Receiver
 from otel_cinder.settings import Settings
 from otel_cinder.spans import clock, still_running
 from otel_cinder.spans.open import OpenSpans
 from otel_cinder.spans.still_running import StillRunning, rung, tell_more
+from tests.receiver import Receiver
 from tests.unit import scripts
 
 FIRST_S = 10.0
