@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
@@ -18,6 +17,7 @@ from otel_cinder.cli.commands import cli
 from otel_cinder.reading.otlp_json import from_json, from_json_line
 from otel_cinder.reading.story import Story
 from otel_cinder.reading.trace import Trace
+from tests.click_runner import runner
 from tests.integration.installation import clean_environment
 from tests.pipeline.programs import HTTP, Jaeger
 from tests.unit.cli.traced_api import Api, serving
@@ -46,7 +46,7 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
     """Run a command: status, output, error output."""
-    result = CliRunner().invoke(cli, arguments, env={"LC_ALL": "C.UTF-8"})
+    result = runner().invoke(cli, arguments, env={"LC_ALL": "C.UTF-8"})
     return result.exit_code, result.stdout, result.stderr
 
 

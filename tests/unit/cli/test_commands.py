@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from otel_cinder import __version__
 from otel_cinder.cli.commands import cli
 from otel_cinder.cli.demo import cinder_conf
+from tests.click_runner import runner
 from tests.receiver import Receiver
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
     """Run a command that ends before anything is started: status, output, error output."""
-    result = CliRunner().invoke(cli, arguments)
+    result = runner().invoke(cli, arguments)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from click.testing import CliRunner
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.cells import cell_len
@@ -32,6 +31,7 @@ from otel_cinder.reading.otlp_json import from_json_line
 from otel_cinder.reading.steps import CREATE
 from otel_cinder.reading.trace import spans_of
 from otel_cinder.reading.words import words
+from tests.click_runner import runner
 from tests.receiver import Receiver
 from tests.terminal import Terminal
 from tests.unit.reading.recorded import TRACES
@@ -371,7 +371,7 @@ def test_what_is_saved_can_be_shown(tmp_path: Path) -> None:
     send(port, "create")
     output(process)
     assert all(json.loads(line)["resourceSpans"] for line in saved.read_text().splitlines())
-    shown = CliRunner().invoke(cli, ["show", str(saved)])
+    shown = runner().invoke(cli, ["show", str(saved)])
     assert shown.exit_code == 0
     assert "22 spans" in shown.output
 
@@ -430,8 +430,8 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
 )
 def test_what_cannot_be_is_said_in_a_sentence(arguments: list[str], sentence: str) -> None:
     """Wrong options end it with status 2, advice first."""
-    result = CliRunner().invoke(cli, ["live", *arguments])
-    assert (result.exit_code, result.output[: len(sentence) + 13]) == (
+    result = runner().invoke(cli, ["live", *arguments])
+    assert (result.exit_code, result.stderr[: len(sentence) + 13]) == (
         2,
         f"otel-cinder: {sentence}",
     )
@@ -440,22 +440,22 @@ def test_what_cannot_be_is_said_in_a_sentence(arguments: list[str], sentence: st
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "127.0.0.1:٤٣١٨"])
 def test_an_address_that_is_none_is_said(address: str) -> None:
     """It is a usage error, which says how an address is written."""
-    result = CliRunner().invoke(cli, ["live", "--listen", address])
+    result = runner().invoke(cli, ["live", "--listen", address])
     assert result.exit_code == 2
-    assert "Write --listen as HOST:PORT, such as 127.0.0.1:4318" in result.output
+    assert "Write --listen as HOST:PORT, such as 127.0.0.1:4318" in result.stderr
 
 
 def test_a_port_that_is_taken_is_said() -> None:
     """The port and what to do, in one sentence."""
     with Receiver() as other:
         address = other.endpoint.removeprefix("http://")
-        result = CliRunner().invoke(cli, ["live", "--listen", address])
+        result = runner().invoke(cli, ["live", "--listen", address])
     assert result.exit_code == 2
-    assert result.output.startswith("otel-cinder: Choose another --listen, such as 127.0.0.1:")
-    assert result.output.count("\n") == 1
+    assert result.stderr.startswith("otel-cinder: Choose another --listen, such as 127.0.0.1:")
+    assert result.stderr.count("\n") == 1
     assert (
         f"stop what listens at {address}, maybe a collector: Address already in use."
-        in result.output
+        in result.stderr
     )
 
 

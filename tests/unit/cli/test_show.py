@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
 from rich.console import Console
@@ -34,6 +33,7 @@ from otel_cinder.reading.notes import notes_of
 from otel_cinder.reading.story import Story
 from otel_cinder.reading.trace import EventRecord, SpanRecord, Trace
 from otel_cinder.reading.words import words
+from tests.click_runner import runner
 from tests.unit.reading.recorded import TRACES, recorded
 from tests.unit.reading.test_backends import answering
 
@@ -45,7 +45,7 @@ ENGLISH = {"LC_ALL": "C.UTF-8", "NO_COLOR": ""}
 
 def invoke(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run a command: status, output, error output."""
-    result = CliRunner().invoke(cli, arguments, env={**ENGLISH, **environment})
+    result = runner().invoke(cli, arguments, env={**ENGLISH, **environment})
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -512,6 +512,6 @@ def test_labels_of_the_timeline_are_cut_to_their_room() -> None:
 
 def test_it_reads_standard_input() -> None:
     """`-` is standard input."""
-    result = CliRunner().invoke(cli, ["show", "-"], input=Path(CREATE).read_bytes(), env=ENGLISH)
+    result = runner().invoke(cli, ["show", "-"], input=Path(CREATE).read_bytes(), env=ENGLISH)
     assert result.exit_code == 0
     assert "22 spans" in result.stdout

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from otel_cinder.cli.commands import cli
 from otel_cinder.doctor import command
+from tests.click_runner import runner
 from tests.receiver import Receiver
 from tests.unit import scripts
 from tests.unit.doctor.proc import Proc
@@ -133,11 +133,11 @@ def test_services_with_the_same_fault_share_a_line(
 
 def test_click_hands_over_to_the_same_code(tmp_path: Path) -> None:
     """`otel-cinder doctor` and `python -m otel_cinder doctor` are the same."""
-    result = CliRunner().invoke(cli, ["doctor", "--venv", str(tmp_path)])
+    result = runner().invoke(cli, ["doctor", "--venv", str(tmp_path)])
     assert result.exit_code == 2
     assert result.stdout == run("--venv", tmp_path).stdout
-    assert "doctor" in CliRunner().invoke(cli, ["--help"]).stdout
-    assert "--send-trace" in CliRunner().invoke(cli, ["doctor", "--help"]).stdout
+    assert "doctor" in runner().invoke(cli, ["--help"]).stdout
+    assert "--send-trace" in runner().invoke(cli, ["doctor", "--help"]).stdout
 
 
 def test_script_needs_no_click_for_it() -> None:

@@ -9,6 +9,7 @@ import pytest
 from otel_cinder.export import thread_start
 from tests.receiver import Receiver
 from tests.unit import scripts
+from tests.unit.sdk import needs_log_export
 
 
 @pytest.fixture
@@ -149,6 +150,7 @@ def noise():
 """
 
 
+@needs_log_export
 def test_first_lines_of_many_greenthreads_all_arrive(receiver: Receiver) -> None:
     """Eventlet, and several greenthreads that are the first to log: all is sent, nothing warned of."""
     ran = scripts.run(
@@ -171,6 +173,7 @@ def test_first_lines_of_many_greenthreads_all_arrive(receiver: Receiver) -> None
     assert "otel-cinder" not in ran.stderr
 
 
+@needs_log_export
 @pytest.mark.parametrize("what", ["log", "span"])
 def test_parent_that_logs_and_forks_at_once_does_not_silence_its_child(
     receiver: Receiver, what: str

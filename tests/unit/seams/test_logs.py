@@ -200,6 +200,7 @@ def test_taskflows_lines_about_states_are_left_out(
     assert any("transitioned into state" in message for message in said) is kept
 
 
+@needs_log_export
 def test_taskflows_lines_about_states_leave_as_records(
     exported: list[tuple[LogRecord, Any]], spans: Recorder
 ) -> None:
