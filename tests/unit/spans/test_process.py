@@ -126,23 +126,26 @@ def test_child_has_nothing_of_its_parents_threads() -> None:
     ran = scripts.run(
         scripts.EXPORTED,
         """
-        import json, logging, os
+        import json, logging, os, time
         from otel_cinder.export.native_thread import LogSilencer
-        def kept():
+        def kept(threads):
+            end = time.monotonic() + 20
+            while len(LogSilencer._threads) != threads and time.monotonic() < end:
+                time.sleep(0.01)  # the flush waits for those that export, not for the third
             loggers = logging.root.manager.loggerDict.values()
             filters = [f for each in loggers for f in getattr(each, "filters", ())]
             return len(LogSilencer._threads), len({f for f in filters if isinstance(f, LogSilencer)})
         span("a")
         flush()
-        print(json.dumps(kept()), flush=True)
+        print(json.dumps(kept(3)), flush=True)
         if not os.fork():
             span("b")
             flush()
-            print(json.dumps(kept()), flush=True)
+            print(json.dumps(kept(3)), flush=True)
             os._exit(0)
         os.wait()
         otel_cinder.uninstrument()
-        print(json.dumps(kept()), flush=True)
+        print(json.dumps(kept(0)), flush=True)
         """,
         env={"OTEL_METRICS_EXPORTER": "console", "OTEL_TRACES_EXPORTER": "console"},
     )
