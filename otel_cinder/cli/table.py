@@ -22,7 +22,7 @@ UNLIMITED = 1_000_000
 
 _NARROW = 72  # columns below which details go under their description
 _WIDEST_DESCRIPTION = 46
-_GAP = "  "
+_GAP = _INDENT = "  "
 STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "wait": "dim", "plain": ""}
 """Of a stage, by its tone."""
 
@@ -41,7 +41,7 @@ def _texts(notes: Notes, console: Console) -> Iterator[Text]:
         yield from _wrapped(line, console, console.width, "  ")
     yield Text("")
     stacked = console.width < _NARROW
-    width = min(_WIDEST_DESCRIPTION, console.width * 2 // 5)
+    width = _width_of_descriptions(notes, console)
     if not stacked:
         say = notes.story.words.say
         head = _columns(
@@ -56,6 +56,15 @@ def _texts(notes: Notes, console: Console) -> Iterator[Text]:
         yield from _stacked(notes, row, console) if stacked else _beside(notes, row, console, width)
 
 
+def _width_of_descriptions(notes: Notes, console: Console) -> int:
+    """The columns of the first of the two: those of the longest one where nothing is wrapped."""
+    if console.width >= UNLIMITED:
+        return max(
+            (cell_len(_INDENT * row.level + row.description) for row in notes.rows), default=0
+        )
+    return min(_WIDEST_DESCRIPTION, console.width * 2 // 5)
+
+
 def _stacked(notes: Notes, row: Row, console: Console) -> Iterator[Text]:
     yield from _wrapped(_description(row), console, console.width, "")
     for item in row.items:
@@ -63,7 +72,7 @@ def _stacked(notes: Notes, row: Row, console: Console) -> Iterator[Text]:
 
 
 def _beside(notes: Notes, row: Row, console: Console, width: int) -> Iterator[Text]:
-    indent = "  " * row.level
+    indent = _INDENT * row.level
     left = list(_wrapped(_description(row), console, width, indent))
     room = max(1, console.width - width - len(_GAP))
     right = [

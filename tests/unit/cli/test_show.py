@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from otel_cinder.cli.commands import cli
@@ -102,6 +102,19 @@ def test_not_a_terminal_nothing_is_cut(form: str) -> None:
     assert "flows/manager/create_volume.py" in line
     assert "told the user: Driver failed to create the volume." in output
     assert "\x1b" not in output
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_piped_table_lines_up(lang: str) -> None:
+    """The first column is as wide as its longest cell: each detail begins below the heading."""
+    _, output, _ = invoke("show", RESCHEDULE, "--format", "table", "--lang", lang)
+    heading = {"en": "Detail", "zh": "详情"}[lang]
+    lines = output.splitlines()
+    (first,) = [line for line in lines if line.endswith(f"  {heading}")]
+    begin = cell_len(first.removesuffix(heading))
+    details = [line for line in lines[lines.index(first) :] if cell_len(line) > begin]
+    assert len(details) > 300
+    assert {set_cell_size(line, begin)[-2:] for line in details} <= {"  ", "──"}
 
 
 def test_an_ascii_terminal_gets_ascii() -> None:
