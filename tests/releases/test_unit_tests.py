@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -33,17 +34,39 @@ USERS_EXTRAS = ("cli", "clients", "demo", "grpc")
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 
-def test_they_pass_with_the_oldest_libraries(tmp_path: Path) -> None:
-    """On the oldest Python, with each library that a user installs at pyproject.toml's floor."""
-    constraints = tmp_path / "floors.txt"
+Runs = dict[str, "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runs]:
+    """The runs that tests here ask for, at the same time: each is one process."""
+    folder = tmp_path_factory.mktemp("unit-tests")
+    constraints = folder / "floors.txt"
     constraints.write_text("".join(f"{floor}\n" for floor in floors()))
-    unit_tests_pass("3.10", tmp_path, "--constraint", constraints)
+    installs: dict[str, tuple[object, ...]] = {
+        test_they_pass_with_the_oldest_libraries.__name__: ("3.10", "--constraint", constraints),
+        test_they_pass_with_pre_releases.__name__: ("3.13", "--prerelease", "allow"),
+    }
+    wanted = {getattr(item, "originalname", "") for item in request.session.items}
+    with ThreadPoolExecutor() as pool:
+        yield {
+            name: pool.submit(unit_tests, folder / name, *install)
+            for name, install in installs.items()
+            if name in wanted
+        }
+
+
+def test_they_pass_with_the_oldest_libraries(request: pytest.FixtureRequest, runs: Runs) -> None:
+    """On the oldest Python, with each library that a user installs at pyproject.toml's floor."""
+    passed(runs[request.node.originalname])
 
 
 @pytest.mark.xfail(reason="a library may not be ready yet", strict=False)
-def test_they_pass_with_pre_releases(tmp_path: Path) -> None:
+def test_they_pass_with_pre_releases(request: pytest.FixtureRequest, runs: Runs) -> None:
     """Tells what is to come; may fail."""
-    unit_tests_pass("3.13", tmp_path, "--prerelease", "allow")
+    passed(runs[request.node.originalname])
 
 
 def floors() -> Iterator[str]:
@@ -61,17 +84,25 @@ def floors() -> Iterator[str]:
             yield f"{requirement.name}=={floor[0]}"
 
 
-def unit_tests_pass(python: str, folder: Path, *arguments: object) -> None:
+def unit_tests(folder: Path, python: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the unit tests on the checkout, in a virtualenv that is installed like this."""
     program = python_of(python) or missing(f"Python {python} is not here.")
     virtualenv = Virtualenv(folder / "venv", program)
     virtualenv.install("--editable", f"{CHECKOUT}[dev]", *arguments)
-    done = subprocess.run(
-        [virtualenv.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SELECTED],
+    return subprocess.run(
+        [
+            *(virtualenv.python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("--basetemp", folder / "tmp", *SELECTED),
+        ],
         cwd=CHECKOUT,
         env=clean_environment(),
         check=False,
         text=True,
         capture_output=True,
     )
+
+
+def passed(run: Future[subprocess.CompletedProcess[str]]) -> None:
+    """Wait for a run's end, and fail with its output if it has failed."""
+    done = run.result()
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
