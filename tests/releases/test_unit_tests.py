@@ -45,14 +45,18 @@ def runs(
     folder = tmp_path_factory.mktemp("unit-tests")
     constraints = folder / "floors.txt"
     constraints.write_text("".join(f"{floor}\n" for floor in floors()))
-    installs: dict[str, tuple[object, ...]] = {
-        test_they_pass_with_the_oldest_libraries.__name__: ("3.10", "--constraint", constraints),
+    installs = {
+        test_they_pass_with_the_oldest_libraries.__name__: (
+            "3.10",
+            "--constraint",
+            str(constraints),
+        ),
         test_they_pass_with_pre_releases.__name__: ("3.13", "--prerelease", "allow"),
     }
     wanted = {getattr(item, "originalname", "") for item in request.session.items}
     with ThreadPoolExecutor() as pool:
         yield {
-            name: pool.submit(unit_tests, folder / name, *install)
+            name: pool.submit(unit_tests, folder / install[0], *install)
             for name, install in installs.items()
             if name in wanted
         }
@@ -84,8 +88,11 @@ def floors() -> Iterator[str]:
             yield f"{requirement.name}=={floor[0]}"
 
 
-def unit_tests(folder: Path, python: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the unit tests on the checkout, in a virtualenv that is installed like this."""
+def unit_tests(folder: Path, python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the unit tests on the checkout, in a virtualenv that is installed like this.
+
+    The folder's path is short: tests make sockets below it, whose paths have at most 107 bytes.
+    """
     program = python_of(python) or missing(f"Python {python} is not here.")
     virtualenv = Virtualenv(folder / "venv", program)
     virtualenv.install("--editable", f"{CHECKOUT}[dev]", *arguments)
