@@ -138,7 +138,17 @@ class Terminal:
                     self._stream.feed(data)
 
 
-def _take_terminal() -> None:
-    """Be the program that the terminal's keys are for; Ctrl-C ends it, whoever has started the tests."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+def heed_signals() -> None:
+    """Be ended by Ctrl-C and a hangup. For a new process, before its program begins.
+
+    A shell lets what it starts in the background ignore the one, `nohup` the other, and so all that
+    these start.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _take_terminal() -> None:
+    """Be the program that the terminal's keys are for."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heed_signals()

@@ -18,6 +18,7 @@ import pytest
 from otel_cinder.reading.receiver import from_json_line
 from otel_cinder.reading.trace import Trace, spans_of, traces_of
 from tests.receiver import Receiver
+from tests.terminal import heed_signals
 
 pytest.importorskip("cinder")
 
@@ -74,8 +75,7 @@ def start(folder: Path, *arguments: object, **environment: str) -> subprocess.Po
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell lets what it starts in the background ignore Ctrl-C, and all that this starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        preexec_fn=heed_signals,  # noqa: PLW1509
     )
 
 
