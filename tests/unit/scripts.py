@@ -70,6 +70,8 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in _CERTIFICATES:
         env.pop(name, None)
     env["PYTHONPATH"] = str(ROOT)
+    # Of forks beside threads, which is what many scripts are for. Python 3.12 and newer say so.
+    env["PYTHONWARNINGS"] = "ignore:This process:DeprecationWarning"
     return {**env, **(more or {})}
 
 

@@ -196,7 +196,8 @@ def test_parent_that_logs_and_forks_at_once_does_not_silence_its_child(
             span("child")
             flush(20)
             process = runtime._process
-            print(json.dumps([process.spans.sent, process.logs.sent, process.metrics.sent > 0]))
+            sent = [process.spans.sent, process.logs.sent, process.metrics.sent > 0]
+            print(json.dumps(sent), flush=True)
             os._exit(0)
         os.waitpid(child, 0)
         """,
