@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from grafana import series
+from grafana.boards.board import VOLUMES_IN_ERROR
+from otel_cinder.conventions import FLOW_NAME, FLOW_STATE, HTTP_STATUS, RESOURCE_STATUS
 from tests.integration.broker import Broker
 from tests.integration.database import Database
 from tests.integration.installation import Installation
@@ -31,10 +34,30 @@ def region(
     try:
         region.start()
         region.run()
-        counted = f'sum(traces_span_metrics_calls_total{{span_name="{ROOT}"}})'
-        wait_until(
-            lambda: region.prometheus.value(counted) >= 200, 300, "the creates to be counted"
-        )
+        wait_until(lambda: _is_counted(region), 300, "the creates to be counted")
         yield region
     finally:
         region.close()
+
+
+def _is_counted(region: Region) -> bool:
+    """True once Prometheus has the last of the creates, from the collector and from each service."""
+    refused = series.REQUESTS.where(HTTP_STATUS, "=", "413").events
+    in_error = VOLUMES_IN_ERROR.where(RESOURCE_STATUS, "=", "error").events
+    reverted = (
+        series.FLOWS.where(FLOW_NAME, "=", "volume_create_manager")
+        .where(FLOW_STATE, "=", "REVERTED")
+        .events
+    )
+    least = {
+        f'traces_span_metrics_calls_total{{span_name="{ROOT}"}}': sum(
+            map(len, region.creates.values())
+        ),
+        refused: len(region.creates["over quota"]),
+        in_error: len(region.creates["fits nowhere"]) + len(region.creates["fails everywhere"]),
+        reverted: 2 * len(region.creates["fails everywhere"]),
+    }
+    # Ten seconds ago: a rate needs more than one scrape.
+    return all(
+        region.prometheus.value(f"sum({each} offset 10s)") >= count for each, count in least.items()
+    )
