@@ -247,7 +247,7 @@ def test_stop_under_load_loses_nothing(stack: CinderStack, receiver: Receiver) -
             assert_whole_create(trace)
             whole += 1
         else:
-            assert trace.is_whole or stack.mode == "threading", draw(trace)
+            assert trace.is_whole, draw(trace)
     assert whole
 
 
