@@ -38,7 +38,7 @@ def _texts(notes: Notes, console: Console) -> Iterator[Text]:
     yield from _wrapped(Text(notes.title, style="bold"), console, console.width, "")
     for label, text in notes.summary:
         line = _labelled(notes, label, text)
-        yield from _wrapped(line, console, console.width, "  ")
+        yield from _wrapped(line, console, console.width, _INDENT)
     yield Text("")
     stacked = console.width < _NARROW
     width = _width_of_descriptions(notes, console)
@@ -68,7 +68,7 @@ def _width_of_descriptions(notes: Notes, console: Console) -> int:
 def _stacked(notes: Notes, row: Row, console: Console) -> Iterator[Text]:
     yield from _wrapped(_description(row), console, console.width, "")
     for item in row.items:
-        yield from _wrapped(_detail(notes, item), console, console.width, "  ")
+        yield from _wrapped(_detail(notes, item), console, console.width, _INDENT)
 
 
 def _beside(notes: Notes, row: Row, console: Console, width: int) -> Iterator[Text]:
